@@ -45,8 +45,9 @@ pub enum Error {
     #[error("timed out")]
     TimedOut,
 
-    /// The calling thread holds this lock already: waiting for it would never end.
-    #[error("this thread holds the lock already")]
+    /// The calling thread holds this lock already, or a thread of this process forgot its guard and ended: waiting
+    /// would never end.
+    #[error("this thread holds the lock already, or a thread of this process ended without releasing it")]
     WouldDeadlock,
 
     /// The calling thread holds as many locks as the kernel could release for it if it died.
@@ -148,6 +149,15 @@ pub enum Error {
     InvalidSize {
         /// What is wrong with it, with the numbers.
         reason: String,
+    },
+
+    /// An index lies outside the array.
+    #[error("index {index} is out of range for shape {shape}")]
+    OutOfRange {
+        /// The index or range, as it was given.
+        index: String,
+        /// The shape of the array.
+        shape: String,
     },
 
     /// The region has no room for the object.

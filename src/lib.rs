@@ -3,5 +3,24 @@
 pub use bytemuck;
 
 pub use crate::error::{Error, Poison, Result};
+#[cfg(not(loom))]
+pub use crate::{
+    data::{
+        Array, ArrayGuard, ArrayIndex, Atomic, AtomicArray, AtomicBits, AtomicElement, AtomicNumber, AtomicValue,
+        RawArray, ReadOnlyArray, ReadOnlyValue, Shape, Value, ValueGuard,
+    },
+    region::Region,
+    sync::{Lock, LockGuard, RLock, RLockGuard},
+};
 
+#[cfg(not(loom))]
+mod data;
 mod error;
+#[cfg_attr(loom, allow(dead_code))]
+mod os;
+#[cfg_attr(loom, allow(dead_code))]
+mod raw;
+#[cfg(not(loom))]
+pub mod region;
+#[cfg(not(loom))]
+mod sync;

@@ -1,0 +1,548 @@
+//! An array in shared memory, with its lock.
+
+#![expect(unsafe_code, reason = "reaches the elements under the array's lock")]
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut, Index, IndexMut},
+    ptr::NonNull,
+    slice,
+};
+
+use bytemuck::Pod;
+
+use super::{
+    ArrayIndex,
+    cells::ArrayCell,
+    index::{check_span, out_of_range},
+    shape::dims,
+};
+use crate::{
+    Result,
+    os::clock::Wait,
+    region::{Handle, Intent, Place, Region, resident_handle},
+    sync::held::{Held, Owner, guard_poison, locking},
+};
+
+/// An array of plain data in shared memory, of one to eight dimensions, with one lock.
+///
+/// The guard of the lock is a slice. Elements lie in row-major order.
+///
+/// # If a process dies
+///
+/// One that dies while it holds the lock poisons it: see [`Poison`](crate::Poison).
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> shmkit::Result<()> {
+/// use shmkit::Array;
+///
+/// let array = Array::from_iter(0..10)?;
+/// for x in array.lock()?.iter_mut() {
+///     *x = -*x;
+/// }
+/// assert_eq!(array.get(9)?, -9);
+///
+/// let grid = Array::<f64>::zeros([3, 4])?;
+/// grid.lock()?[[2, 3]] = 1.0;
+/// assert_eq!(grid.to_vec()?[11], 1.0);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Array<T: Pod>(Handle<ArrayCell<T>>);
+
+/// The constructors that all kinds of arrays have, and what they know of their shape.
+macro_rules! array_constructors {
+    ($t:ident, $read_only:ident) => {
+        /// Zeros, in shared memory of their own.
+        ///
+        /// # Errors
+        ///
+        /// [`InvalidSize`](crate::Error::InvalidSize) when the size overflows or there are no, or more than 8,
+        /// dimensions; else as [`Region::anonymous`](crate::Region::anonymous).
+        ///
+        /// # Examples
+        ///
+        /// See the type.
+        pub fn zeros(shape: impl crate::Shape) -> crate::Result<Self> {
+            crate::region::Handle::new(crate::data::shape::dims(&shape)?, &|_| {}).map(Self)
+        }
+
+        /// Zeros in a region, under a name or (`None`) without one.
+        ///
+        /// # Errors
+        ///
+        /// As [`zeros`](Self::zeros), and [`AlreadyExists`](crate::Error::AlreadyExists),
+        /// [`RegionFull`](crate::Error::RegionFull), [`InvalidName`](crate::Error::InvalidName),
+        /// [`ReadOnly`](crate::Error::ReadOnly).
+        ///
+        /// # Examples
+        ///
+        /// See [`Region`](crate::Region).
+        pub fn zeros_in<'n>(
+            region: &crate::Region,
+            name: impl Into<Option<&'n str>>,
+            shape: impl crate::Shape,
+        ) -> crate::Result<Self> {
+            crate::region::Handle::new_in(region, name.into(), crate::data::shape::dims(&shape)?, &|_| {}).map(Self)
+        }
+
+        /// The array of this name in a region, or zeros.
+        ///
+        /// # Errors
+        ///
+        /// As [`zeros_in`](Self::zeros_in), and [`TypeMismatch`](crate::Error::TypeMismatch) when it has another type
+        /// or shape.
+        ///
+        /// # Examples
+        ///
+        /// See [`Value::open_or_create_in`](crate::Value::open_or_create_in).
+        pub fn open_or_create_in(region: &crate::Region, name: &str, shape: impl crate::Shape) -> crate::Result<Self> {
+            crate::region::Handle::open_or_create_in(region, name, crate::data::shape::dims(&shape)?, &|_| {}).map(Self)
+        }
+
+        /// Zeros that other programs find by name or file.
+        ///
+        /// # Errors
+        ///
+        /// As [`Region::create`](crate::Region::create), and [`InvalidSize`](crate::Error::InvalidSize).
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # fn main() -> shmkit::Result<()> {
+        /// use shmkit::Array;
+        ///
+        /// let name = format!("shmkit-doc-array-{}", std::process::id());
+        /// let field = Array::<f64>::create(&name, [10, 10])?;
+        /// assert_eq!(Array::<f64>::open(&name)?.shape(), [10, 10]);
+        /// assert!(Array::<f32>::open(&name).is_err());
+        /// Array::<f64>::unlink(&name)?;
+        /// # Ok(())
+        /// # }
+        /// ```
+        pub fn create(at: impl Into<crate::region::Place>, shape: impl crate::Shape) -> crate::Result<Self> {
+            let (intent, dims) = (crate::region::Intent::Create, crate::data::shape::dims(&shape)?);
+            crate::region::Handle::at_place(&at.into(), intent, dims, &|_| {}).map(Self)
+        }
+
+        /// The array at this name or file, or zeros: also where a creator died on the way.
+        ///
+        /// # Errors
+        ///
+        /// As [`create`](Self::create) and [`open`](Self::open); [`TypeMismatch`](crate::Error::TypeMismatch) when the
+        /// array has another type or shape.
+        ///
+        /// # Examples
+        ///
+        /// See [`create`](Self::create).
+        pub fn open_or_create(at: impl Into<crate::region::Place>, shape: impl crate::Shape) -> crate::Result<Self> {
+            let (intent, dims) = (crate::region::Intent::OpenOrCreate, crate::data::shape::dims(&shape)?);
+            crate::region::Handle::at_place(&at.into(), intent, dims, &|_| {}).map(Self)
+        }
+
+        /// The array at this name or file, for reading only.
+        ///
+        /// # Errors
+        ///
+        /// As [`open`](Self::open).
+        ///
+        /// # Examples
+        ///
+        /// See [`ReadOnlyArray`](crate::ReadOnlyArray).
+        pub fn open_read_only(at: impl Into<crate::region::Place>) -> crate::Result<crate::ReadOnlyArray<$t>> {
+            crate::ReadOnlyArray::$read_only(&at.into())
+        }
+
+        /// The number of elements.
+        ///
+        /// # Examples
+        ///
+        /// See [`Shape`](crate::Shape).
+        #[must_use]
+        pub fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        /// Whether it has no elements.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # fn main() -> shmkit::Result<()> {
+        /// assert!(shmkit::Array::<u8>::zeros(0)?.is_empty());
+        /// # Ok(())
+        /// # }
+        /// ```
+        #[must_use]
+        pub fn is_empty(&self) -> bool {
+            self.len() == 0
+        }
+
+        /// The lengths of the dimensions.
+        ///
+        /// # Examples
+        ///
+        /// See [`Shape`](crate::Shape).
+        #[must_use]
+        pub fn shape(&self) -> &[usize] {
+            self.0.shape()
+        }
+    };
+}
+pub(crate) use array_constructors;
+
+impl<T: Pod> Array<T> {
+    array_constructors!(T, from_array);
+
+    /// A copy of `elements`, in one dimension, in shared memory of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// assert_eq!(shmkit::Array::from_slice(&[1, 2, 3])?.to_vec()?, [1, 2, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_slice(elements: &[T]) -> Result<Self> {
+        Handle::new(dims(&elements.len())?, &|data| copy_in(data, elements)).map(Self)
+    }
+
+    /// The items of an iterator, in one dimension, in shared memory of their own.
+    ///
+    /// # Errors
+    ///
+    /// As [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// See the type.
+    #[expect(clippy::should_implement_trait, reason = "the trait cannot fail, and memory can")]
+    pub fn from_iter(items: impl IntoIterator<Item = T>) -> Result<Self> {
+        Self::from_slice(&items.into_iter().collect::<Vec<_>>())
+    }
+
+    /// A copy of `elements`, in one dimension, in a region.
+    ///
+    /// # Errors
+    ///
+    /// As [`zeros_in`](Self::zeros_in).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let region = shmkit::Region::anonymous(4096)?;
+    /// assert_eq!(shmkit::Array::from_slice_in(&region, "a", &[1, 2, 3])?.to_vec()?, [1, 2, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_slice_in<'n>(region: &Region, name: impl Into<Option<&'n str>>, elements: &[T]) -> Result<Self> {
+        Handle::new_in(region, name.into(), dims(&elements.len())?, &|data| copy_in(data, elements)).map(Self)
+    }
+
+    /// A copy of `elements`, in one dimension, that other programs find by name or file.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// use shmkit::Array;
+    ///
+    /// let name = format!("shmkit-doc-array-from-{}", std::process::id());
+    /// let array = Array::create_from_slice(&name, &[1, 2, 3])?;
+    /// assert_eq!(Array::<i32>::open(&name)?.to_vec()?, [1, 2, 3]);
+    /// Array::<i32>::unlink(&name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn create_from_slice(at: impl Into<Place>, elements: &[T]) -> Result<Self> {
+        let dims = dims(&elements.len())?;
+        Handle::at_place(&at.into(), Intent::Create, dims, &|data| copy_in(data, elements)).map(Self)
+    }
+
+    locking!(ArrayGuard<'_, T>);
+
+    /// A copy of one element, taken under the lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](Self::lock), and [`OutOfRange`](crate::Error::OutOfRange).
+    ///
+    /// # Examples
+    ///
+    /// See [`ArrayIndex`].
+    pub fn get(&self, at: impl ArrayIndex<T, Output = T>) -> Result<T> {
+        let index = at.describe();
+        at.get(&self.lock()?, self.shape()).copied().ok_or_else(|| out_of_range(index, self.shape()))
+    }
+
+    /// Replaces one element, under the lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let array = shmkit::Array::<u8>::zeros([2, 2])?;
+    /// array.set([1, 0], 5)?;
+    /// assert_eq!(array.update(2, |x| x + 1)?, 6);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set(&self, at: impl ArrayIndex<T, Output = T>, value: T) -> Result<()> {
+        self.update(at, |_| value).map(drop)
+    }
+
+    /// Replaces one element by `change` of it, under the lock, and returns the new one.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    ///
+    /// # Panics
+    ///
+    /// Where `change` does; the lock is then poisoned.
+    ///
+    /// # Examples
+    ///
+    /// See [`set`](Self::set).
+    pub fn update(&self, at: impl ArrayIndex<T, Output = T>, change: impl FnOnce(T) -> T) -> Result<T> {
+        let index = at.describe();
+        let mut guard = self.lock()?;
+        let element = at.get_mut(&mut guard, self.shape()).ok_or_else(|| out_of_range(index, self.shape()))?;
+        *element = change(*element);
+        Ok(*element)
+    }
+
+    /// A copy of all elements, taken under the lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](Self::lock).
+    ///
+    /// # Examples
+    ///
+    /// See the type.
+    pub fn to_vec(&self) -> Result<Vec<T>> {
+        self.lock().map(|guard| guard.to_vec())
+    }
+
+    /// Copies the elements from `at` on into `buffer`, under the lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let array = shmkit::Array::from_iter(0..10)?;
+    /// let mut middle = [0; 3];
+    /// array.load_into(4, &mut middle)?;
+    /// assert_eq!(middle, [4, 5, 6]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn load_into(&self, at: usize, buffer: &mut [T]) -> Result<()> {
+        check_span(at, buffer.len(), self.len(), self.shape())?;
+        buffer.copy_from_slice(&self.lock()?[at..at + buffer.len()]);
+        Ok(())
+    }
+
+    /// Copies `elements` over those from `at` on, under the lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let array = shmkit::Array::<u8>::zeros(4)?;
+    /// array.store_from(1, &[7, 8])?;
+    /// assert_eq!(array.to_vec()?, [0, 7, 8, 0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn store_from(&self, at: usize, elements: &[T]) -> Result<()> {
+        check_span(at, elements.len(), self.len(), self.shape())?;
+        self.lock()?[at..at + elements.len()].copy_from_slice(elements);
+        Ok(())
+    }
+
+    #[inline]
+    fn acquire(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
+        Held::lock(self.0.head(), wait).map(|held| self.guard(held))
+    }
+
+    fn acquire_any(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
+        Held::recover(self.0.head(), wait).map(|held| self.guard(held))
+    }
+
+    #[inline]
+    fn guard<'a>(&'a self, held: Held<'a>) -> ArrayGuard<'a, T> {
+        ArrayGuard { held, data: self.0.data().cast(), len: self.0.len(), shape: self.0.shape() }
+    }
+}
+
+fn copy_in<T: Pod>(data: NonNull<u8>, elements: &[T]) {
+    // SAFETY: the initialiser is given the data part of a body for these many `T`, aligned, seen by nobody else.
+    let place = unsafe { slice::from_raw_parts_mut(data.cast::<T>().as_ptr(), elements.len()) };
+    place.copy_from_slice(elements);
+}
+
+resident_handle!(Array<T: Pod>, ArrayCell<T>, "array");
+
+impl<T: Pod> fmt::Debug for Array<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mutex = self.0.head();
+        f.debug_struct("Array")
+            .field("shape", &self.shape())
+            .field("owner", &Owner(mutex))
+            .field("poisoned", &mutex.is_poisoned())
+            .finish()
+    }
+}
+
+/// A locked [`Array`]: a slice of its elements. Dropping it releases the lock.
+///
+/// It is indexed as [`ArrayIndex`] says. Not `Send`: the lock belongs to the thread that took it.
+#[must_use = "if unused the lock is released at once"]
+pub struct ArrayGuard<'a, T> {
+    held: Held<'a>,
+    /// Invariant: the `len` elements of the lock in `held`, which keeps all others out.
+    data: NonNull<T>,
+    len: usize,
+    shape: &'a [usize],
+}
+
+impl<T: Pod> ArrayGuard<'_, T> {
+    guard_poison!();
+
+    /// The lengths of the dimensions.
+    ///
+    /// # Examples
+    ///
+    /// See [`Shape`](crate::Shape).
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    /// The elements whose first index is `i`: one element of an array of one dimension, else a row, plane or block.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such row.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let grid = shmkit::Array::<u8>::zeros([3, 4])?;
+    /// let mut cells = grid.lock()?;
+    /// cells.row_mut(1).fill(7);
+    /// assert_eq!(cells.row(1), [7; 4]);
+    /// assert_eq!(cells.row(2), [0; 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn row(&self, i: usize) -> &[T] {
+        let row = self.row_range(i);
+        &(**self)[row]
+    }
+
+    /// As [`row`](Self::row), to be changed.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such row.
+    ///
+    /// # Examples
+    ///
+    /// See [`row`](Self::row).
+    pub fn row_mut(&mut self, i: usize) -> &mut [T] {
+        let row = self.row_range(i);
+        &mut (**self)[row]
+    }
+
+    fn row_range(&self, i: usize) -> std::ops::Range<usize> {
+        assert!(i < self.shape[0], "row {i} of an array of shape {:?}", self.shape);
+        let len = self.len / self.shape[0];
+        i * len..(i + 1) * len
+    }
+}
+
+impl<T: Pod> Deref for ArrayGuard<'_, T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        // SAFETY: the invariant: the lock is held, so nobody writes; any bits are a `T`; `len` of them lie there.
+        unsafe { slice::from_raw_parts(self.data.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Pod> DerefMut for ArrayGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: the invariant: the lock is held, so nobody else reads or writes; `len` elements lie there.
+        unsafe { slice::from_raw_parts_mut(self.data.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Pod, I: ArrayIndex<T>> Index<I> for ArrayGuard<'_, T> {
+    type Output = I::Output;
+
+    #[inline]
+    fn index(&self, at: I) -> &I::Output {
+        match at.get(self, self.shape) {
+            Some(part) => part,
+            None => outside(self.shape),
+        }
+    }
+}
+
+impl<T: Pod, I: ArrayIndex<T>> IndexMut<I> for ArrayGuard<'_, T> {
+    #[inline]
+    fn index_mut(&mut self, at: I) -> &mut I::Output {
+        let shape = self.shape;
+        match at.get_mut(self, shape) {
+            Some(part) => part,
+            None => outside(shape),
+        }
+    }
+}
+
+#[cold]
+#[track_caller]
+fn outside(shape: &[usize]) -> ! {
+    panic!("index out of range for an array of shape {shape:?}")
+}
+
+impl<T: Pod + fmt::Debug> fmt::Debug for ArrayGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArrayGuard")
+            .field("shape", &self.shape)
+            .field("elements", &&**self)
+            .field("poison", &self.poison())
+            .finish()
+    }
+}

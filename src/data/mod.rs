@@ -1,0 +1,25 @@
+//! Typed data in shared memory.
+
+mod array;
+mod atomic;
+mod atomic_array;
+mod atomic_value;
+mod cells;
+mod copying;
+mod index;
+mod raw_array;
+mod read_only;
+mod shape;
+mod value;
+
+pub use self::{
+    array::{Array, ArrayGuard},
+    atomic::{Atomic, AtomicBits, AtomicElement, AtomicNumber},
+    atomic_array::AtomicArray,
+    atomic_value::AtomicValue,
+    index::ArrayIndex,
+    raw_array::RawArray,
+    read_only::{ReadOnlyArray, ReadOnlyValue},
+    shape::Shape,
+    value::{Value, ValueGuard},
+};

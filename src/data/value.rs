@@ -1,0 +1,268 @@
+//! One value in shared memory, with its lock.
+
+#![expect(unsafe_code, reason = "reaches the value under its lock")]
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    ptr::NonNull,
+};
+
+use bytemuck::Pod;
+
+use super::{ReadOnlyValue, cells::ValueCell};
+use crate::{
+    Result,
+    os::clock::Wait,
+    region::{Dims, Handle, Intent, Place, Region, resident_handle},
+    sync::held::{Held, Owner, guard_poison, locking},
+};
+
+/// A value of plain data in shared memory, with a lock of its own.
+///
+/// `T` is anything that is [`Pod`]: numbers, arrays of them, `#[repr(C)]` structs of them. What may not live in shared
+/// memory (references, `String`, `bool` and enums, which have invalid bits) does not compile.
+///
+/// Clones, and copies sent to other processes, are the same value.
+///
+/// # If a process dies
+///
+/// One that dies while it holds the lock poisons it: see [`Poison`](crate::Poison).
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> shmkit::Result<()> {
+/// use shmkit::Value;
+///
+/// let total = Value::new(0.0)?;
+/// *total.lock()? += 1.5;
+/// total.update(|x| x * 2.0)?;
+/// assert_eq!(total.get()?, 3.0);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Value<T: Pod>(Handle<ValueCell<T>>);
+
+impl<T: Pod> Value<T> {
+    /// A new value in shared memory of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Region::anonymous`]. Each anonymous object has a file descriptor: for thousands, use
+    /// [`new_in`](Self::new_in).
+    ///
+    /// # Examples
+    ///
+    /// See the type.
+    pub fn new(value: T) -> Result<Self> {
+        Handle::new(Dims::NONE, &|data| write(data, value)).map(Self)
+    }
+
+    /// A new value in a region, under a name or (`None`) without one.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExists`](crate::Error::AlreadyExists), [`RegionFull`](crate::Error::RegionFull),
+    /// [`InvalidName`](crate::Error::InvalidName), [`ReadOnly`](crate::Error::ReadOnly).
+    ///
+    /// # Examples
+    ///
+    /// See [`Region`].
+    pub fn new_in<'n>(region: &Region, name: impl Into<Option<&'n str>>, value: T) -> Result<Self> {
+        Handle::new_in(region, name.into(), Dims::NONE, &|data| write(data, value)).map(Self)
+    }
+
+    /// The value of this name in a region, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// As [`new_in`](Self::new_in), and [`TypeMismatch`](crate::Error::TypeMismatch).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// use shmkit::{Region, Value};
+    ///
+    /// let region = Region::anonymous(4096)?;
+    /// let first = Value::open_or_create_in(&region, "x", 1)?;
+    /// let second = Value::open_or_create_in(&region, "x", 2)?;
+    /// assert_eq!(second.get()?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn open_or_create_in(region: &Region, name: &str, value: T) -> Result<Self> {
+        Handle::open_or_create_in(region, name, Dims::NONE, &|data| write(data, value)).map(Self)
+    }
+
+    /// A new value that other programs find by name or file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Region::create`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// use shmkit::Value;
+    ///
+    /// let name = format!("shmkit-doc-value-{}", std::process::id());
+    /// let value = Value::create(&name, 7_u32)?;
+    /// assert_eq!(Value::<u32>::open(&name)?.get()?, 7);
+    /// assert!(Value::<i64>::open(&name).is_err());
+    /// assert_eq!(Value::<u32>::open_read_only(&name)?.get(), 7);
+    /// Value::<u32>::unlink(&name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn create(at: impl Into<Place>, value: T) -> Result<Self> {
+        Handle::at_place(&at.into(), Intent::Create, Dims::NONE, &|data| write(data, value)).map(Self)
+    }
+
+    /// The value at this name or file, or a new one: also where a creator died on the way.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create) and [`open`](Self::open).
+    ///
+    /// # Examples
+    ///
+    /// See [`create`](Self::create).
+    pub fn open_or_create(at: impl Into<Place>, value: T) -> Result<Self> {
+        Handle::at_place(&at.into(), Intent::OpenOrCreate, Dims::NONE, &|data| write(data, value)).map(Self)
+    }
+
+    /// The value at this name or file, for reading only.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    ///
+    /// # Examples
+    ///
+    /// See [`create`](Self::create).
+    pub fn open_read_only(at: impl Into<Place>) -> Result<ReadOnlyValue<T>> {
+        ReadOnlyValue::from_value(&at.into())
+    }
+
+    locking!(ValueGuard<'_, T>);
+
+    /// A copy of the value, taken under the lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](Self::lock).
+    ///
+    /// # Examples
+    ///
+    /// See the type.
+    #[inline]
+    pub fn get(&self) -> Result<T> {
+        self.lock().map(|guard| *guard)
+    }
+
+    /// Replaces the value, under the lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](Self::lock).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let value = shmkit::Value::new(1)?;
+    /// value.set(2)?;
+    /// assert_eq!(value.get()?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn set(&self, value: T) -> Result<()> {
+        *self.lock()? = value;
+        Ok(())
+    }
+
+    /// Replaces the value by `change` of it, under the lock, and returns the new one.
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](Self::lock).
+    ///
+    /// # Panics
+    ///
+    /// Where `change` does; the lock is then poisoned.
+    ///
+    /// # Examples
+    ///
+    /// See the type.
+    #[inline]
+    pub fn update(&self, change: impl FnOnce(T) -> T) -> Result<T> {
+        let mut guard = self.lock()?;
+        *guard = change(*guard);
+        Ok(*guard)
+    }
+
+    #[inline]
+    fn acquire(&self, wait: Wait) -> Result<ValueGuard<'_, T>> {
+        Held::lock(self.0.head(), wait).map(|held| ValueGuard { held, value: self.0.data().cast() })
+    }
+
+    fn acquire_any(&self, wait: Wait) -> Result<ValueGuard<'_, T>> {
+        Held::recover(self.0.head(), wait).map(|held| ValueGuard { held, value: self.0.data().cast() })
+    }
+}
+
+fn write<T: Pod>(data: NonNull<u8>, value: T) {
+    // SAFETY: the initialiser is given the data part of a body for a `T`: large and aligned enough, seen by nobody else.
+    unsafe { data.cast::<T>().write(value) };
+}
+
+resident_handle!(Value<T: Pod>, ValueCell<T>, "value");
+
+impl<T: Pod> fmt::Debug for Value<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mutex = self.0.head();
+        f.debug_struct("Value").field("owner", &Owner(mutex)).field("poisoned", &mutex.is_poisoned()).finish()
+    }
+}
+
+/// A locked [`Value`]. Dropping it releases the lock.
+///
+/// Not `Send`: the lock belongs to the thread that took it.
+#[must_use = "if unused the lock is released at once"]
+pub struct ValueGuard<'a, T> {
+    held: Held<'a>,
+    /// Invariant: the value of the lock in `held`, which keeps all others out.
+    value: NonNull<T>,
+}
+
+impl<T: Pod> ValueGuard<'_, T> {
+    guard_poison!();
+}
+
+impl<T: Pod> Deref for ValueGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the invariant: the lock is held, so nobody writes; any bits are a `T`.
+        unsafe { self.value.as_ref() }
+    }
+}
+
+impl<T: Pod> DerefMut for ValueGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the invariant: the lock is held, so nobody else reads or writes.
+        unsafe { self.value.as_mut() }
+    }
+}
+
+impl<T: Pod + fmt::Debug> fmt::Debug for ValueGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ValueGuard").field("value", &**self).field("poison", &self.poison()).finish()
+    }
+}

@@ -1,0 +1,96 @@
+//! Sleeping on a word of shared memory, and waking those who sleep there.
+//!
+//! Never with `FUTEX_PRIVATE_FLAG`: a private futex is keyed by the virtual address and a waiter in another process
+//! would not be found, which shows as a silent hang.
+//!
+//! Source: `futex(2)`, and `Documentation/locking/futex-requeue-pi.rst` of the kernel for the keys.
+
+#![expect(unsafe_code, reason = "the futex system call has no safe wrapper that takes a deadline")]
+
+use std::{ptr, sync::atomic::AtomicU32};
+
+use super::clock::Deadline;
+
+/// Why [`wait`] came back. All three may be spurious: the caller looks at its condition again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// Another thread called [`wake`], or nobody did.
+    Awake,
+    /// The word had another value: there was nothing to wait for.
+    Changed,
+    /// The deadline passed.
+    TimedOut,
+}
+
+/// Sleeps while `word` holds `expected`, until woken or until `deadline`.
+pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> Woken {
+    let until = deadline.timespec();
+    // SAFETY: `word` is a live, aligned word; `until` outlives the call and has the layout of `struct timespec` on
+    // 64-bit Linux; the bitset form takes an absolute time on CLOCK_MONOTONIC and ignores the fifth argument.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT_BITSET,
+            expected,
+            &raw const until,
+            ptr::null::<u32>(),
+            libc::FUTEX_BITSET_MATCH_ANY,
+        )
+    };
+    if result == 0 {
+        return Woken::Awake;
+    }
+    match std::io::Error::last_os_error().raw_os_error() {
+        Some(libc::EAGAIN) => Woken::Changed,
+        Some(libc::ETIMEDOUT) => Woken::TimedOut,
+        // EINTR, and nothing else is possible for a mapped word: the caller looks again, with the same deadline.
+        _ => Woken::Awake,
+    }
+}
+
+/// Wakes at most `count` sleepers and says how many there were.
+pub(crate) fn wake(word: &AtomicU32, count: u32) -> u32 {
+    // SAFETY: FUTEX_WAKE uses the address as a key only; `word` is mapped, so it has one.
+    let woken = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, count.min(i32::MAX as u32)) };
+    u32::try_from(woken).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::atomic::Ordering::Relaxed, thread, time::Duration};
+
+    use super::*;
+
+    fn soon(millis: u64) -> Deadline {
+        Deadline::now().after(Duration::from_millis(millis)).unwrap()
+    }
+
+    #[test]
+    fn another_value_returns_at_once() {
+        assert_eq!(wait(&AtomicU32::new(1), 2, soon(10_000)), Woken::Changed);
+    }
+
+    #[test]
+    fn the_deadline_ends_the_sleep() {
+        assert_eq!(wait(&AtomicU32::new(1), 1, soon(1)), Woken::TimedOut);
+    }
+
+    #[test]
+    fn a_wake_reaches_the_sleeper() {
+        let word = AtomicU32::new(0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while word.load(Relaxed) == 0 {
+                    wait(&word, 0, soon(10_000));
+                }
+            });
+            word.store(1, Relaxed);
+            while wake(&word, 1) == 0 && soon(0) < soon(1) {
+                if word.load(Relaxed) == 1 {
+                    break;
+                }
+            }
+        });
+    }
+}

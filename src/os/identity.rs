@@ -1,0 +1,162 @@
+//! Who this process is, and whether another one is still the one that was meant.
+//!
+//! A process id alone does not name a process: ids are used again. A [`Stamp`] pairs the id with the start time, which
+//! no two processes with the same id share, in 62 bits, so that one store records it in shared memory.
+
+use std::{fs, io, os::fd::OwnedFd, time::Duration};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, pidfd_open, test_kill_process},
+};
+
+use super::clock::Wait;
+
+/// A process id and the process's start time: names one process for as long as the machine runs.
+///
+/// | bits | |
+/// | --- | --- |
+/// | 0–1 | free for the holder of the word |
+/// | 2–23 | process id (the kernel's limit is 2^22) |
+/// | 24–63 | start time in clock ticks since boot; 0 when `/proc` could not tell |
+///
+/// Zero is nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp(u64);
+
+impl Stamp {
+    /// The bits that a word may use for something else.
+    pub(crate) const SPARE: u64 = 0b11;
+
+    const PID_SHIFT: u32 = 2;
+    const PID_BITS: u32 = 22;
+    const START_SHIFT: u32 = Self::PID_SHIFT + Self::PID_BITS;
+
+    pub(crate) fn new(pid: u32, start: u64) -> Self {
+        Self(u64::from(pid) << Self::PID_SHIFT | start << Self::START_SHIFT)
+    }
+
+    pub(crate) fn of_this_process() -> Self {
+        let pid = std::process::id();
+        Self::new(pid, start_time(pid).unwrap_or(0))
+    }
+
+    /// Reads a word of shared memory: any value is a stamp, if perhaps of nobody.
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits & !Self::SPARE)
+    }
+
+    pub(crate) const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn pid(self) -> Option<u32> {
+        match (self.0 >> Self::PID_SHIFT) as u32 & ((1 << Self::PID_BITS) - 1) {
+            0 => None,
+            pid => Some(pid),
+        }
+    }
+
+    fn start(self) -> u64 {
+        self.0 >> Self::START_SHIFT
+    }
+
+    /// Waits until every thread of the process has ended, and says whether it has.
+    ///
+    /// The kernel marks the locks of a thread when that thread ends, which may be while other threads of the process
+    /// still run; only the end of all of them means that nothing is written any more. A process id that is in use
+    /// again by another process counts as ended.
+    pub(crate) fn is_dead(self, wait: Wait) -> bool {
+        let Some(pid) = self.pid() else { return true };
+        let Some(id) = Pid::from_raw(pid as i32) else { return true };
+        let Ok(pidfd) = pidfd_open(id, PidfdFlags::empty()) else {
+            // ESRCH: gone. Any other failure (no descriptors left, no such system call) must not let anybody in.
+            return matches!(pidfd_open(id, PidfdFlags::empty()), Err(Errno::SRCH));
+        };
+        // After the descriptor, so that it is known which process the descriptor means.
+        match start_time(pid) {
+            Ok(start) if start != self.start() && self.start() != 0 => return true,
+            _ => {}
+        }
+        has_ended(&pidfd, wait)
+    }
+}
+
+/// Waits until the process behind `pidfd` has ended, and says whether it has.
+fn has_ended(pidfd: &OwnedFd, wait: Wait) -> bool {
+    loop {
+        let timeout = match wait {
+            Wait::No => Duration::ZERO,
+            Wait::Until(deadline) => deadline.remaining(),
+            Wait::Forever => Duration::from_secs(3600),
+        };
+        let timeout = rustix::time::Timespec {
+            tv_sec: timeout.as_secs().min(3600) as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout)) {
+            Ok(1..) => return true,
+            Ok(0) | Err(_) if wait.is_over() => return false,
+            _ => {}
+        }
+    }
+}
+
+/// Whether no thread has the id `tid`. One whose id is in use again counts as there until its successor ends too.
+pub(crate) fn thread_is_gone(tid: u32) -> bool {
+    // `kill` finds any thread by its id, not only the first of its process.
+    Pid::from_raw(tid as i32).is_some_and(|tid| matches!(test_kill_process(tid), Err(Errno::SRCH)))
+}
+
+/// The time a process started, in clock ticks since boot: field 22 of `/proc/<pid>/stat`.
+pub(crate) fn start_time(pid: u32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is the program's name in parentheses and may hold anything; the last `)` ends it.
+    stat.rsplit_once(')')
+        .and_then(|(_, fields)| fields.split_ascii_whitespace().nth(19))
+        .and_then(|field| field.parse().ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unexpected /proc/<pid>/stat"))
+}
+
+/// The inode of this process's pid namespace: thread ids mean the same only inside one.
+pub(crate) fn pid_namespace() -> io::Result<u64> {
+    Ok(rustix::fs::stat("/proc/self/ns/pid")?.st_ino)
+}
+
+/// The 16 bytes that the kernel draws at every boot: thread ids do not outlive one.
+pub(crate) fn boot_id() -> io::Result<u128> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    u128::from_str_radix(&text.trim().replace('-', ""), 16)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn this_process_lives() {
+        let stamp = Stamp::of_this_process();
+        assert_eq!(stamp.pid(), Some(std::process::id()));
+        assert!(!stamp.is_dead(Wait::No));
+        assert_eq!(Stamp::from_bits(stamp.to_bits() | Stamp::SPARE), stamp);
+    }
+
+    #[test]
+    fn a_zombie_and_a_reused_id_are_dead() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let start = start_time(child.id()).unwrap();
+        assert!(Stamp::new(child.id(), start).is_dead(Wait::Forever), "ended, not yet reaped");
+        child.wait().unwrap();
+        assert!(Stamp::new(child.id(), start).is_dead(Wait::No));
+        assert!(Stamp::new(std::process::id(), 1).is_dead(Wait::No), "this id started later");
+    }
+
+    #[test]
+    fn nobody_is_dead() {
+        assert!(Stamp::from_bits(Stamp::SPARE).is_dead(Wait::No));
+    }
+}

@@ -1,0 +1,14 @@
+//! Every system call of the crate: nothing above this floor talks to the kernel itself.
+//!
+//! Interrupted calls (`EINTR`) are retried here with the time that is left, and nobody above sees them.
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_env = "gnu")))]
+compile_error!("shmkit needs 64-bit Linux with glibc for now (see the README, Platforms)");
+
+pub(crate) mod clock;
+pub(crate) mod copy;
+pub(crate) mod files;
+pub(crate) mod futex;
+pub(crate) mod identity;
+pub(crate) mod memory;
+pub(crate) mod robust;

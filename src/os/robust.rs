@@ -1,0 +1,363 @@
+//! This thread's robust list: the locks that the kernel releases for it when it dies.
+//!
+//! glibc registers one list head per thread and the kernel accepts only one, so we share glibc's. Its `futex_offset`
+//! fixes where a lock word stands relative to its list entry: 32 bytes before it. Entries are doubly linked; a link
+//! points at the `next` field of the entry it means, `prev` stands 8 bytes before `next`, and a set low bit marks an
+//! entry of a priority-inheritance mutex, which keeps its bit wherever the link is copied.
+//!
+//! ```text
+//!  lock word           prev   next
+//!  0     4             24     32       <- bytes from the start of the lock
+//!  [u32] ............. [ptr]  [ptr]
+//!                             ^ what links, the head and `list_op_pending` point at
+//! ```
+//!
+//! The kernel walks the list when the thread ends, by whatever cause, and marks each word that still holds the thread's
+//! id with `FUTEX_OWNER_DIED`. It also looks at the one entry in `list_op_pending`, which covers the moment between
+//! taking the word and linking the entry. Order: pending, take the word, link, clear pending; and to release: pending,
+//! unlink, store the word, clear pending. The kernel runs on the thread's own stack of stores, so compiler fences
+//! suffice between the steps.
+//!
+//! Trust: unlinking follows `prev` and `next`, which lie in memory that other processes can write. Lock memory is
+//! shared with processes of the same user only (regions are opened with that check), and those could write to this
+//! process anyway (`ptrace`).
+//!
+//! # Forks
+//!
+//! A forked child has another thread id and an empty list, but a copy of what was cached. Handlers of
+//! `pthread_atfork` are skipped by `_Fork` and by a raw `clone`, so the cache names the generation it belongs to, and
+//! the generation stands in a page that the kernel wipes in every child (`MADV_WIPEONFORK`).
+//!
+//! Sources: `Documentation/locking/robust-futexes.rst` and `robust-futex-ABI.rst` of the kernel,
+//! `get_robust_list(2)`, `madvise(2)`.
+
+#![expect(unsafe_code, reason = "links nodes into the list that glibc registered with the kernel")]
+
+use std::{
+    cell::Cell,
+    io,
+    marker::PhantomData,
+    ptr,
+    sync::atomic::{
+        AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
+        Ordering::{Acquire, Relaxed, Release},
+        compiler_fence,
+    },
+};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+
+use super::identity::Stamp;
+use crate::{Error, Result};
+
+/// The most locks that one thread may hold.
+///
+/// The kernel walks 2048 entries, and the program's own robust mutexes are on the same list.
+pub(crate) const LIMIT: usize = 1000;
+
+/// Bytes from a lock's word to the `next` link of its entry; glibc's choice.
+pub(crate) const WORD_TO_LINK: usize = 32;
+
+/// The list entry inside a lock, laid out as glibc's.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct Links {
+    prev: AtomicUsize,
+    next: AtomicUsize,
+}
+
+const LINK_SIZE: usize = size_of::<usize>();
+const _: () = assert!(std::mem::offset_of!(Links, next) == LINK_SIZE, "unlinking steps from `next` back to `prev`");
+
+impl Links {
+    fn address(&self) -> usize {
+        self.next.as_ptr().addr()
+    }
+}
+
+/// `struct robust_list_head` of the kernel.
+#[repr(C)]
+struct Head {
+    first: AtomicUsize,
+    futex_offset: isize,
+    pending: AtomicUsize,
+}
+
+/// What is cached for a thread. Valid while `generation` is that of the process.
+struct Cache {
+    generation: Cell<u32>,
+    tid: Cell<u32>,
+    held: Cell<u32>,
+    head: Cell<*const Head>,
+    stamp: Cell<u64>,
+}
+
+thread_local! {
+    static CACHE: Cache = const {
+        Cache {
+            generation: Cell::new(NEVER),
+            tid: Cell::new(0),
+            held: Cell::new(0),
+            head: Cell::new(ptr::null()),
+            stamp: Cell::new(0),
+        }
+    };
+}
+
+/// The generation of a cache that was never filled; no process has it.
+const NEVER: u32 = u32::MAX;
+
+/// The generation of this process: in a wiped page once there is one, zero until then and after a fork.
+static GENERATION: AtomicPtr<AtomicU32> = AtomicPtr::new(&raw const NO_PAGE as *mut AtomicU32);
+static NO_PAGE: AtomicU32 = AtomicU32::new(0);
+
+/// The last generation given out; a fork copies it, so that parent and child never share a number.
+static LAST: AtomicU32 = AtomicU32::new(0);
+
+/// The stamp of the process, and the generation it belongs to.
+static STAMP: AtomicU64 = AtomicU64::new(0);
+static STAMP_GENERATION: AtomicU32 = AtomicU32::new(0);
+
+fn generation() -> u32 {
+    // Relaxed: a thread that sees another pointer or number than its cache's goes to `refresh`, which synchronises.
+    let page = GENERATION.load(Relaxed);
+    // SAFETY: `GENERATION` points at `NO_PAGE` or at a page that is never unmapped.
+    unsafe { &*page }.load(Relaxed)
+}
+
+/// The calling thread, ready to hold locks.
+#[derive(Clone, Copy)]
+pub(crate) struct Thread {
+    tid: u32,
+    stamp: u64,
+    /// Invariant: the calling thread's registered head, which lives as long as the thread.
+    head: *const Head,
+    _only_here: PhantomData<*const ()>,
+}
+
+/// The calling thread.
+///
+/// # Errors
+///
+/// [`Error::Unsupported`] where glibc's list is missing or laid out in another way.
+#[inline]
+pub(crate) fn this_thread() -> Result<Thread> {
+    CACHE.with(|cache| {
+        if cache.generation.get() != generation() {
+            refresh(cache)?;
+        }
+        Ok(Thread { tid: cache.tid.get(), stamp: cache.stamp.get(), head: cache.head.get(), _only_here: PhantomData })
+    })
+}
+
+/// The number of locks that the calling thread holds.
+pub(crate) fn held() -> usize {
+    CACHE.with(|cache| if cache.generation.get() == generation() { cache.held.get() as usize } else { 0 })
+}
+
+impl Thread {
+    #[inline]
+    pub(crate) fn tid(self) -> u32 {
+        self.tid
+    }
+
+    /// The process of this thread.
+    #[inline]
+    pub(crate) fn stamp(self) -> u64 {
+        self.stamp
+    }
+
+    fn head(&self) -> &Head {
+        // SAFETY: the invariant of the field; `Thread` does not leave its thread.
+        unsafe { &*self.head }
+    }
+
+    /// Announces that the lock of `links` is about to be taken or released.
+    #[inline]
+    pub(crate) fn begin(self, links: &Links) {
+        self.head().pending.store(links.address(), Relaxed);
+        compiler_fence(Release);
+    }
+
+    /// Ends what [`begin`](Self::begin) announced.
+    #[inline]
+    pub(crate) fn end(self) {
+        compiler_fence(Release);
+        self.head().pending.store(0, Relaxed);
+    }
+
+    /// Puts a lock that this thread has just taken on its list.
+    #[inline]
+    pub(crate) fn link(self, links: &Links) {
+        let head = self.head();
+        let first = head.first.load(Relaxed);
+        links.next.store(first, Relaxed);
+        links.prev.store(self.head.addr(), Relaxed);
+        if first != self.head.addr() {
+            // SAFETY: `first` is the first entry of this thread's list: a lock that this thread holds, so mapped.
+            unsafe { prev_of(first) }.store(links.address(), Relaxed);
+        }
+        compiler_fence(Release);
+        head.first.store(links.address(), Relaxed);
+        CACHE.with(|cache| cache.held.set(cache.held.get() + 1));
+    }
+
+    /// Takes a lock that this thread is about to release off its list.
+    #[inline]
+    pub(crate) fn unlink(self, links: &Links) {
+        let (prev, next) = (links.prev.load(Relaxed), links.next.load(Relaxed));
+        if next & !1 != self.head.addr() {
+            // SAFETY: `next` is an entry of this thread's list (see the module, Trust): a lock that it holds, so mapped.
+            unsafe { prev_of(next) }.store(prev, Relaxed);
+        }
+        // SAFETY: `prev` is the head or an entry of this thread's list, as above.
+        unsafe { next_of(prev) }.store(next, Relaxed);
+        compiler_fence(Release);
+        CACHE.with(|cache| cache.held.set(cache.held.get().saturating_sub(1)));
+    }
+
+    /// Whether this thread can hold one more lock.
+    #[inline]
+    pub(crate) fn has_room(self) -> bool {
+        CACHE.with(|cache| (cache.held.get() as usize) < LIMIT)
+    }
+}
+
+/// # Safety
+///
+/// `link` must point at the `next` field of a mapped list entry.
+unsafe fn prev_of<'a>(link: usize) -> &'a AtomicUsize {
+    let prev = ptr::with_exposed_provenance::<AtomicUsize>((link & !1) - LINK_SIZE);
+    // SAFETY: `prev` stands before `next` in every entry, of ours and of glibc's.
+    unsafe { &*prev }
+}
+
+/// # Safety
+///
+/// `link` must point at the `next` field of a mapped list entry, or at a head.
+unsafe fn next_of<'a>(link: usize) -> &'a AtomicUsize {
+    let next = ptr::with_exposed_provenance::<AtomicUsize>(link & !1);
+    // SAFETY: promised by the caller; a head begins with its `first`.
+    unsafe { &*next }
+}
+
+/// Fills the cache of a thread that has none, or that a fork made.
+#[cold]
+fn refresh(cache: &Cache) -> Result<()> {
+    let head = registered_head()?;
+    let generation = current_generation()?;
+    cache.head.set(head);
+    cache.tid.set(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
+    cache.held.set(0);
+    cache.stamp.set(process_stamp(generation));
+    cache.generation.set(generation);
+    Ok(())
+}
+
+fn registered_head() -> Result<*const Head> {
+    let mut head: *const Head = ptr::null();
+    let mut len = 0_usize;
+    // SAFETY: both pointers are to live variables of the types that the call writes; 0 is the calling thread.
+    let result = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
+    if result != 0 {
+        return Err(Error::os("get_robust_list", io::Error::last_os_error()));
+    }
+    if head.is_null() || len != size_of::<Head>() {
+        return Err(Error::unsupported("this thread has no robust list (it was not made by glibc)"));
+    }
+    // SAFETY: the kernel has it from glibc, which keeps it in the thread's own control block.
+    let futex_offset = unsafe { (*head).futex_offset };
+    if futex_offset != -(WORD_TO_LINK as isize) {
+        return Err(Error::unsupported(format!("the C library's robust list has offset {futex_offset}, not -32")));
+    }
+    Ok(head)
+}
+
+fn current_generation() -> Result<u32> {
+    let page = GENERATION.load(Acquire);
+    let page = if ptr::eq(page, &raw const NO_PAGE) { make_page()? } else { page };
+    // SAFETY: as in `generation`.
+    let word = unsafe { &*page };
+    match word.load(Acquire) {
+        0 => {
+            let fresh = LAST.fetch_add(1, Relaxed) + 1;
+            Ok(word.compare_exchange(0, fresh, Release, Acquire).map_or_else(|first| first, |_| fresh))
+        }
+        generation => Ok(generation),
+    }
+}
+
+/// Maps the page that forks wipe. Of two threads that do so the first wins.
+fn make_page() -> Result<*mut AtomicU32> {
+    let len = super::memory::page_size() as usize;
+    // SAFETY: a new private mapping at an address of the kernel's choice touches nothing that exists.
+    let page = unsafe { mmap_anonymous(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) }
+        .map_err(|error| Error::os("mmap", error))?;
+    // SAFETY: the advice changes what a child of this process finds in the page just mapped, nothing here.
+    let advised = unsafe { madvise(page, len, Advice::LinuxWipeOnFork) };
+    let published = match advised {
+        Ok(()) => GENERATION.compare_exchange(&raw const NO_PAGE as *mut AtomicU32, page.cast(), Release, Acquire),
+        Err(error) => return Err(Error::os("madvise(MADV_WIPEONFORK)", error)),
+    };
+    published.map(|_| page.cast()).or_else(|first| {
+        // SAFETY: the exchange failed, so nobody else has seen the address.
+        let _ = unsafe { munmap(page, len) };
+        Ok(first)
+    })
+}
+
+fn process_stamp(generation: u32) -> u64 {
+    if STAMP_GENERATION.load(Acquire) == generation {
+        return STAMP.load(Relaxed);
+    }
+    let stamp = Stamp::of_this_process().to_bits();
+    STAMP.store(stamp, Relaxed);
+    STAMP_GENERATION.store(generation, Release);
+    stamp
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[repr(C)]
+    #[derive(Default)]
+    struct Lock {
+        word: AtomicU32,
+        padding: [u32; 5],
+        links: Links,
+    }
+
+    /// Links in every order leave an empty list, with glibc's own entries between them.
+    #[test]
+    fn links_and_unlinks_in_any_order() {
+        let thread = this_thread().unwrap();
+        let before = thread.head().first.load(Relaxed);
+        for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0]] {
+            let locks: [Lock; 3] = Default::default();
+            for lock in &locks {
+                thread.link(&lock.links);
+            }
+            assert_eq!(held(), 3);
+            for at in order {
+                thread.unlink(&locks[at].links);
+            }
+            assert_eq!((held(), thread.head().first.load(Relaxed)), (0, before));
+        }
+    }
+
+    #[test]
+    fn the_word_stands_where_the_kernel_looks() {
+        let lock = Lock::default();
+        assert_eq!(lock.links.address() - lock.word.as_ptr().addr(), WORD_TO_LINK);
+        assert_eq!(lock.padding.len(), 5);
+    }
+
+    #[test]
+    fn every_thread_has_its_own_id() {
+        let here = this_thread().unwrap();
+        let there = std::thread::spawn(|| this_thread().unwrap().tid()).join().unwrap();
+        assert_ne!(here.tid(), there);
+        assert_eq!(here.stamp(), Stamp::of_this_process().to_bits());
+    }
+}

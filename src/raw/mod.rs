@@ -1,0 +1,10 @@
+//! The algorithms on plain words, in memory that somebody else mapped.
+//!
+//! Nothing here knows of regions or handles. Atomics, the futex and the robust list come from `sys`, where the model
+//! checker puts its own.
+
+pub(crate) mod init;
+pub(crate) mod mutex;
+pub(crate) mod points;
+mod sys;
+pub(crate) mod waiting;

@@ -1,0 +1,340 @@
+//! A lock whose holder may die: a futex word on the kernel's robust list, and a record of who held it for what.
+//!
+//! # The word
+//!
+//! | bits | name | meaning | if the owner dies here, the next locker |
+//! | --- | --- | --- | --- |
+//! | 0–29 | `TID` | thread id of the owner, 0: free | finds `OWNER_DIED` and no id: inherits |
+//! | 30 | `OWNER_DIED` | with no id: the kernel's mark. With an id: that thread inherits right now | finds the mark again: inherits again |
+//! | 31 | `WAITERS` | somebody may sleep on the word; kept while the word is free, so that a barger keeps it too | is woken by the kernel |
+//!
+//! # The record (`owner`)
+//!
+//! A [`Stamp`] of the owner's process, and in its spare bits the [`Use`]. Zero while the lock is free and while it
+//! changes hands. It tells the heir what the death means:
+//!
+//! | found with `OWNER_DIED` | meaning | heir |
+//! | --- | --- | --- |
+//! | `0` | died before it could touch the data, or after it had finished | goes on in silence |
+//! | a stamp, `Use::Table` | the owner's own bookkeeping, which its users repair | goes on in silence, see [`Health::inherited`] |
+//! | a stamp, `Use::Data` | the data may be half changed, and other threads of the dead process may still be writing | waits until that whole process is gone, then poisons |
+//!
+//! # Order of the steps, and a death after each
+//!
+//! Lock: *pending*, word := id, *link*, *clear pending*, owner := stamp. Until the link stands, `pending` lets the kernel
+//! find the word. Until the record stands, the data is untouched.
+//!
+//! Unlock: owner := 0, *pending*, *unlink*, word := 0, *clear pending*. From the first step on the data is whole.
+//!
+//! Inherit: *pending*, word := id + `OWNER_DIED`, poison, owner := 0, word := id. The old record stands until the poison
+//! does, so an heir that dies on the way leaves the same inheritance.
+//!
+//! # Wake-ups
+//!
+//! A contended unlock stores `WAITERS`, not 0, and who slept keeps the bit when it takes the word. Otherwise a barger that
+//! comes between the unlock and a woken waiter which is then killed would unlock without a wake, and the others would
+//! sleep on a free lock. `list_op_pending` is set before a sleep, so that the kernel (5.5 and later) passes a wake-up
+//! on that it gave to a dying waiter. The bit is dropped again by an unlock that woke nobody. On every expiry of a
+//! slice a waiter also asks whether the owner still exists: a thread that called `exec` in the middle of a locked
+//! section loses its id before the kernel walks its list, and a truncated file cuts the walk short.
+//!
+//! Sources: U. Drepper, *Futexes Are Tricky* (2011); `Documentation/locking/robust-futexes.rst` of the kernel.
+
+#[cfg(not(loom))]
+use std::sync::atomic::{
+    Ordering::{Acquire, Relaxed, Release},
+    compiler_fence,
+};
+
+#[cfg(loom)]
+use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use super::{
+    points::point,
+    sys::{AtomicU32, AtomicU64, LIMIT, Links, Stamp, Thread, futex, this_thread, thread_is_gone},
+    waiting::{Patience, SLICE, Spin},
+};
+use crate::{
+    Error, Result,
+    os::{clock::Wait, futex::Woken},
+};
+
+#[cfg(loom)]
+fn compiler_fence(_: loom::sync::atomic::Ordering) {}
+
+const WAITERS: u32 = 1 << 31;
+const OWNER_DIED: u32 = 1 << 30;
+const TID: u32 = OWNER_DIED - 1;
+
+/// What the lock is held for: decides what the holder's death means. The value goes into the record's spare bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Use {
+    /// The crate's own bookkeeping, whose half-done changes the next holder recognises and finishes.
+    Table = 1,
+    /// The user's data: a death poisons.
+    Data = 2,
+}
+
+/// The lock. Zeroed memory is a free, healthy one.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct RawMutex {
+    word: AtomicU32,
+    poisoned: PoisonFlag,
+    patience: Patience,
+    owner: AtomicU64,
+    /// The record of the holder that poisoned the lock. Valid while `poisoned` is set.
+    culprit: AtomicU64,
+    links: Links,
+}
+
+type PoisonFlag = super::sys::AtomicU16;
+
+#[cfg(not(loom))]
+const _: () = {
+    use std::mem::offset_of;
+    assert!(size_of::<RawMutex>() == 40 && align_of::<RawMutex>() == 8);
+    assert!(offset_of!(RawMutex, word) == 0, "the first word of every lock, in every layout version");
+    assert!(offset_of!(RawMutex, links) + 8 == crate::os::robust::WORD_TO_LINK);
+};
+
+/// What a locker found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Health {
+    /// The lock is poisoned. See [`RawMutex::culprit`].
+    pub(crate) poisoned: bool,
+    /// The last holder died; whether it poisoned depends on its [`Use`].
+    pub(crate) inherited: bool,
+}
+
+impl RawMutex {
+    /// Takes the lock.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`, `TimedOut`, `WouldDeadlock`, `TooManyLocks`, and `Unsupported` from the robust list.
+    #[inline]
+    pub(crate) fn lock(&self, use_: Use, wait: Wait) -> Result<Health> {
+        let me = this_thread()?;
+        if !me.has_room() {
+            return Err(Error::TooManyLocks { limit: LIMIT });
+        }
+        me.begin(&self.links);
+        point();
+        // Acquire: pairs with the Release of `unlock`, so that the holder sees what its predecessor wrote.
+        let inherited = match self.word.compare_exchange(0, me.tid(), Acquire, Relaxed) {
+            Ok(_) => false,
+            Err(_) => self.lock_contended(me, wait).inspect_err(|_| me.end())?,
+        };
+        point();
+        me.link(&self.links);
+        me.end();
+        point();
+        self.owner.store(me.stamp() | use_ as u64, Relaxed);
+        // The record must stand before the data is touched: the same thread dies in program order.
+        compiler_fence(Acquire);
+        Ok(Health { poisoned: self.is_poisoned(), inherited })
+    }
+
+    /// Releases the lock, if the calling thread holds it. A guard that a fork copied does not: nothing happens.
+    #[inline]
+    pub(crate) fn unlock(&self) {
+        let Ok(me) = this_thread() else { return };
+        if self.word.load(Relaxed) & TID != me.tid() {
+            return;
+        }
+        point();
+        // Release: whoever inherits from here on must see the data whole.
+        self.owner.store(0, Release);
+        point();
+        me.begin(&self.links);
+        me.unlink(&self.links);
+        point();
+        // Release: pairs with the Acquire of the next locker.
+        if self.word.compare_exchange(me.tid(), 0, Release, Relaxed).is_err() {
+            self.unlock_contended();
+        }
+        point();
+        me.end();
+    }
+
+    /// Whether the calling thread holds the lock.
+    #[inline]
+    pub(crate) fn is_mine(&self) -> bool {
+        this_thread().is_ok_and(|me| self.word.load(Relaxed) & TID == me.tid())
+    }
+
+    /// The thread that holds the lock, 0 for none, and its process where that is on record.
+    pub(crate) fn holder(&self) -> (u32, Option<u32>) {
+        let tid = self.word.load(Relaxed) & TID;
+        let pid = Stamp::from_bits(self.owner.load(Relaxed)).pid();
+        (tid, pid.filter(|_| tid != 0))
+    }
+
+    /// Whether the word, or the record, names a thread of the process `stamp`: its robust list may lead here.
+    #[cfg(not(loom))]
+    pub(crate) fn is_held_by(&self, stamp: u64) -> bool {
+        self.word.load(Relaxed) & TID != 0 && self.owner.load(Relaxed) & !Stamp::SPARE == stamp
+    }
+
+    #[inline]
+    pub(crate) fn is_poisoned(&self) -> bool {
+        // Relaxed, here and below: only the holder writes the poison, and the word orders the holders.
+        self.poisoned.load(Relaxed) != 0
+    }
+
+    /// Who poisoned the lock, where that is known. For the holder.
+    pub(crate) fn culprit(&self) -> Option<u32> {
+        Stamp::from_bits(self.culprit.load(Relaxed)).pid()
+    }
+
+    /// Poisons the lock in the name of the process `stamp`. For the holder.
+    pub(crate) fn poison(&self, stamp: u64) {
+        point();
+        self.culprit.store(stamp & !Stamp::SPARE, Relaxed);
+        point();
+        // Release, so that a set flag never comes with an older culprit.
+        self.poisoned.store(1, Release);
+    }
+
+    /// Declares the data whole again. For the holder.
+    pub(crate) fn clear_poison(&self) {
+        point();
+        self.poisoned.store(0, Relaxed);
+    }
+
+    /// Frees the lock of whoever held it, poisoned if it was held for `use_` of data. Returns whether it was held.
+    ///
+    /// For whoever knows that no holder can be alive (the machine has restarted, the file is a copy) and keeps others
+    /// out meanwhile.
+    #[cfg(not(loom))]
+    pub(crate) fn reset(&self, use_: Use) -> bool {
+        let record = self.owner.load(Relaxed);
+        let was_held = self.word.load(Relaxed) & (TID | OWNER_DIED) != 0;
+        if was_held && use_ == Use::Data && record & Stamp::SPARE == Use::Data as u64 {
+            self.poison(record);
+        }
+        point();
+        self.owner.store(0, Relaxed);
+        point();
+        self.word.store(0, Release);
+        was_held
+    }
+
+    /// Returns whether the last owner had died.
+    #[cold]
+    fn lock_contended(&self, me: Thread, wait: Wait) -> Result<bool> {
+        let mut spin = Spin::new(&self.patience);
+        // What a thread that has slept leaves in the word: others may sleep still.
+        let mut keep = 0;
+        let mut state = self.word.load(Relaxed);
+        loop {
+            match state & (TID | OWNER_DIED) {
+                0 => match self.word.compare_exchange(state, me.tid() | state | keep, Acquire, Relaxed) {
+                    Ok(_) => {
+                        spin.succeeded();
+                        return Ok(false);
+                    }
+                    Err(now) => state = now,
+                },
+                OWNER_DIED => {
+                    if self.inherit(me, state, wait)? {
+                        return Ok(true);
+                    }
+                    state = self.word.load(Relaxed);
+                }
+                _ if state & TID == me.tid() => {
+                    return Err(if wait == Wait::No { Error::WouldBlock } else { Error::WouldDeadlock });
+                }
+                _ if wait == Wait::No => return Err(Error::WouldBlock),
+                _ if spin.turn() => state = self.word.load(Relaxed),
+                _ => {
+                    state = self.sleep(state, wait)?;
+                    keep = WAITERS;
+                }
+            }
+        }
+    }
+
+    /// Sleeps once on a word that was held when it was read as `state`; returns the word after that.
+    fn sleep(&self, state: u32, wait: Wait) -> Result<u32> {
+        if wait.is_over() {
+            return Err(Error::TimedOut);
+        }
+        let sleeping = state | WAITERS;
+        if state != sleeping {
+            point();
+            if let Err(now) = self.word.compare_exchange(state, sleeping, Relaxed, Relaxed) {
+                return Ok(now);
+            }
+        }
+        if futex::wait(&self.word, sleeping, wait.slice(SLICE)) == Woken::TimedOut {
+            self.mark_if_gone(sleeping);
+        }
+        Ok(self.word.load(Relaxed))
+    }
+
+    /// Does the kernel's work for an owner that vanished without it.
+    fn mark_if_gone(&self, state: u32) {
+        if thread_is_gone(state & TID) {
+            point();
+            let _ = self.word.compare_exchange(state, OWNER_DIED | WAITERS, Relaxed, Relaxed);
+        }
+    }
+
+    /// Takes a word that carries the kernel's mark. `false` when another was faster.
+    #[cold]
+    fn inherit(&self, me: Thread, state: u32, wait: Wait) -> Result<bool> {
+        let record = self.owner.load(Relaxed);
+        let testator = Stamp::from_bits(record);
+        let was_data = record & Stamp::SPARE == Use::Data as u64;
+        if was_data && record & !Stamp::SPARE == me.stamp() {
+            // A thread of this process forgot its guard and ended. What it borrowed may live on in another thread.
+            return Err(if wait == Wait::No { Error::WouldBlock } else { Error::WouldDeadlock });
+        }
+        if was_data && !testator.is_dead(wait_a_slice(wait)) {
+            // The mark is that of one thread: its process lives on, or is still dying.
+            return match wait {
+                Wait::No => Err(Error::WouldBlock),
+                _ if wait.is_over() => Err(Error::TimedOut),
+                _ => Ok(false),
+            };
+        }
+        point();
+        // Acquire: the kernel's mark is ordered after all that the dead thread wrote.
+        if self.word.compare_exchange(state, me.tid() | OWNER_DIED | WAITERS, Acquire, Relaxed).is_err() {
+            return Ok(false);
+        }
+        if was_data {
+            self.poison(record);
+        }
+        point();
+        self.owner.store(0, Release);
+        point();
+        // A plain store: sleepers only ever add WAITERS, which is set. Release: an owner of 0 comes before.
+        self.word.store(me.tid() | WAITERS, Release);
+        Ok(true)
+    }
+
+    #[cold]
+    fn unlock_contended(&self) {
+        point();
+        // Release: as in `unlock`.
+        self.word.store(WAITERS, Release);
+        point();
+        if futex::wake(&self.word, 1) == 0 {
+            point();
+            // Nobody slept. Who goes to sleep from now on does so on a word that has an owner, and marks it again.
+            let _ = self.word.compare_exchange(WAITERS, 0, Relaxed, Relaxed);
+        }
+    }
+}
+
+/// The death of a process is awaited by slices too, so that a word that changes hands meanwhile is seen.
+fn wait_a_slice(wait: Wait) -> Wait {
+    match wait {
+        Wait::No => Wait::No,
+        _ => Wait::Until(wait.slice(SLICE)),
+    }
+}

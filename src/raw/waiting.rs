@@ -1,0 +1,119 @@
+//! The one policy for every wait: spin by loads for a bounded time, then yield, then sleep in the kernel.
+//!
+//! A wake-up through the kernel costs tens of microseconds, a cache line from another core a tenth of one: who waits
+//! for a running thread should spin, and who waits for one that is not running should get out of its way. Nobody knows
+//! which it is beforehand, so each object remembers how long its last waits were ([`Patience`]): a wait that spinning
+//! ended moves the memory towards what it took, one that had to sleep halves it.
+
+use std::time::Duration;
+
+use super::sys::AtomicU16;
+
+#[cfg(not(loom))]
+use std::sync::atomic::Ordering::Relaxed;
+
+/// The longest sleep before a waiter looks at its condition again.
+///
+/// A wake-up that was lost with a killed process costs at most this much.
+pub(crate) const SLICE: Duration = Duration::from_millis(100);
+
+/// How long the waits for one object have lately been, in turns of the spin loop. Zeroed memory is a valid start.
+///
+/// Read from shared memory, so any value may be found: the limits below bound what it can do.
+#[derive(Debug, Default)]
+#[repr(transparent)]
+pub(crate) struct Patience(AtomicU16);
+
+/// Turns that every wait spins.
+#[cfg(not(loom))]
+const LEAST: u32 = 40;
+/// Turns that no wait exceeds: about as long as a sleep and its wake-up would take.
+#[cfg(not(loom))]
+const MOST: u32 = 2000;
+/// Times that a wait offers its core to others before it sleeps.
+#[cfg(not(loom))]
+const YIELDS: u32 = 4;
+
+/// One wait's way through the policy.
+pub(crate) struct Spin<'a> {
+    #[cfg_attr(loom, expect(dead_code))]
+    patience: &'a Patience,
+    #[cfg(not(loom))]
+    turns: u32,
+    #[cfg(not(loom))]
+    limit: u32,
+}
+
+#[cfg(not(loom))]
+impl<'a> Spin<'a> {
+    pub(crate) fn new(patience: &'a Patience) -> Self {
+        // Relaxed, here and below: the memory is a hint.
+        let limit = (2 * u32::from(patience.0.load(Relaxed)) + LEAST).min(MOST);
+        Self { patience, turns: 0, limit }
+    }
+
+    /// Passes a little time. `false` when it is time to sleep.
+    #[inline]
+    pub(crate) fn turn(&mut self) -> bool {
+        self.turns += 1;
+        if self.turns <= self.limit {
+            std::hint::spin_loop();
+            true
+        } else if self.turns <= self.limit + YIELDS {
+            std::thread::yield_now();
+            true
+        } else {
+            let last = self.patience.0.load(Relaxed);
+            self.patience.0.store(last / 2, Relaxed);
+            false
+        }
+    }
+
+    /// The condition came true while spinning.
+    pub(crate) fn succeeded(&self) {
+        if self.turns <= self.limit {
+            let last = i32::from(self.patience.0.load(Relaxed).min(MOST as u16));
+            self.patience.0.store((last + (self.turns as i32 - last) / 8) as u16, Relaxed);
+        }
+    }
+}
+
+#[cfg(loom)]
+impl<'a> Spin<'a> {
+    pub(crate) fn new(patience: &'a Patience) -> Self {
+        Self { patience }
+    }
+
+    pub(crate) fn turn(&mut self) -> bool {
+        false
+    }
+
+    pub(crate) fn succeeded(&self) {}
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wait_ends_its_spin() {
+        for start in [0, 1, 2000, u16::MAX] {
+            let patience = Patience(AtomicU16::new(start));
+            let mut spin = Spin::new(&patience);
+            let turns = std::iter::from_fn(|| spin.turn().then_some(())).count() as u32;
+            assert!((LEAST..=MOST + YIELDS).contains(&turns), "{turns} turns from {start}");
+            assert!(patience.0.load(Relaxed) <= start / 2);
+        }
+    }
+
+    #[test]
+    fn success_draws_the_memory_near() {
+        let patience = Patience(AtomicU16::new(u16::MAX));
+        for _ in 0..100 {
+            let mut spin = Spin::new(&patience);
+            spin.turn();
+            spin.succeeded();
+        }
+        assert!(patience.0.load(Relaxed) < 10);
+    }
+}

@@ -1,0 +1,342 @@
+//! The objects of a region: an arena that hands out blocks from front to back, and a hash table of their names.
+//!
+//! All changes happen under the directory's lock, in an order that leaves something recognisable after each step:
+//!
+//! | step | store | after a death here, the next holder of the lock |
+//! | --- | --- | --- |
+//! | 1 | `last` := the new block's offset, which is `end` | sees `last == end`: nothing happened |
+//! | 2 | the block, state `BUILDING`, its body initialised | the same |
+//! | 3 | `end` := the end of the block | sees the last block `BUILDING` and not in its bucket: takes `end` back |
+//! | 4 | its bucket := the block (if it has a name) | sees it `BUILDING` but in its bucket: finishes with step 5 |
+//! | 5 | state := `LIVE` | nothing is left to do |
+//!
+//! Removing a name is one store to the link before it. Blocks are not used again while the region exists: others may
+//! hold the object still, and nobody can count the holders that died.
+//!
+//! Readers that cannot lock (a read-only mapping) walk the chains all the same: links are published whole.
+
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use super::{
+    header::Header,
+    memory::Memory,
+    object::{BLOCK_ALIGN, BUILDING, Block, Description, Found, LIVE, MAX_NAME, Plan, REMOVED, up},
+};
+use crate::{
+    Error, Result,
+    os::clock::Wait,
+    raw::{
+        mutex::{RawMutex, Use},
+        points::point,
+    },
+};
+
+/// What to do when a name is taken, or is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Intent {
+    Create,
+    Open,
+    OpenOrCreate,
+}
+
+/// A region's directory: the header and the memory, both checked.
+#[derive(Clone, Copy)]
+pub(crate) struct Directory<'a> {
+    memory: Memory<'a>,
+    header: &'a Header,
+}
+
+/// The lock of a directory, held.
+struct Held<'a>(&'a RawMutex);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.unlock();
+    }
+}
+
+impl<'a> Directory<'a> {
+    pub(crate) fn new(memory: Memory<'a>, header: &'a Header) -> Self {
+        Self { memory, header }
+    }
+
+    /// Makes an object and publishes it: under `name`, or for its offset alone when the name is `None`.
+    ///
+    /// `initialise` is given the body, zeroed. What it writes is published with the object; if it fails, or this
+    /// process dies, there is no object.
+    pub(crate) fn create(
+        self,
+        name: Option<&str>,
+        description: &Description,
+        initialise: impl FnOnce(Memory<'a>, &Found) -> Result<()>,
+    ) -> Result<Found> {
+        check_name(name)?;
+        let _held = self.lock()?;
+        self.create_locked(name, description, initialise)
+    }
+
+    /// The object `name`, made first if there is none and the intent says so. The second part of the answer tells
+    /// whether it was made.
+    pub(crate) fn open_or_create(
+        self,
+        name: &str,
+        intent: Intent,
+        description: &Description,
+        initialise: impl FnOnce(Memory<'a>, &Found) -> Result<()>,
+    ) -> Result<(Found, bool)> {
+        check_name(Some(name))?;
+        let _held = self.lock()?;
+        match (self.find(name)?, intent) {
+            (Some(_), Intent::Create) => Err(Error::AlreadyExists { name: name.into() }),
+            (Some(found), _) => Ok((found, false)),
+            (None, Intent::Open) => Err(Error::NotFound { name: name.into() }),
+            (None, _) => Ok((self.create_locked(Some(name), description, initialise)?, true)),
+        }
+    }
+
+    /// The object `name`.
+    pub(crate) fn open(self, name: &str) -> Result<Found> {
+        check_name(Some(name))?;
+        self.find(name)?.ok_or_else(|| Error::NotFound { name: name.into() })
+    }
+
+    /// The object whose block lies at `at`, which may come from anywhere.
+    pub(crate) fn at(self, at: u64) -> Result<Found> {
+        if at % BLOCK_ALIGN != 0 || at < self.first() {
+            return Err(Error::corrupt(format!("no object can be at {at}")));
+        }
+        let block = Block::at(self.memory, at, self.end())?;
+        if !matches!(block.state.load(Acquire), LIVE | REMOVED) {
+            return Err(Error::corrupt(format!("no object is at {at}")));
+        }
+        block.read(self.memory, at)
+    }
+
+    /// The object that the region was made for.
+    pub(crate) fn root(self) -> Result<Found> {
+        match self.header.root.load(Acquire) {
+            0 => Err(Error::TypeMismatch {
+                expected: "a region that holds one object".into(),
+                found: "a region of objects with names".into(),
+            }),
+            at => self.at(at),
+        }
+    }
+
+    /// Makes `at` the object that [`root`](Self::root) answers.
+    pub(crate) fn set_root(self, at: u64) {
+        point();
+        self.header.root.store(at, Release);
+    }
+
+    /// Takes the name from an object. Those who hold it keep it.
+    pub(crate) fn remove(self, name: &str) -> Result<()> {
+        check_name(Some(name))?;
+        let _held = self.lock()?;
+        let hash = hash(name);
+        let mut link = self.bucket(hash)?;
+        for _ in 0..self.most_blocks() {
+            let at = link.load(Acquire);
+            if at == 0 {
+                return Err(Error::NotFound { name: name.into() });
+            }
+            let block = Block::at(self.memory, at, self.end())?;
+            if block.hash.load(Relaxed) == hash && block.is_named(self.memory, at, name)? {
+                point();
+                link.store(block.next.load(Relaxed), Release);
+                block.set_state(REMOVED);
+                return Ok(());
+            }
+            link = &block.next;
+        }
+        Err(Error::corrupt("the directory goes round in circles"))
+    }
+
+    /// The names in the directory, in no particular order.
+    pub(crate) fn names(self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        self.for_each_block(|at, block| {
+            if block.is_live() {
+                names.push(block.name(self.memory, at)?);
+            }
+            Ok(())
+        })?;
+        names.retain(|name| !name.is_empty());
+        Ok(names)
+    }
+
+    /// Bytes that objects may still take.
+    pub(crate) fn left(self) -> u64 {
+        self.header.size(self.memory).saturating_sub(self.end())
+    }
+
+    /// Whether a thread of the process `stamp` holds a lock in this region.
+    pub(crate) fn is_held_by(self, stamp: u64) -> bool {
+        let mut held = self.header.lock_word().is_ok_and(|lock| lock.is_held_by(stamp));
+        // An image too corrupt to walk has locks that cannot be found: then it counts as held.
+        let walked = self.for_each_lock(|lock| held |= lock.is_held_by(stamp));
+        held || walked.is_err()
+    }
+
+    /// Calls `each` with the lock of every object that has one.
+    pub(crate) fn for_each_lock(self, mut each: impl FnMut(&RawMutex)) -> Result<()> {
+        self.for_each_block(|at, block| {
+            if block.kind()?.has_lock() {
+                each(self.memory.at::<RawMutex>(block.body(at)?)?);
+            }
+            Ok(())
+        })
+    }
+
+    fn for_each_block(self, mut each: impl FnMut(u64, &Block) -> Result<()>) -> Result<()> {
+        let (mut at, end) = (self.first(), self.end());
+        while at < end {
+            let block = Block::at(self.memory, at, end)?;
+            each(at, block)?;
+            at += block.size.load(Relaxed).max(BLOCK_ALIGN);
+        }
+        Ok(())
+    }
+
+    fn create_locked(
+        self,
+        name: Option<&str>,
+        description: &Description,
+        initialise: impl FnOnce(Memory<'a>, &Found) -> Result<()>,
+    ) -> Result<Found> {
+        if let Some(name) = name
+            && self.find(name)?.is_some()
+        {
+            return Err(Error::AlreadyExists { name: name.into() });
+        }
+        let text = name.unwrap_or_default();
+        let (hash, at) = (hash(text), self.end());
+        let plan = Plan::new(at, text, description)?;
+        if plan.size > self.left() {
+            return Err(Error::RegionFull { needed: plan.size, left: self.left() });
+        }
+        let bucket = self.bucket(hash)?;
+        point();
+        self.header.last.store(at, Relaxed);
+        point();
+        plan.write(self.memory, at, hash, text, description)?;
+        let found = plan.found(at, description.clone());
+        initialise(self.memory, &found)?;
+        let block = self.memory.at::<Block>(at)?;
+        block.next.store(bucket.load(Relaxed), Relaxed);
+        point();
+        // Release, here and below: the block is whole for whoever finds it.
+        self.header.end.store(at + plan.size, Release);
+        if name.is_some() {
+            point();
+            bucket.store(at, Release);
+        }
+        block.set_state(LIVE);
+        Ok(found)
+    }
+
+    fn find(self, name: &str) -> Result<Option<Found>> {
+        let hash = hash(name);
+        // Acquire: pairs with the Release of `create_locked`.
+        let mut at = self.bucket(hash)?.load(Acquire);
+        for _ in 0..self.most_blocks() {
+            if at == 0 {
+                return Ok(None);
+            }
+            let block = Block::at(self.memory, at, self.end())?;
+            if block.hash.load(Relaxed) == hash && block.is_named(self.memory, at, name)? {
+                return block.read(self.memory, at).map(Some);
+            }
+            at = block.next.load(Acquire);
+        }
+        Err(Error::corrupt("the directory goes round in circles"))
+    }
+
+    fn bucket(self, hash: u32) -> Result<&'a AtomicU64> {
+        let buckets = self.header.buckets.load(Relaxed);
+        let at = u64::from(hash) & (buckets.wrapping_sub(1));
+        self.memory.at::<AtomicU64>(self.header.table.load(Relaxed).saturating_add(at.saturating_mul(8)))
+    }
+
+    /// More links than this are a circle.
+    fn most_blocks(self) -> u64 {
+        self.memory.len() / size_of::<Block>() as u64
+    }
+
+    fn first(self) -> u64 {
+        let table = self.header.table.load(Relaxed);
+        table.saturating_add(self.header.buckets.load(Relaxed).saturating_mul(8))
+    }
+
+    fn end(self) -> u64 {
+        // Acquire: blocks below are whole. Clamped: it indexes the memory.
+        self.header.end.load(Acquire).min(self.header.size(self.memory))
+    }
+
+    fn lock(self) -> Result<Held<'a>> {
+        let (lock, inherited) = self.header.lock(Wait::Forever)?;
+        let held = Held(lock);
+        if inherited {
+            self.repair()?;
+        }
+        self.check_end()?;
+        Ok(held)
+    }
+
+    fn check_end(self) -> Result<()> {
+        let end = self.header.end.load(Relaxed);
+        if end < self.first() || end > self.header.size(self.memory) || up(end, BLOCK_ALIGN) != Some(end) {
+            return Err(Error::corrupt(format!("the arena ends at {end}")));
+        }
+        Ok(())
+    }
+
+    /// Finishes or takes back what the last holder of the lock left: the table above.
+    fn repair(self) -> Result<()> {
+        let (last, end) = (self.header.last.load(Relaxed), self.end());
+        if last < self.first() || last >= end {
+            return Ok(());
+        }
+        let block = Block::at(self.memory, last, end)?;
+        if block.state.load(Acquire) != BUILDING {
+            return Ok(());
+        }
+        if self.bucket(block.hash.load(Relaxed))?.load(Acquire) == last {
+            block.set_state(LIVE);
+        } else {
+            point();
+            self.header.end.store(last, Release);
+        }
+        Ok(())
+    }
+
+    /// Frees every lock, and poisons what was held: for whoever knows that no holder lives, and keeps others out.
+    pub(super) fn reset_locks(self) -> Result<()> {
+        let lock = self.header.lock_word()?;
+        let was_held = lock.reset(Use::Table);
+        if was_held {
+            self.repair()?;
+        }
+        self.for_each_lock(|lock| {
+            lock.reset(Use::Data);
+        })
+    }
+}
+
+fn check_name(name: Option<&str>) -> Result<()> {
+    let reason = match name {
+        Some("") => "it is empty".into(),
+        Some(name) if name.len() > MAX_NAME => format!("it has {} bytes, the most is {MAX_NAME}", name.len()),
+        Some(name) if name.contains('\0') => "it contains a NUL".into(),
+        _ => return Ok(()),
+    };
+    Err(Error::InvalidName { name: name.unwrap_or_default().into(), reason })
+}
+
+/// FNV-1a, 32 bits (Fowler, Noll and Vo; draft-eastlake-fnv): part of the layout, so a fixed and simple one.
+fn hash(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}

@@ -1,0 +1,375 @@
+//! The handle of every kind of object: made, opened, cloned, sent and checked here, once for all of them.
+//!
+//! A kind adds its name in the type system (a [`Resident`]) and its operations; `resident_handle!` writes the part of
+//! its public face that all kinds share.
+
+#![expect(unsafe_code, reason = "hands out the body of an object in a mapping")]
+
+use std::{fmt, marker::PhantomData, ptr::NonNull, sync::Arc};
+
+use super::{
+    Region, build,
+    build::Recipe,
+    directory::{Directory, Intent},
+    header,
+    mapping::Mapping,
+    memory::{Memory, Shared},
+    object::{Description, Dims, Found, Kind, MAX_NAME},
+    place::Place,
+    whole_pages,
+};
+use crate::{Error, Result};
+
+/// A kind of object that can live in a region.
+///
+/// # Safety
+///
+/// - The body that [`Description::layout`] gives for `KIND` and the element is what the kind's operations use.
+/// - Zeroed memory followed by `initialise` of the constructors is a valid body, and so is any contents that other
+///   processes write there: elements are plain data, the rest is atomics.
+/// - A kind whose body begins with words has `Head` for them, and one with a lock has that first.
+pub(crate) unsafe trait Resident: 'static {
+    const KIND: Kind;
+    /// The words at the start of the body.
+    type Head: Shared;
+    /// The type of the elements as users name it, as it is stored: name, size and alignment go on record.
+    type Element: 'static;
+    type Stored;
+
+    fn description(dims: Dims) -> Description {
+        Description {
+            kind: Self::KIND,
+            tag: if size_of::<Self::Stored>() == 0 { String::new() } else { last_segment::<Self::Element>() },
+            element_size: u32::try_from(size_of::<Self::Stored>()).unwrap_or(u32::MAX),
+            element_align: u16::try_from(align_of::<Self::Stored>()).unwrap_or(u16::MAX),
+            dims,
+        }
+    }
+}
+
+/// The last segment of a type's path, with its parameters as they are: `Cell`, `Pair<f64, geometry::Point>`.
+fn last_segment<T: 'static>() -> String {
+    let full = std::any::type_name::<T>();
+    let outer = full.find(['<', '[', '(']).unwrap_or(full.len());
+    let start = full[..outer].rfind("::").map_or(0, |at| at + 2);
+    let mut end = full.len().min(start + MAX_NAME);
+    while !full.is_char_boundary(end) {
+        end -= 1;
+    }
+    full[start..end].to_owned()
+}
+
+/// An object of kind `R` in a mapped region.
+///
+/// Invariant: `body` points at a body of `R::description(dims)` inside `mapping`, checked when the handle was made.
+pub(crate) struct Handle<R> {
+    mapping: Arc<Mapping>,
+    at: u64,
+    body: NonNull<u8>,
+    data: NonNull<u8>,
+    dims: Dims,
+    len: usize,
+    _kind: PhantomData<R>,
+}
+
+// SAFETY: a handle is a counted reference to shared memory. What is done with the body is the kind's matter; the handle
+// hands out pointers, and references to the lock, which is made of atomics.
+unsafe impl<R> Send for Handle<R> {}
+// SAFETY: as above.
+unsafe impl<R> Sync for Handle<R> {}
+
+/// Writes the first contents: gets the data part of the body, zeroed, which nobody else sees yet.
+pub(crate) type Initialise<'f> = &'f dyn Fn(NonNull<u8>);
+
+impl<R: Resident> Handle<R> {
+    /// In an anonymous region of its own.
+    pub(crate) fn new(dims: Dims, initialise: Initialise<'_>) -> Result<Self> {
+        let description = R::description(dims);
+        let mapping = build::anonymous(single(&description)?, &|directory| fill(directory, &description, initialise))?;
+        Self::root(mapping, None)
+    }
+
+    /// In a region, under `name` or without one.
+    pub(crate) fn new_in(region: &Region, name: Option<&str>, dims: Dims, initialise: Initialise<'_>) -> Result<Self> {
+        let mapping = region.mapping();
+        let found = mapping.writable()?.directory()?.create(name, &R::description(dims), |memory, found| {
+            initialise(data(memory, found)?);
+            Ok(())
+        })?;
+        Self::adopt(Arc::clone(mapping), found, Some(dims))
+    }
+
+    /// In a region, under `name`: the one that is there, or a new one.
+    pub(crate) fn open_or_create_in(
+        region: &Region,
+        name: &str,
+        dims: Dims,
+        initialise: Initialise<'_>,
+    ) -> Result<Self> {
+        let mapping = region.mapping();
+        let directory = mapping.writable()?.directory()?;
+        let (found, _) =
+            directory.open_or_create(name, Intent::OpenOrCreate, &R::description(dims), |memory, found| {
+                initialise(data(memory, found)?);
+                Ok(())
+            })?;
+        Self::adopt(Arc::clone(mapping), found, Some(dims))
+    }
+
+    /// The object `name` of a region.
+    pub(crate) fn open_in(region: &Region, name: &str) -> Result<Self> {
+        let mapping = region.mapping();
+        let found = mapping.writable()?.directory()?.open(name)?;
+        Self::adopt(Arc::clone(mapping), found, None)
+    }
+
+    /// In a region of its own at `place`.
+    pub(crate) fn at_place(place: &Place, intent: Intent, dims: Dims, initialise: Initialise<'_>) -> Result<Self> {
+        let description = R::description(dims);
+        let mapping = build::at_place(place, intent, single(&description)?, &|directory| {
+            fill(directory, &description, initialise)
+        })?;
+        Self::root(mapping, Some(dims))
+    }
+
+    /// The object that a region at `place` was made for.
+    pub(crate) fn open(place: &Place) -> Result<Self> {
+        Self::root(build::open(place, false)?, None)
+    }
+
+    /// The elements of the object that a region at `place` was made for, in a mapping that cannot be written.
+    pub(crate) fn open_read_only(place: &Place) -> Result<ReadOnly> {
+        let Self { mapping, data, dims, len, .. } = Self::root(build::open(place, true)?, None)?;
+        Ok(ReadOnly { _mapping: mapping, data, dims, len })
+    }
+
+    fn root(mapping: Arc<Mapping>, dims: Option<Dims>) -> Result<Self> {
+        let found = mapping.directory()?.root()?;
+        Self::adopt(mapping, found, dims)
+    }
+
+    /// The object whose block lies at `at`, an offset that may come from anywhere.
+    pub(crate) fn at_offset(mapping: Arc<Mapping>, at: u64) -> Result<Self> {
+        let found = mapping.directory()?.at(at)?;
+        Self::adopt(mapping, found, None)
+    }
+
+    /// The gate: whether `found` is a `R`, of the expected shape where one is expected.
+    fn adopt(mapping: Arc<Mapping>, found: Found, dims: Option<Dims>) -> Result<Self> {
+        let expected = R::description(dims.unwrap_or(found.description.dims));
+        let same_rank = (found.description.dims == Dims::NONE) == matches!(R::KIND, Kind::Value | Kind::AtomicValue)
+            || matches!(R::KIND, Kind::Lock | Kind::RLock);
+        if found.description != expected || !same_rank {
+            return Err(mismatch(&expected, &found.description));
+        }
+        let memory = mapping.memory();
+        let body = memory.bytes(found.body, found.layout.size, found.layout.align)?;
+        let data = data(memory, &found)?;
+        let len = found.description.dims.count()?;
+        Ok(Self { at: found.at, body, data, dims: found.description.dims, len, mapping, _kind: PhantomData })
+    }
+}
+
+impl<R> Handle<R> {
+    /// The words that the body begins with.
+    #[inline]
+    pub(crate) fn head(&self) -> &R::Head
+    where
+        R: Resident,
+    {
+        const { assert!(size_of::<R::Head>() as u64 == R::KIND.head() && align_of::<R::Head>() <= 8) };
+        // SAFETY: the invariant: `body` is a live body of this kind, aligned to at least 8, which begins with a `Head`;
+        // `Shared` makes any contents valid and any change by others allowed.
+        unsafe { self.body.cast::<R::Head>().as_ref() }
+    }
+
+    /// The start of the elements: `len` of them lie here.
+    #[inline]
+    pub(crate) fn data(&self) -> NonNull<u8> {
+        self.data
+    }
+
+    /// The number of elements; 1 for a single value.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn shape(&self) -> &[usize] {
+        self.dims.as_slice()
+    }
+
+    pub(crate) fn region(&self) -> Region {
+        Region(Arc::clone(&self.mapping))
+    }
+
+    pub(crate) fn offset(&self) -> u64 {
+        self.at
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.mapping.id() == other.mapping.id() && self.at == other.at
+    }
+}
+
+/// Elements that can be read and not written; of which kind and type was checked when they were opened.
+pub(crate) struct ReadOnly {
+    _mapping: Arc<Mapping>,
+    data: NonNull<u8>,
+    dims: Dims,
+    len: usize,
+}
+
+// SAFETY: as for `Handle`: a counted reference to memory, of which it hands out a pointer.
+unsafe impl Send for ReadOnly {}
+// SAFETY: as above.
+unsafe impl Sync for ReadOnly {}
+
+impl ReadOnly {
+    pub(crate) fn data(&self) -> NonNull<u8> {
+        self.data
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn shape(&self) -> &[usize] {
+        self.dims.as_slice()
+    }
+}
+
+impl<R> Clone for Handle<R> {
+    fn clone(&self) -> Self {
+        Self { mapping: Arc::clone(&self.mapping), ..*self }
+    }
+}
+
+impl<R> fmt::Debug for Handle<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("at", &self.at).field("dims", &self.dims).finish_non_exhaustive()
+    }
+}
+
+fn mismatch(expected: &Description, found: &Description) -> Error {
+    Error::TypeMismatch { expected: expected.to_string(), found: found.to_string() }
+}
+
+fn data(memory: Memory<'_>, found: &Found) -> Result<NonNull<u8>> {
+    memory.bytes(found.body + found.layout.data, found.layout.size - found.layout.data, 1)
+}
+
+/// A region that has room for one object.
+fn single(description: &Description) -> Result<Recipe> {
+    let size = header::SIZE + 8 * header::SINGLE;
+    let size = whole_pages(super::object::end_with(size, "", description)?)?;
+    Ok(Recipe { size, buckets: header::SINGLE, sparse: false, dump: false })
+}
+
+fn fill(directory: Directory<'_>, description: &Description, initialise: Initialise<'_>) -> Result<()> {
+    let found = directory.create(None, description, |memory, found| {
+        initialise(data(memory, found)?);
+        Ok(())
+    })?;
+    directory.set_root(found.at);
+    Ok(())
+}
+
+/// The face that the handles of all kinds share: `Clone`, equality of identity, the region, and opening by name.
+macro_rules! resident_handle {
+    ($name:ident $(<$t:ident: $bound:path>)?, $resident:ty, $example:literal) => {
+        impl$(<$t: $bound>)? $name$(<$t>)? {
+            #[doc = concat!("The ", $example, " that a region at this name or file was made for.")]
+            ///
+            /// # Errors
+            ///
+            /// [`Error::NotFound`](crate::Error::NotFound), [`Error::TypeMismatch`](crate::Error::TypeMismatch) when it
+            /// is something else, and as [`Region::open`](crate::Region::open).
+            ///
+            /// # Examples
+            ///
+            /// See [`create`](Self::create).
+            pub fn open(at: impl Into<$crate::region::Place>) -> $crate::Result<Self> {
+                $crate::region::Handle::open(&at.into()).map(Self)
+            }
+
+            #[doc = concat!("The ", $example, " of this name in a region.")]
+            ///
+            /// # Errors
+            ///
+            /// [`Error::NotFound`](crate::Error::NotFound), [`Error::TypeMismatch`](crate::Error::TypeMismatch),
+            /// [`Error::Corrupt`](crate::Error::Corrupt), [`Error::ReadOnly`](crate::Error::ReadOnly).
+            ///
+            /// # Examples
+            ///
+            /// See [`Region`](crate::Region).
+            pub fn open_in(region: &$crate::Region, name: &str) -> $crate::Result<Self> {
+                $crate::region::Handle::open_in(region, name).map(Self)
+            }
+
+            /// Removes a name or file. Those who have it open keep it.
+            ///
+            /// # Errors
+            ///
+            /// As [`Region::unlink`](crate::Region::unlink).
+            ///
+            /// # Examples
+            ///
+            /// See [`create`](Self::create).
+            pub fn unlink(at: impl Into<$crate::region::Place>) -> $crate::Result<()> {
+                $crate::Region::unlink(at)
+            }
+
+            /// The region that it lies in.
+            ///
+            /// # Examples
+            ///
+            /// See [`Region::is_same`](crate::Region::is_same).
+            #[must_use]
+            pub fn region(&self) -> $crate::Region {
+                self.0.region()
+            }
+
+            /// Whether both are the same object in the same memory.
+            ///
+            /// # Examples
+            ///
+            /// See [`Region::is_same`](crate::Region::is_same).
+            #[must_use]
+            pub fn is_same(&self, other: &Self) -> bool {
+                self.0.is_same(&other.0)
+            }
+        }
+
+        impl$(<$t: $bound>)? Clone for $name$(<$t>)? {
+            fn clone(&self) -> Self {
+                Self(self.0.clone())
+            }
+        }
+
+        impl$(<$t: $bound>)? serde::Serialize for $name$(<$t>)? {
+            fn serialize<Z: serde::Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+                self.0.serialize(serializer)
+            }
+        }
+
+        impl<'de $(, $t: $bound)?> serde::Deserialize<'de> for $name$(<$t>)? {
+            fn deserialize<Z: serde::Deserializer<'de>>(deserializer: Z) -> Result<Self, Z::Error> {
+                $crate::region::Handle::<$resident>::deserialize(deserializer).map(Self)
+            }
+        }
+    };
+}
+pub(crate) use resident_handle;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_last_segments() {
+        assert_eq!(last_segment::<f64>(), "f64");
+        assert_eq!(last_segment::<std::num::Wrapping<u8>>(), "Wrapping<u8>");
+        assert_eq!(last_segment::<[std::num::Wrapping<u8>; 3]>(), "[core::num::wrapping::Wrapping<u8>; 3]");
+    }
+}

@@ -1,0 +1,192 @@
+//! A region in this process: its descriptor, its memory, and the table that keeps one mapping for each region.
+
+#![expect(unsafe_code, reason = "hands out views of the mapped memory")]
+
+use std::{
+    collections::HashMap,
+    mem::ManuallyDrop,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    ptr::NonNull,
+    sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
+};
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
+
+use super::{
+    directory::Directory,
+    header::{Epoch, Header},
+    memory::Memory,
+};
+use crate::{
+    Error, Result,
+    os::{
+        files::{self, Facts, FileId},
+        robust,
+    },
+};
+
+/// What a region rests on: decides what its descriptor can be and how far it can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backing {
+    Anonymous,
+    Named,
+    File,
+}
+
+/// A mapped region, checked.
+///
+/// Invariant: `map` is mapped for the life of this value, at least as long as the header says, and stays mapped for
+/// ever when a thread of this process holds a lock in it (a forgotten guard): the thread's robust list leads there.
+pub(crate) struct Mapping {
+    map: ManuallyDrop<MmapRaw>,
+    fd: OwnedFd,
+    id: FileId,
+    backing: Backing,
+    read_only: bool,
+}
+
+type Key = (FileId, bool);
+
+/// The mappings of this process. A handle that arrives twice must be one mapping: two would be two addresses for one
+/// lock, and the robust list knows addresses.
+static MAPPINGS: LazyLock<Mutex<HashMap<Key, Weak<Mapping>>>> = LazyLock::new(Mutex::default);
+
+impl Mapping {
+    /// Maps a file that nobody else knows yet, or that is about to be made a region. Not yet in the table.
+    pub(super) fn new(fd: OwnedFd, facts: Facts, backing: Backing, read_only: bool, dump: bool) -> Result<Self> {
+        let len = usize::try_from(facts.size).map_err(|_| Error::invalid_size("it does not fit the address space"))?;
+        let mut options = MmapOptions::new();
+        options.len(len);
+        let map = if read_only { options.map_raw_read_only(&fd) } else { options.map_raw(&fd) };
+        let map = map.map_err(|error| Error::os("mmap", error))?;
+        if !dump {
+            // A core dump of a large region would keep its locks unmarked for seconds. Best effort.
+            let _ = map.advise(Advice::DontDump);
+        }
+        Ok(Self { map: ManuallyDrop::new(map), fd, id: facts.id, backing, read_only })
+    }
+
+    /// The one mapping of the region behind `fd`, which may come from anywhere: made now unless there is one.
+    pub(super) fn attach(fd: OwnedFd, backing: Backing, read_only: bool) -> Result<Arc<Self>> {
+        let facts = files::facts(&fd).map_err(|error| Error::os("fstat", error))?;
+        if let Some(known) = Self::known(facts.id, read_only) {
+            return Ok(known);
+        }
+        let mapping = Self::new(fd, facts, backing, read_only, false)?;
+        let header = Header::check(mapping.memory())?;
+        mapping.check_epoch(header)?;
+        Ok(mapping.publish())
+    }
+
+    pub(super) fn known(id: FileId, read_only: bool) -> Option<Arc<Self>> {
+        table().get(&(id, read_only)).and_then(Weak::upgrade)
+    }
+
+    /// Puts the mapping into the table, unless another thread was faster: then that one is the mapping.
+    pub(super) fn publish(self) -> Arc<Self> {
+        let key = (self.id, self.read_only);
+        let fresh = Arc::new(self);
+        let mut table = table();
+        if let Some(known) = table.get(&key).and_then(Weak::upgrade) {
+            // Before `fresh` is dropped, which looks into the table.
+            drop(table);
+            return known;
+        }
+        table.insert(key, Arc::downgrade(&fresh));
+        fresh
+    }
+
+    pub(crate) fn memory(&self) -> Memory<'_> {
+        let base = NonNull::new(self.map.as_mut_ptr()).expect("a mapping has an address");
+        // SAFETY: the invariant of the type: `len` bytes from a page on, mapped as long as `self`.
+        unsafe { Memory::new(base, self.map.len()) }
+    }
+
+    pub(crate) fn directory(&self) -> Result<Directory<'_>> {
+        let memory = self.memory();
+        Ok(Directory::new(memory, Header::of(memory)?))
+    }
+
+    /// # Errors
+    ///
+    /// [`Error::ReadOnly`] where nothing may be written.
+    pub(crate) fn writable(&self) -> Result<&Self> {
+        if self.read_only { Err(Error::ReadOnly) } else { Ok(self) }
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    pub(crate) fn id(&self) -> FileId {
+        self.id
+    }
+
+    pub(crate) fn backing(&self) -> Backing {
+        self.backing
+    }
+
+    /// Whether the thread ids in the locks mean something here; a file from before a restart, or a copy, is mended.
+    fn check_epoch(&self, header: &Header) -> Result<()> {
+        let here = Epoch::here(self.id)?;
+        let found = header.epoch();
+        if found == here || self.read_only {
+            return Ok(());
+        }
+        let same_run = found.boot == here.boot && found.file == here.file;
+        if same_run {
+            return Err(Error::OtherPidNamespace { expected: here.pid_namespace, found: found.pid_namespace });
+        }
+        if self.backing != Backing::File {
+            return Err(Error::corrupt("it was made in another file, or before the machine's last start"));
+        }
+        files::lock_file(&self.fd).map_err(|error| Error::os("locking the region's file", error))?;
+        let mended = if header.epoch() == here {
+            Ok(())
+        } else {
+            // Nobody holds these locks any more: their ids are of another run, or of the file this one is a copy of.
+            // A death on the way leaves the old epoch, and the next one mends again.
+            self.directory().and_then(|directory| directory.reset_locks()).map(|()| header.set_epoch(here))
+        };
+        files::unlock_file(&self.fd);
+        mended
+    }
+}
+
+impl AsFd for Mapping {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let mut table = table();
+        if table.get(&(self.id, self.read_only)).is_some_and(|known| known.strong_count() == 0) {
+            table.remove(&(self.id, self.read_only));
+        }
+        drop(table);
+        let held = !self.read_only
+            && robust::this_thread()
+                .is_ok_and(|me| self.directory().is_ok_and(|directory| directory.is_held_by(me.stamp())));
+        if !held {
+            // SAFETY: `map` is not used after this: `self` is being dropped.
+            unsafe { ManuallyDrop::drop(&mut self.map) };
+        }
+    }
+}
+
+impl std::fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mapping")
+            .field("len", &self.map.len())
+            .field("backing", &self.backing)
+            .field("read_only", &self.read_only)
+            .finish_non_exhaustive()
+    }
+}
+
+fn table() -> std::sync::MutexGuard<'static, HashMap<Key, Weak<Mapping>>> {
+    // A panic cannot leave the table half changed.
+    MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner)
+}

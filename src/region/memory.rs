@@ -1,0 +1,105 @@
+//! Checked access to the bytes of a mapping.
+//!
+//! Whatever lies in a region may be wrong, and may change while it is looked at. So nothing is reached by a plain
+//! reference to the bytes: a place is an offset, checked for bounds and alignment, and what lies there is atomics.
+
+#![expect(unsafe_code, reason = "turns checked offsets into references")]
+
+use std::{marker::PhantomData, ptr::NonNull};
+
+use crate::{Error, Result};
+
+/// Types that may be looked at in any bytes that any process may change at any time.
+///
+/// # Safety
+///
+/// `#[repr(C)]` or `#[repr(transparent)]`, of atomics only (or cells that nobody touches without a lock): every bit
+/// pattern is a value, and a reference promises nothing about the contents.
+pub(crate) unsafe trait Shared {}
+
+// SAFETY: an atomic.
+unsafe impl Shared for std::sync::atomic::AtomicU8 {}
+// SAFETY: an atomic.
+unsafe impl Shared for std::sync::atomic::AtomicU64 {}
+// SAFETY: atomics in `repr(C)`.
+unsafe impl Shared for crate::raw::mutex::RawMutex {}
+// SAFETY: nothing at all.
+unsafe impl Shared for [u8; 0] {}
+
+/// A mapped stretch of memory, of which every access is checked.
+///
+/// Invariant: `base` is the start of `len` mapped bytes that stay so for `'a`; `base` is aligned to a page.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory<'a> {
+    base: NonNull<u8>,
+    len: u64,
+    _mapped: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Memory<'a> {
+    /// # Safety
+    ///
+    /// The invariant of the type.
+    pub(crate) unsafe fn new(base: NonNull<u8>, len: usize) -> Self {
+        Self { base, len: len as u64, _mapped: PhantomData }
+    }
+
+    pub(crate) fn len(self) -> u64 {
+        self.len
+    }
+
+    /// A pointer to `size` bytes at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] when they do not lie in the region or are not aligned to `align`, a power of two up to 4096.
+    pub(crate) fn bytes(self, offset: u64, size: u64, align: u64) -> Result<NonNull<u8>> {
+        if offset.checked_add(size).is_none_or(|end| end > self.len) {
+            return Err(Error::corrupt(format!("{size} bytes at {offset} do not fit in {} bytes", self.len)));
+        }
+        if offset & (align - 1) != 0 {
+            return Err(Error::corrupt(format!("offset {offset} is not a multiple of {align}")));
+        }
+        // SAFETY: `offset` is at most `len`, so the sum stays in, or at the end of, the mapping.
+        Ok(unsafe { self.base.add(offset as usize) })
+    }
+
+    /// What lies at `offset`.
+    pub(crate) fn at<T: Shared>(self, offset: u64) -> Result<&'a T> {
+        let place = self.bytes(offset, size_of::<T>() as u64, align_of::<T>() as u64)?.cast::<T>();
+        // SAFETY: `bytes` checked bounds and alignment; `Shared` makes any contents valid and any change allowed; the
+        // memory stays mapped for `'a`.
+        Ok(unsafe { place.as_ref() })
+    }
+
+    /// `count` of them from `offset` on.
+    pub(crate) fn slice<T: Shared>(self, offset: u64, count: u64) -> Result<&'a [T]> {
+        let size = count.checked_mul(size_of::<T>() as u64).ok_or_else(|| Error::corrupt("a table is too long"))?;
+        let place = self.bytes(offset, size, align_of::<T>() as u64)?.cast::<T>();
+        // SAFETY: as in `at`, for each of `count` elements.
+        Ok(unsafe { std::slice::from_raw_parts(place.as_ptr(), count as usize) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    use super::*;
+
+    #[test]
+    fn nothing_outside_is_reached() {
+        #[repr(align(4096))]
+        struct Page([AtomicU64; 4]);
+        let page = Page([const { AtomicU64::new(7) }; 4]);
+        // SAFETY: `page` is 32 bytes, aligned, and outlives `memory`.
+        let memory = unsafe { Memory::new(NonNull::from(&page).cast(), 32) };
+        assert_eq!(memory.at::<AtomicU64>(24).unwrap().load(Relaxed), 7);
+        for (offset, size, align) in [(25, 8, 1), (32, 1, 1), (u64::MAX, 1, 1), (4, u64::MAX, 1), (12, 8, 8)] {
+            assert!(memory.bytes(offset, size, align).is_err(), "{offset} {size} {align}");
+        }
+        assert!(memory.bytes(32, 0, 8).is_ok());
+        assert!(memory.slice::<AtomicU64>(8, u64::MAX / 4).is_err());
+        assert_eq!(memory.slice::<AtomicU64>(8, 3).unwrap().len(), page.0.len() - 1);
+    }
+}

@@ -1,0 +1,410 @@
+//! Shared memory: mappings, what lies in them, and how they are found again.
+//!
+//! A [`Region`] is one stretch of shared memory. Values and arrays make an anonymous one of their own unless told
+//! otherwise; many small objects share one with the `*_in` constructors.
+//!
+//! # Trust
+//!
+//! Whatever is read from a region is checked before it is used. A region of another user, or one that others may
+//! write to, is not opened at all. One thing cannot be had: a *named* or *file* region cannot be sealed, so a process
+//! of the same user that truncates it ends (by `SIGBUS`) those who touch the memory behind the cut. Anonymous regions
+//! are sealed against that.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+mod build;
+mod directory;
+mod handle;
+mod header;
+mod mapping;
+mod memory;
+mod object;
+mod place;
+pub(crate) mod ticket;
+mod travel;
+
+use self::{build::Recipe, mapping::Mapping};
+pub(crate) use self::{
+    directory::Intent,
+    handle::{Handle, ReadOnly, Resident, resident_handle},
+    memory::Shared,
+    object::{Dims, Kind},
+};
+pub use place::Place;
+
+use crate::{Error, Result};
+
+/// A stretch of shared memory that holds objects, with names or without.
+///
+/// Clones share it. It exists until its last user has gone, by any way of going; a named one or a file keeps its
+/// name, and its contents, until it is [unlinked](Region::unlink).
+///
+/// # If a process dies
+///
+/// One that dies while it makes an object leaves none, and the space is used again. The objects themselves say what
+/// a death means for them.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> shmkit::Result<()> {
+/// use shmkit::{Array, Region, Value};
+///
+/// let region = Region::anonymous(1 << 20)?;
+/// let step = Value::new_in(&region, "step", 0_u64)?;
+/// let field = Array::<f32>::zeros_in(&region, "field", [64, 64])?;
+/// step.set(1)?;
+/// assert_eq!(Value::<u64>::open_in(&region, "step")?.get()?, 1);
+/// assert_eq!(field.shape(), [64, 64]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Region(Arc<Mapping>);
+
+impl Region {
+    /// A new region without a name, of `size` bytes (rounded up to whole pages).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSize`] for 0, [`Error::OutOfMemory`] when there is no room, [`Error::Os`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let region = shmkit::Region::anonymous(10_000)?;
+    /// assert_eq!(region.size(), 12_288);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn anonymous(size: usize) -> Result<Self> {
+        Self::options().size(size).create()
+    }
+
+    /// How a region is made or opened, step by step.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let region = shmkit::Region::options().size(1 << 16).sparse(true).create()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn options() -> RegionOptions {
+        RegionOptions::default()
+    }
+
+    /// A new region with a name or in a file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyExists`] when anything has the name, else as [`anonymous`](Self::anonymous).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// use shmkit::Region;
+    ///
+    /// let name = format!("shmkit-doc-region-create-{}", std::process::id());
+    /// let region = Region::create(&name, 4096)?;
+    /// assert!(Region::create(&name, 4096).is_err());
+    /// Region::unlink(&name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn create(at: impl Into<Place>, size: usize) -> Result<Self> {
+        Self::options().at(at).size(size).create()
+    }
+
+    /// The region of this name or in this file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::NotReady`] when its creator has not finished, or died; and a reason not to trust
+    /// what is there: [`Error::WrongOwner`], [`Error::NotARegion`], [`Error::Corrupt`], [`Error::VersionMismatch`],
+    /// [`Error::OtherPlatform`], [`Error::OtherPidNamespace`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let error = shmkit::Region::open("no-such-region").unwrap_err();
+    /// assert!(matches!(error, shmkit::Error::NotFound { .. }));
+    /// ```
+    pub fn open(at: impl Into<Place>) -> Result<Self> {
+        Self::options().at(at).open()
+    }
+
+    /// Removes the name. Who has the region open keeps it; it is freed with its last user.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Os`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(shmkit::Region::unlink("no-such-region").is_err());
+    /// ```
+    pub fn unlink(at: impl Into<Place>) -> Result<()> {
+        build::unlink(&at.into())
+    }
+
+    /// Bytes of the whole region.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// assert_eq!(shmkit::Region::anonymous(1)?.size(), 4096);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.memory().len() as usize
+    }
+
+    /// Bytes that new objects may still take, each with some tens of bytes for its record and name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let region = shmkit::Region::anonymous(4096)?;
+    /// let before = region.left()?;
+    /// let value = shmkit::Value::new_in(&region, "x", 0_u64)?;
+    /// assert!(before - region.left()? < 128);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn left(&self) -> Result<usize> {
+        Ok(self.0.directory()?.left() as usize)
+    }
+
+    /// The names of the objects in it, in no particular order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let region = shmkit::Region::anonymous(4096)?;
+    /// let value = shmkit::Value::new_in(&region, "x", 0_u64)?;
+    /// assert_eq!(region.names()?, ["x"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn names(&self) -> Result<Vec<String>> {
+        self.0.directory()?.names()
+    }
+
+    /// Takes the name from an object. Its users keep it, and its space is not used again while the region exists.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::ReadOnly`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let region = shmkit::Region::anonymous(4096)?;
+    /// let value = shmkit::Value::new_in(&region, "x", 7)?;
+    /// region.remove("x")?;
+    /// assert_eq!(value.get()?, 7);
+    /// assert!(shmkit::Value::<i32>::open_in(&region, "x").is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn remove(&self, name: &str) -> Result<()> {
+        self.0.writable()?.directory()?.remove(name)
+    }
+
+    /// Whether this process can only read it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// assert!(!shmkit::Region::anonymous(4096)?.is_read_only());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.0.is_read_only()
+    }
+
+    /// Whether both are the same memory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let region = shmkit::Region::anonymous(4096)?;
+    /// assert!(region.is_same(&region.clone()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.0.id() == other.0.id()
+    }
+
+    fn mapping(&self) -> &Arc<Mapping> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region")
+            .field("size", &self.size())
+            .field("backing", &self.0.backing())
+            .field("read_only", &self.is_read_only())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a region is made or opened. From [`Region::options`].
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> shmkit::Result<()> {
+/// use shmkit::Region;
+///
+/// let name = format!("shmkit-doc-options-{}", std::process::id());
+/// let region = Region::options().name(&name).size(1 << 20).open_or_create()?;
+/// assert!(Region::options().name(&name).open()?.is_same(&region));
+/// Region::unlink(&name)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "options make nothing: end with create, open or open_or_create"]
+pub struct RegionOptions {
+    place: Option<Place>,
+    size: usize,
+    sparse: bool,
+    core_dump: bool,
+    read_only: bool,
+}
+
+impl RegionOptions {
+    /// Shared memory of this name: 1 to 255 bytes without a slash.
+    pub fn name(self, name: impl Into<String>) -> Self {
+        self.at(Place::Name(name.into()))
+    }
+
+    /// A file, for data that outlives the machine's run. Not on a network file system.
+    pub fn file(self, path: impl AsRef<Path>) -> Self {
+        self.at(PathBuf::from(path.as_ref()))
+    }
+
+    /// A name or a file.
+    pub fn at(mut self, at: impl Into<Place>) -> Self {
+        self.place = Some(at.into());
+        self
+    }
+
+    /// Bytes of a new region, rounded up to whole pages. An existing one keeps its own.
+    pub fn size(mut self, bytes: usize) -> Self {
+        self.size = bytes;
+        self
+    }
+
+    /// Does not reserve the memory of a new region: what is never touched costs nothing, and a touch that finds no
+    /// memory ends the process (`SIGBUS`).
+    pub fn sparse(mut self, sparse: bool) -> Self {
+        self.sparse = sparse;
+        self
+    }
+
+    /// Includes the region in core dumps. By default it is left out: writing a large region delays the moment at which
+    /// the others learn of the death by seconds.
+    pub fn core_dump(mut self, include: bool) -> Self {
+        self.core_dump = include;
+        self
+    }
+
+    /// Opens the region for reading only: the mapping itself cannot be written.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Makes the region.
+    ///
+    /// # Errors
+    ///
+    /// As [`Region::create`].
+    pub fn create(&self) -> Result<Region> {
+        let recipe = self.recipe()?;
+        self.make(Intent::Create, recipe, &|_| Ok(()))
+    }
+
+    /// Opens the region.
+    ///
+    /// # Errors
+    ///
+    /// As [`Region::open`]; [`Error::InvalidArgument`] without a name or file.
+    pub fn open(&self) -> Result<Region> {
+        let place =
+            self.place.as_ref().ok_or_else(|| Error::invalid_argument("only a name or a file can be opened"))?;
+        build::open(place, self.read_only).map(Region)
+    }
+
+    /// Opens the region, or makes it: also one whose creator died on the way.
+    ///
+    /// # Errors
+    ///
+    /// As [`Region::create`] and [`Region::open`].
+    pub fn open_or_create(&self) -> Result<Region> {
+        if self.read_only {
+            return self.open();
+        }
+        let recipe = self.recipe()?;
+        self.make(Intent::OpenOrCreate, recipe, &|_| Ok(()))
+    }
+
+    fn recipe(&self) -> Result<Recipe> {
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
+        let size = whole_pages(self.size as u64)?;
+        Ok(Recipe { size, buckets: header::buckets_for(size), sparse: self.sparse, dump: self.core_dump })
+    }
+
+    fn make(&self, intent: Intent, recipe: Recipe, fill: build::Fill<'_>) -> Result<Region> {
+        match &self.place {
+            Some(place) => build::at_place(place, intent, recipe, fill),
+            None => build::anonymous(recipe, fill),
+        }
+        .map(Region)
+    }
+}
+
+fn whole_pages(size: u64) -> Result<u64> {
+    let page = crate::os::memory::page_size();
+    match object::up(size, page) {
+        Some(0) => Err(Error::invalid_size("a region of 0 bytes")),
+        Some(rounded) if rounded <= isize::MAX as u64 => Ok(rounded),
+        _ => Err(Error::invalid_size(format!("{size} bytes do not fit the address space"))),
+    }
+}

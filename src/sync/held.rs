@@ -1,0 +1,299 @@
+//! A lock that is held, and the four forms in which every lock is taken: once for all kinds of guards.
+
+use std::{fmt, marker::PhantomData, thread};
+
+use crate::{
+    Error, Poison, Result,
+    os::{clock::Wait, robust},
+    raw::mutex::{RawMutex, Use},
+};
+
+/// A lock that this thread holds for the user's data, released when this is dropped.
+///
+/// Not `Send`: the lock is on the list of the thread that took it.
+pub(crate) struct Held<'a> {
+    mutex: &'a RawMutex,
+    /// A panic that was under way before does not poison.
+    was_panicking: bool,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl<'a> Held<'a> {
+    /// Takes the lock; a poisoned one is an error, and is then not held.
+    #[inline]
+    pub(crate) fn lock(mutex: &'a RawMutex, wait: Wait) -> Result<Self> {
+        let health = mutex.lock(Use::Data, wait)?;
+        let held = Self::new(mutex);
+        match health.poisoned {
+            false => Ok(held),
+            true => Err(held.poisoned()),
+        }
+    }
+
+    /// Takes the lock, poisoned or not.
+    #[inline]
+    pub(crate) fn recover(mutex: &'a RawMutex, wait: Wait) -> Result<Self> {
+        mutex.lock(Use::Data, wait)?;
+        Ok(Self::new(mutex))
+    }
+
+    #[inline]
+    fn new(mutex: &'a RawMutex) -> Self {
+        Self { mutex, was_panicking: thread::panicking(), _not_send: PhantomData }
+    }
+
+    #[cold]
+    fn poisoned(&self) -> Error {
+        Error::Poisoned { pid: self.mutex.culprit(), range: None }
+    }
+
+    pub(crate) fn poison(&self) -> Option<Poison> {
+        self.mutex.is_poisoned().then(|| Poison { pid: self.mutex.culprit(), range: None })
+    }
+
+    pub(crate) fn clear_poison(&self) {
+        // A guard that a fork copied has no say.
+        if self.mutex.is_mine() {
+            self.mutex.clear_poison();
+        }
+    }
+}
+
+impl Drop for Held<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.was_panicking && thread::panicking() {
+            poison_by_panic(self.mutex);
+        }
+        self.mutex.unlock();
+    }
+}
+
+#[cold]
+pub(crate) fn poison_by_panic(mutex: &RawMutex) {
+    if let Ok(me) = robust::this_thread()
+        && mutex.is_mine()
+    {
+        mutex.poison(me.stamp());
+    }
+}
+
+/// Who holds a lock, for `Debug`.
+pub(crate) struct Owner<'a>(pub(crate) &'a RawMutex);
+
+impl fmt::Debug for Owner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.holder() {
+            (0, _) => f.write_str("none"),
+            _ if self.0.is_mine() => f.write_str("this thread"),
+            (_, Some(pid)) if pid == std::process::id() => f.write_str("another thread"),
+            (_, Some(pid)) => write!(f, "process {pid}"),
+            (tid, None) => write!(f, "thread {tid}"),
+        }
+    }
+}
+
+/// The eight ways to take a lock, for a type with `acquire` and `acquire_any` (poisoned or not), which take a [`Wait`].
+macro_rules! locking {
+    ($guard:ty) => {
+        /// Takes the lock, and waits for it as long as it takes.
+        ///
+        /// # Errors
+        ///
+        /// [`Poisoned`](crate::Error::Poisoned) when a holder died or panicked: the lock is then not held, and
+        /// [`recover`](Self::recover) is the way on. [`WouldDeadlock`](crate::Error::WouldDeadlock) when this thread
+        /// holds it already. [`TooManyLocks`](crate::Error::TooManyLocks) when this thread holds 1,000 others.
+        ///
+        /// # If a process dies
+        ///
+        /// A holder's death gives the lock to a waiter at once, as soon as the whole process has ended. A waiter's
+        /// death costs nobody anything.
+        ///
+        /// # Examples
+        ///
+        /// See the type.
+        #[inline]
+        pub fn lock(&self) -> crate::Result<$guard> {
+            self.acquire(crate::os::clock::Wait::Forever)
+        }
+
+        /// Takes the lock if it is free.
+        ///
+        /// # Errors
+        ///
+        /// [`WouldBlock`](crate::Error::WouldBlock) when it is held, by this thread too; else as [`lock`](Self::lock).
+        ///
+        /// # Examples
+        ///
+        /// See the type.
+        #[inline]
+        pub fn try_lock(&self) -> crate::Result<$guard> {
+            self.acquire(crate::os::clock::Wait::No)
+        }
+
+        /// Takes the lock, and waits at most `timeout` for it.
+        ///
+        /// # Errors
+        ///
+        /// [`TimedOut`](crate::Error::TimedOut); else as [`lock`](Self::lock).
+        ///
+        /// # Examples
+        ///
+        /// See the type.
+        pub fn lock_timeout(&self, timeout: std::time::Duration) -> crate::Result<$guard> {
+            self.acquire(crate::os::clock::Wait::timeout(timeout))
+        }
+
+        /// Takes the lock, and waits for it until `deadline` at most.
+        ///
+        /// # Errors
+        ///
+        /// [`TimedOut`](crate::Error::TimedOut); else as [`lock`](Self::lock).
+        ///
+        /// # Examples
+        ///
+        /// See the type.
+        pub fn lock_deadline(&self, deadline: std::time::Instant) -> crate::Result<$guard> {
+            self.acquire(crate::os::clock::Wait::deadline(deadline))
+        }
+
+        /// Takes the lock, poisoned or not: the guard tells, and can [clear](crate::Poison) it after the repair.
+        ///
+        /// # Errors
+        ///
+        /// As [`lock`](Self::lock), but never `Poisoned`.
+        ///
+        /// # Examples
+        ///
+        /// See [`Poison`](crate::Poison).
+        pub fn recover(&self) -> crate::Result<$guard> {
+            self.acquire_any(crate::os::clock::Wait::Forever)
+        }
+
+        /// As [`recover`](Self::recover), if the lock is free.
+        ///
+        /// # Errors
+        ///
+        /// As [`try_lock`](Self::try_lock), but never `Poisoned`.
+        ///
+        /// # Examples
+        ///
+        /// See [`Poison`](crate::Poison).
+        pub fn try_recover(&self) -> crate::Result<$guard> {
+            self.acquire_any(crate::os::clock::Wait::No)
+        }
+
+        /// As [`recover`](Self::recover), waiting at most `timeout`.
+        ///
+        /// # Errors
+        ///
+        /// As [`lock_timeout`](Self::lock_timeout), but never `Poisoned`.
+        ///
+        /// # Examples
+        ///
+        /// See [`Poison`](crate::Poison).
+        pub fn recover_timeout(&self, timeout: std::time::Duration) -> crate::Result<$guard> {
+            self.acquire_any(crate::os::clock::Wait::timeout(timeout))
+        }
+
+        /// As [`recover`](Self::recover), waiting until `deadline` at most.
+        ///
+        /// # Errors
+        ///
+        /// As [`lock_deadline`](Self::lock_deadline), but never `Poisoned`.
+        ///
+        /// # Examples
+        ///
+        /// See [`Poison`](crate::Poison).
+        pub fn recover_deadline(&self, deadline: std::time::Instant) -> crate::Result<$guard> {
+            self.acquire_any(crate::os::clock::Wait::deadline(deadline))
+        }
+    };
+}
+pub(crate) use locking;
+
+/// What every guard can say of the health of its lock.
+macro_rules! guard_poison {
+    () => {
+        /// What poisoned the lock, if anything did and nobody has repaired it yet.
+        ///
+        /// # Examples
+        ///
+        /// See [`Poison`](crate::Poison).
+        #[must_use]
+        pub fn poison(&self) -> Option<crate::Poison> {
+            self.held.poison()
+        }
+
+        /// Declares what the lock guards to be whole again.
+        ///
+        /// # Examples
+        ///
+        /// See [`Poison`](crate::Poison).
+        pub fn clear_poison(&mut self) {
+            self.held.clear_poison();
+        }
+    };
+}
+pub(crate) use guard_poison;
+
+/// The constructors of objects without elements.
+macro_rules! plain_constructors {
+    ($name:literal) => {
+        #[doc = concat!("A new ", $name, " in shared memory of its own.")]
+        ///
+        /// # Errors
+        ///
+        /// As [`Region::anonymous`](crate::Region::anonymous).
+        ///
+        /// # Examples
+        ///
+        /// See the type.
+        pub fn new() -> crate::Result<Self> {
+            crate::region::Handle::new(crate::region::Dims::NONE, &|_| {}).map(Self)
+        }
+
+        #[doc = concat!("A new ", $name, " in a region, under a name or (`None`) without one.")]
+        ///
+        /// # Errors
+        ///
+        /// [`AlreadyExists`](crate::Error::AlreadyExists), [`RegionFull`](crate::Error::RegionFull),
+        /// [`InvalidName`](crate::Error::InvalidName), [`ReadOnly`](crate::Error::ReadOnly).
+        ///
+        /// # Examples
+        ///
+        /// See [`Region`](crate::Region).
+        pub fn new_in<'n>(region: &crate::Region, name: impl Into<Option<&'n str>>) -> crate::Result<Self> {
+            crate::region::Handle::new_in(region, name.into(), crate::region::Dims::NONE, &|_| {}).map(Self)
+        }
+
+        #[doc = concat!("A new ", $name, " that other programs find by name or file.")]
+        ///
+        /// # Errors
+        ///
+        /// As [`Region::create`](crate::Region::create).
+        ///
+        /// # Examples
+        ///
+        /// See the type.
+        pub fn create(at: impl Into<crate::region::Place>) -> crate::Result<Self> {
+            let intent = crate::region::Intent::Create;
+            crate::region::Handle::at_place(&at.into(), intent, crate::region::Dims::NONE, &|_| {}).map(Self)
+        }
+
+        #[doc = concat!("The ", $name, " at this name or file, or a new one.")]
+        ///
+        /// # Errors
+        ///
+        /// As [`create`](Self::create) and [`open`](Self::open).
+        ///
+        /// # Examples
+        ///
+        /// See the type.
+        pub fn open_or_create(at: impl Into<crate::region::Place>) -> crate::Result<Self> {
+            let intent = crate::region::Intent::OpenOrCreate;
+            crate::region::Handle::at_place(&at.into(), intent, crate::region::Dims::NONE, &|_| {}).map(Self)
+        }
+    };
+}
+pub(crate) use plain_constructors;
