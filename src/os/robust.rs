@@ -118,6 +118,7 @@ static LAST: AtomicU32 = AtomicU32::new(0);
 static STAMP: AtomicU64 = AtomicU64::new(0);
 static STAMP_GENERATION: AtomicU32 = AtomicU32::new(0);
 
+#[inline(always)]
 fn generation() -> u32 {
     // Relaxed: a thread that sees another pointer or number than its cache's goes to `refresh`, which synchronises.
     let page = GENERATION.load(Relaxed);
@@ -135,6 +136,18 @@ pub(crate) struct Thread {
     _only_here: PhantomData<*const ()>,
 }
 
+impl Cache {
+    #[inline(always)]
+    fn is_valid(&self) -> bool {
+        self.generation.get() == generation()
+    }
+
+    #[inline(always)]
+    fn thread(&self) -> Thread {
+        Thread { tid: self.tid.get(), stamp: self.stamp.get(), head: self.head.get(), _only_here: PhantomData }
+    }
+}
+
 /// The calling thread.
 ///
 /// # Errors
@@ -143,26 +156,32 @@ pub(crate) struct Thread {
 #[inline]
 pub(crate) fn this_thread() -> Result<Thread> {
     CACHE.with(|cache| {
-        if cache.generation.get() != generation() {
+        if !cache.is_valid() {
             refresh(cache)?;
         }
-        Ok(Thread { tid: cache.tid.get(), stamp: cache.stamp.get(), head: cache.head.get(), _only_here: PhantomData })
+        Ok(cache.thread())
     })
+}
+
+/// The calling thread, if it is known already: for fast paths, which have no use for an error.
+#[inline(always)]
+pub(crate) fn known_thread() -> Option<Thread> {
+    CACHE.with(|cache| cache.is_valid().then(|| cache.thread()))
 }
 
 /// The number of locks that the calling thread holds.
 pub(crate) fn held() -> usize {
-    CACHE.with(|cache| if cache.generation.get() == generation() { cache.held.get() as usize } else { 0 })
+    CACHE.with(|cache| if cache.is_valid() { cache.held.get() as usize } else { 0 })
 }
 
 impl Thread {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn tid(self) -> u32 {
         self.tid
     }
 
     /// The process of this thread.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn stamp(self) -> u64 {
         self.stamp
     }
@@ -173,21 +192,21 @@ impl Thread {
     }
 
     /// Announces that the lock of `links` is about to be taken or released.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin(self, links: &Links) {
         self.head().pending.store(links.address(), Relaxed);
         compiler_fence(Release);
     }
 
     /// Ends what [`begin`](Self::begin) announced.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end(self) {
         compiler_fence(Release);
         self.head().pending.store(0, Relaxed);
     }
 
     /// Puts a lock that this thread has just taken on its list.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn link(self, links: &Links) {
         let head = self.head();
         let first = head.first.load(Relaxed);
@@ -203,7 +222,7 @@ impl Thread {
     }
 
     /// Takes a lock that this thread is about to release off its list.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unlink(self, links: &Links) {
         let (prev, next) = (links.prev.load(Relaxed), links.next.load(Relaxed));
         if next & !1 != self.head.addr() {
@@ -217,7 +236,7 @@ impl Thread {
     }
 
     /// Whether this thread can hold one more lock.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn has_room(self) -> bool {
         CACHE.with(|cache| (cache.held.get() as usize) < LIMIT)
     }

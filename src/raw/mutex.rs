@@ -16,7 +16,7 @@
 //! | found with `OWNER_DIED` | meaning | heir |
 //! | --- | --- | --- |
 //! | `0` | died before it could touch the data, or after it had finished | goes on in silence |
-//! | a stamp, `Use::Table` | the owner's own bookkeeping, which its users repair | goes on in silence, see [`Health::inherited`] |
+//! | a stamp, `Use::Table` | the owner's own bookkeeping, which its users repair | goes on in silence, see [`Found::Inherited`] |
 //! | a stamp, `Use::Data` | the data may be half changed, and other threads of the dead process may still be writing | waits until that whole process is gone, then poisons |
 //!
 //! # Order of the steps, and a death after each
@@ -51,7 +51,7 @@ use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::{
     points::point,
-    sys::{AtomicU32, AtomicU64, LIMIT, Links, Stamp, Thread, futex, this_thread, thread_is_gone},
+    sys::{AtomicU32, AtomicU64, LIMIT, Links, Stamp, Thread, futex, known_thread, this_thread, thread_is_gone},
     waiting::{Patience, SLICE, Spin},
 };
 use crate::{
@@ -101,11 +101,10 @@ const _: () = {
 
 /// What a locker found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Health {
-    /// The lock is poisoned. See [`RawMutex::culprit`].
-    pub(crate) poisoned: bool,
-    /// The last holder died; whether it poisoned depends on its [`Use`].
-    pub(crate) inherited: bool,
+pub(crate) enum Found {
+    Free,
+    /// The last holder died; whether that poisoned depends on its [`Use`].
+    Inherited,
 }
 
 impl RawMutex {
@@ -115,35 +114,14 @@ impl RawMutex {
     ///
     /// `WouldBlock`, `TimedOut`, `WouldDeadlock`, `TooManyLocks`, and `Unsupported` from the robust list.
     #[inline]
-    pub(crate) fn lock(&self, use_: Use, wait: Wait) -> Result<Health> {
-        let me = this_thread()?;
-        if !me.has_room() {
-            return Err(Error::TooManyLocks { limit: LIMIT });
-        }
-        me.begin(&self.links);
-        point();
-        // Acquire: pairs with the Release of `unlock`, so that the holder sees what its predecessor wrote.
-        let inherited = match self.word.compare_exchange(0, me.tid(), Acquire, Relaxed) {
-            Ok(_) => false,
-            Err(_) => self.lock_contended(me, wait).inspect_err(|_| me.end())?,
-        };
-        point();
-        me.link(&self.links);
-        me.end();
-        point();
-        self.owner.store(me.stamp() | use_ as u64, Relaxed);
-        // The record must stand before the data is touched: the same thread dies in program order.
-        compiler_fence(Acquire);
-        Ok(Health { poisoned: self.is_poisoned(), inherited })
+    pub(crate) fn lock(&self, use_: Use, wait: Wait) -> Result<Found> {
+        if self.lock_free(use_) { Ok(Found::Free) } else { self.lock_slow(use_, wait) }
     }
 
-    /// Releases the lock, if the calling thread holds it. A guard that a fork copied does not: nothing happens.
+    /// Releases the lock, if the calling thread holds it. With a guard that a fork copied it does not: nothing happens.
     #[inline]
     pub(crate) fn unlock(&self) {
-        let Ok(me) = this_thread() else { return };
-        if self.word.load(Relaxed) & TID != me.tid() {
-            return;
-        }
+        let Some(me) = known_thread().filter(|me| self.is_held_by_thread(*me)) else { return };
         point();
         // Release: whoever inherits from here on must see the data whole.
         self.owner.store(0, Release);
@@ -159,10 +137,60 @@ impl RawMutex {
         me.end();
     }
 
+    /// Takes a lock that is free and of which nobody knows anything else. No errors here: they make the caller's code
+    /// for the common case slower.
+    #[inline]
+    fn lock_free(&self, use_: Use) -> bool {
+        let Some(me) = known_thread() else { return false };
+        if !me.has_room() {
+            return false;
+        }
+        me.begin(&self.links);
+        point();
+        // Acquire: pairs with the Release of `unlock`, so that the holder sees what its predecessor wrote.
+        if self.word.compare_exchange(0, me.tid(), Acquire, Relaxed).is_err() {
+            me.end();
+            return false;
+        }
+        self.settle(me, use_);
+        true
+    }
+
+    /// Takes the lock in all other cases.
+    #[cold]
+    fn lock_slow(&self, use_: Use, wait: Wait) -> Result<Found> {
+        let me = this_thread()?;
+        if !me.has_room() {
+            return Err(Error::TooManyLocks { limit: LIMIT });
+        }
+        me.begin(&self.links);
+        let found = self.take(me, wait).inspect_err(|_| me.end())?;
+        self.settle(me, use_);
+        Ok(found)
+    }
+
+    /// What every new holder does, from the word on.
+    #[inline(always)]
+    fn settle(&self, me: Thread, use_: Use) {
+        point();
+        me.link(&self.links);
+        me.end();
+        point();
+        self.owner.store(me.stamp() | use_ as u64, Relaxed);
+        // The record must stand before the data is touched: the same thread dies in program order.
+        compiler_fence(Acquire);
+    }
+
     /// Whether the calling thread holds the lock.
     #[inline]
     pub(crate) fn is_mine(&self) -> bool {
-        this_thread().is_ok_and(|me| self.word.load(Relaxed) & TID == me.tid())
+        this_thread().is_ok_and(|me| self.is_held_by_thread(me))
+    }
+
+    /// Whether `thread` holds the lock.
+    #[inline]
+    pub(crate) fn is_held_by_thread(&self, thread: Thread) -> bool {
+        self.word.load(Relaxed) & TID == thread.tid()
     }
 
     /// The thread that holds the lock, 0 for none, and its process where that is on record.
@@ -222,9 +250,8 @@ impl RawMutex {
         was_held
     }
 
-    /// Returns whether the last owner had died.
-    #[cold]
-    fn lock_contended(&self, me: Thread, wait: Wait) -> Result<bool> {
+    /// Waits for the word and takes it. The entry is pending.
+    fn take(&self, me: Thread, wait: Wait) -> Result<Found> {
         let mut spin = Spin::new(&self.patience);
         // What a thread that has slept leaves in the word: others may sleep still.
         let mut keep = 0;
@@ -234,13 +261,13 @@ impl RawMutex {
                 0 => match self.word.compare_exchange(state, me.tid() | state | keep, Acquire, Relaxed) {
                     Ok(_) => {
                         spin.succeeded();
-                        return Ok(false);
+                        return Ok(Found::Free);
                     }
                     Err(now) => state = now,
                 },
                 OWNER_DIED => {
                     if self.inherit(me, state, wait)? {
-                        return Ok(true);
+                        return Ok(Found::Inherited);
                     }
                     state = self.word.load(Relaxed);
                 }

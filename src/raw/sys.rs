@@ -7,7 +7,7 @@ pub(crate) use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 pub(crate) use crate::os::{
     futex,
     identity::{Stamp, thread_is_gone},
-    robust::{LIMIT, Links, Thread, this_thread},
+    robust::{LIMIT, Links, Thread, known_thread, this_thread},
 };
 
 #[cfg(loom)]
@@ -44,6 +44,10 @@ mod model {
 
     pub(crate) fn this_thread() -> crate::Result<Thread> {
         Ok(Thread(TID.with(|tid| *tid)))
+    }
+
+    pub(crate) fn known_thread() -> Option<Thread> {
+        this_thread().ok()
     }
 
     impl Thread {

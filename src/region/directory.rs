@@ -29,7 +29,7 @@ use crate::{
     Error, Result,
     os::clock::Wait,
     raw::{
-        mutex::{RawMutex, Use},
+        mutex::{self, RawMutex, Use},
         points::point,
     },
 };
@@ -175,7 +175,7 @@ impl<'a> Directory<'a> {
 
     /// Whether a thread of the process `stamp` holds a lock in this region.
     pub(crate) fn is_held_by(self, stamp: u64) -> bool {
-        let mut held = self.header.lock_word().is_ok_and(|lock| lock.is_held_by(stamp));
+        let mut held = self.header.lock().is_ok_and(|lock| lock.is_held_by(stamp));
         // An image too corrupt to walk has locks that cannot be found: then it counts as held.
         let walked = self.for_each_lock(|lock| held |= lock.is_held_by(stamp));
         held || walked.is_err()
@@ -277,9 +277,10 @@ impl<'a> Directory<'a> {
     }
 
     fn lock(self) -> Result<Held<'a>> {
-        let (lock, inherited) = self.header.lock(Wait::Forever)?;
+        let lock = self.header.lock()?;
+        let found = lock.lock(Use::Table, Wait::Forever)?;
         let held = Held(lock);
-        if inherited {
+        if found == mutex::Found::Inherited {
             self.repair()?;
         }
         self.check_end()?;
@@ -315,7 +316,7 @@ impl<'a> Directory<'a> {
 
     /// Frees every lock, and poisons what was held: for whoever knows that no holder lives, and keeps others out.
     pub(super) fn reset_locks(self) -> Result<()> {
-        let lock = self.header.lock_word()?;
+        let lock = self.header.lock()?;
         let was_held = lock.reset(Use::Table);
         if was_held {
             self.repair()?;

@@ -21,11 +21,7 @@ use crate::{
         files::FileId,
         identity::{boot_id, pid_namespace},
     },
-    raw::{
-        init::RawInit,
-        mutex::{RawMutex, Use},
-        points::point,
-    },
+    raw::{init::RawInit, mutex::RawMutex, points::point},
 };
 
 /// "shmkit" and two bytes that no text has.
@@ -242,13 +238,7 @@ impl Header {
     }
 
     /// The lock of the directory.
-    pub(super) fn lock(&self, wait: Wait) -> Result<(&RawMutex, bool)> {
-        let lock = self.init.lock()?;
-        let health = lock.lock(Use::Table, wait)?;
-        Ok((lock, health.inherited))
-    }
-
-    pub(super) fn lock_word(&self) -> Result<&RawMutex> {
+    pub(super) fn lock(&self) -> Result<&RawMutex> {
         self.init.lock()
     }
 

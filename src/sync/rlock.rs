@@ -6,10 +6,9 @@ use std::{
     fmt,
     marker::PhantomData,
     sync::atomic::{AtomicU32, Ordering::Relaxed},
-    thread,
 };
 
-use super::held::{Owner, locking, plain_constructors, poison_by_panic};
+use super::held::{Owner, PanickingBefore, locking, plain_constructors, poison_by_panic};
 use crate::{
     Error, Poison, Result,
     os::clock::Wait,
@@ -89,7 +88,7 @@ impl RLock {
             point();
             head.depth.store(1, Relaxed);
         }
-        Ok(RLockGuard { head, was_panicking: thread::panicking(), _not_send: PhantomData })
+        Ok(RLockGuard { head, before: PanickingBefore::now(), _not_send: PhantomData })
     }
 }
 
@@ -112,7 +111,7 @@ impl fmt::Debug for RLock {
 #[must_use = "if unused the lock is released at once"]
 pub struct RLockGuard<'a> {
     head: &'a RLockHead,
-    was_panicking: bool,
+    before: PanickingBefore,
     _not_send: PhantomData<*const ()>,
 }
 
@@ -145,7 +144,7 @@ impl Drop for RLockGuard<'_> {
         if !self.head.mutex.is_mine() {
             return;
         }
-        if !self.was_panicking && thread::panicking() {
+        if self.before.has_begun() {
             poison_by_panic(&self.head.mutex);
         }
         match self.head.depth.load(Relaxed) {
