@@ -65,9 +65,9 @@ fn main() {
 fn a_closure_may_borrow() {
     let table = vec![1_u64, 2, 3];
     let shared = Array::<u64>::zeros(3).unwrap();
-    let child = Process::fork(|| {
+    let child = Process::fork(|| -> shmkit::Result<u64> {
         shared.store_from(0, &table)?;
-        shmkit::Result::Ok(table.iter().sum::<u64>())
+        Ok(table.iter().sum())
     })
     .unwrap();
     assert_eq!(joined(&child).unwrap(), 6);
@@ -145,11 +145,11 @@ fn a_daemon_dies_with_its_parent() {
     let daemon_pid = Value::new(0_u32).unwrap();
     let lock = Lock::new().unwrap();
     let parent = Process::fork(|| {
-        let daemon = Process::builder(|lock: Lock, pid: Value<u32>| {
+        let daemon = Process::builder(|lock: Lock, pid: Value<u32>| -> shmkit::Result<()> {
             let _held = lock.lock();
             pid.set(std::process::id())?;
             std::thread::sleep(DEADLINE);
-            shmkit::Result::Ok(())
+            Ok(())
         })
         .args((lock.clone(), daemon_pid.clone()))
         .daemon(true)
