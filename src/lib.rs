@@ -9,6 +9,7 @@ pub use crate::{
         Array, ArrayGuard, ArrayIndex, Atomic, AtomicArray, AtomicBits, AtomicElement, AtomicNumber, AtomicValue,
         RawArray, ReadOnlyArray, ReadOnlyValue, Shape, Value, ValueGuard,
     },
+    process::{Process, init},
     region::Region,
     sync::{Lock, LockGuard, RLock, RLockGuard},
 };
@@ -18,6 +19,8 @@ mod data;
 mod error;
 #[cfg_attr(loom, allow(dead_code))]
 mod os;
+#[cfg(not(loom))]
+pub mod process;
 #[cfg_attr(loom, allow(dead_code))]
 mod raw;
 #[cfg(not(loom))]

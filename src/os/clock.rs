@@ -35,6 +35,16 @@ impl Wait {
         }
     }
 
+    /// The time left, as `poll` and its kin take it; `None` is for ever.
+    pub(crate) fn timespec(self) -> Option<Timespec> {
+        let left = match self {
+            Self::No => Duration::ZERO,
+            Self::Until(deadline) => deadline.remaining(),
+            Self::Forever => return None,
+        };
+        Some(Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) })
+    }
+
     pub(crate) fn is_over(self) -> bool {
         match self {
             Self::No => true,

@@ -3,15 +3,14 @@
 //! A process id alone does not name a process: ids are used again. A [`Stamp`] pairs the id with the start time, which
 //! no two processes with the same id share, in 62 bits, so that one store records it in shared memory.
 
-use std::{fs, io, os::fd::OwnedFd, time::Duration};
+use std::{fs, io};
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
     io::Errno,
     process::{Pid, PidfdFlags, pidfd_open, test_kill_process},
 };
 
-use super::clock::Wait;
+use super::{clock::Wait, pidfd};
 
 /// A process id and the process's start time: names one process for as long as the machine runs.
 ///
@@ -79,27 +78,7 @@ impl Stamp {
             Ok(start) if start != self.start() && self.start() != 0 => return true,
             _ => {}
         }
-        has_ended(&pidfd, wait)
-    }
-}
-
-/// Waits until the process behind `pidfd` has ended, and says whether it has.
-fn has_ended(pidfd: &OwnedFd, wait: Wait) -> bool {
-    loop {
-        let timeout = match wait {
-            Wait::No => Duration::ZERO,
-            Wait::Until(deadline) => deadline.remaining(),
-            Wait::Forever => Duration::from_secs(3600),
-        };
-        let timeout = rustix::time::Timespec {
-            tv_sec: timeout.as_secs().min(3600) as i64,
-            tv_nsec: i64::from(timeout.subsec_nanos()),
-        };
-        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout)) {
-            Ok(1..) => return true,
-            Ok(0) | Err(_) if wait.is_over() => return false,
-            _ => {}
-        }
+        matches!(pidfd::wait_readable([Some(&pidfd)], wait), Ok([true]))
     }
 }
 

@@ -5,10 +5,16 @@
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_env = "gnu")))]
 compile_error!("shmkit needs 64-bit Linux with glibc for now (see the README, Platforms)");
 
+pub(crate) mod affinity;
 pub(crate) mod clock;
 pub(crate) mod copy;
+pub(crate) mod executable;
 pub(crate) mod files;
 pub(crate) mod futex;
 pub(crate) mod identity;
 pub(crate) mod memory;
+pub(crate) mod pidfd;
 pub(crate) mod robust;
+pub(crate) mod socket;
+pub(crate) mod start;
+pub(crate) mod threads;

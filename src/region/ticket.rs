@@ -1,12 +1,177 @@
-//! placeholder
+//! Values on their way to another process: bytes, and the descriptors that belong to them.
+//!
+//! A handle is written as the number of a descriptor and an offset ([`travel`](super)); the descriptor itself goes
+//! beside the bytes, so that the memory lives on whatever becomes of the sender. Serde knows nothing of descriptors, so
+//! the list of them stands in a thread-local *scope* for the time of one [`encode`] or [`decode`]. Outside one a handle
+//! cannot be serialised, which is an error that says so.
+//!
+//! The bytes are postcard's. It drops the text of custom errors, so the reason why a handle cannot travel is kept in
+//! the scope and reported from there, with the type.
+
+use std::{
+    any::type_name,
+    cell::RefCell,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
 use crate::{Error, Result};
-use std::os::fd::{BorrowedFd, OwnedFd};
-pub(crate) fn pack(_: BorrowedFd<'_>) -> Result<u32> {
-    Err(Error::WouldBlock)
+
+/// An encoded value.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) descriptors: Vec<OwnedFd>,
 }
-pub(crate) fn unpack(_: u32) -> Result<OwnedFd> {
-    Err(Error::WouldBlock)
+
+#[derive(Default)]
+struct Scope {
+    /// The descriptors, and for those packed here the number that each is a duplicate of.
+    descriptors: Vec<(OwnedFd, RawFd)>,
+    reason: Option<String>,
 }
-pub(crate) fn keep_reason(error: Error) -> String {
-    error.to_string()
+
+thread_local! {
+    static SCOPE: RefCell<Option<Scope>> = const { RefCell::new(None) };
+}
+
+/// Opens a scope for the time of `run`; scopes nest, and end on a panic too.
+fn within<T>(scope: Scope, run: impl FnOnce() -> T) -> (T, Scope) {
+    struct Restore(Option<Scope>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            SCOPE.set(self.0.take());
+        }
+    }
+    let restore = Restore(SCOPE.replace(Some(scope)));
+    let result = run();
+    let scope = SCOPE.take().unwrap_or_default();
+    drop(restore);
+    (result, scope)
+}
+
+/// Turns a value into bytes and descriptors.
+///
+/// # Errors
+///
+/// [`Error::NotSendable`] with the type and the reason.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Parcel> {
+    let (bytes, scope) = within(Scope::default(), || postcard::to_stdvec(value));
+    let bytes = bytes.map_err(|error| not_sendable::<T>(scope.reason, &error))?;
+    Ok(Parcel { bytes, descriptors: scope.descriptors.into_iter().map(|(fd, _)| fd).collect() })
+}
+
+/// The value back. The descriptors can be used again for another copy of it.
+///
+/// # Errors
+///
+/// [`Error::NotSendable`] with the type and the reason.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: &[OwnedFd]) -> Result<T> {
+    let copies = descriptors.iter().map(|fd| fd.try_clone().map(|copy| (copy, -1))).collect::<Result<Vec<_>, _>>();
+    let descriptors = copies.map_err(|error| Error::os("duplicating a descriptor", error))?;
+    let (value, scope) = within(Scope { descriptors, reason: None }, || postcard::from_bytes(bytes));
+    value.map_err(|error| not_sendable::<T>(scope.reason, &error))
+}
+
+fn not_sendable<T: ?Sized>(kept: Option<String>, error: &postcard::Error) -> Error {
+    let reason = kept.unwrap_or_else(|| match error {
+        postcard::Error::WontImplement => {
+            "its serde implementation asks what comes next (`deserialize_any`), which this compact format cannot tell: \
+             untagged and flattened types, and dynamic values such as JSON's, cannot be sent"
+                .into()
+        }
+        other => other.to_string(),
+    });
+    Error::NotSendable { type_name: type_name::<T>().into(), reason }
+}
+
+/// Adds a descriptor to the value that is being encoded, and returns its number there.
+///
+/// # Errors
+///
+/// [`Error::NotSendable`] where no value is.
+pub(super) fn pack(fd: BorrowedFd<'_>) -> Result<u32> {
+    with_scope(|scope| {
+        let at = match scope.descriptors.iter().position(|(_, original)| *original == fd.as_raw_fd()) {
+            Some(at) => at,
+            None => {
+                let copy = fd.try_clone_to_owned().map_err(|error| Error::os("duplicating a descriptor", error))?;
+                scope.descriptors.push((copy, fd.as_raw_fd()));
+                scope.descriptors.len() - 1
+            }
+        };
+        Ok(at as u32)
+    })
+}
+
+/// A copy of the descriptor `number` of the value that is being decoded.
+///
+/// # Errors
+///
+/// [`Error::NotSendable`] where no value is; [`Error::Corrupt`] when there is no such descriptor.
+pub(super) fn unpack(number: u32) -> Result<OwnedFd> {
+    with_scope(|scope| {
+        let (fd, _) = scope.descriptors.get(number as usize).ok_or_else(|| {
+            Error::corrupt(format!("a ticket for descriptor {number} of {}", scope.descriptors.len()))
+        })?;
+        fd.as_fd().try_clone_to_owned().map_err(|error| Error::os("duplicating a descriptor", error))
+    })
+}
+
+/// Keeps the reason for the report of the scope, and passes it on as text for serde.
+pub(super) fn keep_reason(error: Error) -> String {
+    let text = error.to_string();
+    let _ = with_scope(|scope| {
+        scope.reason.get_or_insert_with(|| text.clone());
+        Ok(())
+    });
+    text
+}
+
+fn with_scope<T>(run: impl FnOnce(&mut Scope) -> Result<T>) -> Result<T> {
+    SCOPE.with_borrow_mut(|scope| match scope {
+        Some(scope) => run(scope),
+        None => Err(Error::NotSendable {
+            type_name: "a handle of shared memory".into(),
+            reason: "it can be sent to a child process, or over a channel of this crate, and nowhere else".into(),
+        }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Value, region::Region};
+
+    #[test]
+    fn one_region_travels_once_and_stays_one_mapping() {
+        let region = Region::anonymous(4096).unwrap();
+        let a = Value::new_in(&region, None, 1_u64).unwrap();
+        let b = Value::new_in(&region, "b", 2_u64).unwrap();
+        let parcel = encode(&(&a, &b, &region)).unwrap();
+        assert_eq!(parcel.descriptors.len(), 1);
+        for _ in 0..2 {
+            let (c, d, same): (Value<u64>, Value<u64>, Region) = decode(&parcel.bytes, &parcel.descriptors).unwrap();
+            assert!(c.is_same(&a) && d.is_same(&b) && same.is_same(&region));
+        }
+    }
+
+    #[test]
+    fn outside_a_scope_the_error_says_where_handles_can_go() {
+        let value = Value::new(1).unwrap();
+        assert!(postcard::to_stdvec(&value).is_err());
+        let error = pack(std::io::stdin().as_fd()).unwrap_err();
+        assert!(error.to_string().contains("child process"), "{error}");
+    }
+
+    #[test]
+    fn the_reason_is_reported_with_the_type() {
+        let value = Value::new(1_i32).unwrap();
+        let parcel = encode(&value).unwrap();
+        let error = decode::<Value<f64>>(&parcel.bytes, &parcel.descriptors).unwrap_err().to_string();
+        assert!(error.contains("f64") && error.contains("i32"), "{error}");
+        let error = decode::<Value<i32>>(&parcel.bytes, &[]).unwrap_err().to_string();
+        assert!(error.contains("descriptor 0 of 0"), "{error}");
+    }
 }

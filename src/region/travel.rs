@@ -36,7 +36,8 @@ impl Ticket {
 
 impl Serialize for Region {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Ticket::issue(self.mapping()).map_err(S::Error::custom)?.serialize(serializer)
+        let ticket = Ticket::issue(self.mapping()).map_err(|error| S::Error::custom(ticket::keep_reason(error)))?;
+        ticket.serialize(serializer)
     }
 }
 

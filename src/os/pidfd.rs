@@ -1,0 +1,95 @@
+//! Children by descriptor: a reused process id is never meant.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use rustix::{
+    event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid},
+};
+
+use super::clock::Wait;
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Code(i32),
+    Signal(i32),
+    /// Somebody else in this process has waited for it, or SIGCHLD is ignored.
+    Unknown,
+}
+
+/// The descriptor of a child that this process has not waited for yet, so that its id cannot have been used again.
+pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
+    let pid = Pid::from_raw(pid as i32).ok_or(Errno::SRCH)?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Sends a signal; one to a process that has ended goes nowhere.
+pub(crate) fn signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
+    let signal = Signal::from_named_raw(signal).ok_or(Errno::INVAL)?;
+    match pidfd_send_signal(pidfd, signal) {
+        Err(Errno::SRCH) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Takes the child from the process table if it has ended.
+pub(crate) fn reap(pidfd: impl AsFd) -> io::Result<Option<End>> {
+    loop {
+        match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+            Ok(None) => return Ok(None),
+            Ok(Some(status)) => {
+                let end = match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => End::Code(code),
+                    (None, Some(signal)) => End::Signal(signal),
+                    (None, None) => End::Unknown,
+                };
+                return Ok(Some(end));
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::CHILD) => return Ok(Some(End::Unknown)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Waits until one of the descriptors is readable or closed by its peer; says which are.
+pub(crate) fn wait_readable<const N: usize>(descriptors: [Option<&OwnedFd>; N], wait: Wait) -> io::Result<[bool; N]> {
+    loop {
+        let mut list: Vec<_> = descriptors.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::IN)).collect();
+        let timeout = wait.timespec();
+        match poll(&mut list, timeout.as_ref()) {
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+            Ok(_) => {}
+        }
+        let mut ready = list.iter().map(|fd| !fd.revents().is_empty());
+        let answer = descriptors.map(|fd| fd.is_some() && ready.next().unwrap_or(false));
+        if answer.contains(&true) || wait.is_over() {
+            return Ok(answer);
+        }
+    }
+}
+
+/// A descriptor that becomes readable when it is rung.
+pub(crate) fn bell() -> io::Result<OwnedFd> {
+    Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+}
+
+pub(crate) fn ring(bell: &OwnedFd) {
+    // It fails only when it has been rung 2^64 times.
+    let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
+}
+
+/// Sleeps until one of the processes has ended or the bell is rung, which it silences.
+pub(crate) fn wait_any(processes: &[impl AsFd], bell: &OwnedFd) {
+    let bell_first = [bell.as_fd()].into_iter().chain(processes.iter().map(AsFd::as_fd));
+    let mut list: Vec<_> = bell_first.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+    // Interrupted or not, the caller looks again.
+    let _ = poll(&mut list, None);
+    let _ = rustix::io::read(bell, &mut [0_u8; 8]);
+}

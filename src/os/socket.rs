@@ -1,0 +1,165 @@
+//! Messages with descriptors between two processes, over a pair of Unix sockets.
+//!
+//! A message is never larger than the socket takes at once: longer bytes go in an anonymous file beside it. So sending
+//! does not wait for the receiver, be it slow, stopped or dead.
+//!
+//! Source: `unix(7)`; at most 253 descriptors go with one packet (`SCM_MAX_FD`).
+
+use std::{
+    fs::File,
+    io::{self, IoSlice, IoSliceMut, Write},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::FileExt,
+    },
+};
+
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    },
+};
+
+/// The most descriptors of one packet.
+const PER_PACKET: usize = 253;
+
+/// The most bytes that travel in the packet itself.
+const INLINE: usize = 32 * 1024;
+
+/// Bytes before the message: how it travels, and how many descriptors it has in all.
+const HEAD: usize = 5;
+const IN_PACKET: u8 = 0;
+const IN_FILE: u8 = 1;
+
+/// Bytes, and the descriptors that came with them.
+#[derive(Debug, Default)]
+pub(crate) struct Message {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) descriptors: Vec<OwnedFd>,
+}
+
+/// Two connected ends; both are closed by `exec`.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Sends one message, whole.
+pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<()> {
+    let mut file = None;
+    if bytes.len() > INLINE {
+        let mut memory = File::from(super::files::anonymous()?);
+        memory.write_all(bytes)?;
+        file = Some(OwnedFd::from(memory));
+    }
+    let all: Vec<_> = file.iter().chain(descriptors).map(AsFd::as_fd).collect();
+    let count = u32::try_from(all.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let mut head = [IN_PACKET; HEAD];
+    head[0] = if file.is_some() { IN_FILE } else { IN_PACKET };
+    head[1..].copy_from_slice(&count.to_le_bytes());
+    let body = if file.is_some() { &[] } else { bytes };
+
+    let mut first = true;
+    let mut groups = all.chunks(PER_PACKET);
+    loop {
+        let group = groups.next().unwrap_or_default();
+        if group.is_empty() && !first {
+            return Ok(());
+        }
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PER_PACKET))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !group.is_empty() && !control.push(SendAncillaryMessage::ScmRights(group)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let parts = [IoSlice::new(&head), IoSlice::new(if first { body } else { &[] })];
+        loop {
+            match sendmsg(&socket, &parts, &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => break,
+            }
+        }
+        first = false;
+    }
+}
+
+/// Receives one message; `None` when the other end is closed. With `wait` false, no message is `WouldBlock`.
+pub(crate) fn receive(socket: impl AsFd, wait: bool) -> io::Result<Option<Message>> {
+    let mut message = Message::default();
+    let Some((head, body)) = packet(&socket, wait, &mut message.descriptors)? else { return Ok(None) };
+    let count = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
+    while message.descriptors.len() < count {
+        // All packets of a message are sent at once, so the rest is there unless the sender died.
+        let before = message.descriptors.len();
+        if packet(&socket, true, &mut message.descriptors)?.is_none() || message.descriptors.len() == before {
+            return Ok(None);
+        }
+    }
+    message.bytes = body;
+    if head[0] == IN_FILE {
+        if message.descriptors.is_empty() {
+            return Err(incomplete());
+        }
+        let file = File::from(message.descriptors.remove(0));
+        message.bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(|_| incomplete())?];
+        file.read_exact_at(&mut message.bytes, 0)?;
+    }
+    Ok(Some(message))
+}
+
+fn packet(socket: &impl AsFd, wait: bool, into: &mut Vec<OwnedFd>) -> io::Result<Option<([u8; HEAD], Vec<u8>)>> {
+    let mut head = [0; HEAD];
+    let mut body = vec![0; INLINE];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PER_PACKET))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
+    let received = loop {
+        let mut parts = [IoSliceMut::new(&mut head), IoSliceMut::new(&mut body)];
+        match recvmsg(socket, &mut parts, &mut control, flags) {
+            Err(Errno::INTR) => {}
+            // The other end closed with unread bytes of ours: as far as we are concerned, closed.
+            Err(Errno::CONNRESET) => return Ok(None),
+            other => break other?,
+        }
+    };
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = part {
+            into.extend(descriptors);
+        }
+    }
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    if received.bytes < HEAD || received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        // Descriptors are cut off when this process may open no more of them.
+        return Err(incomplete());
+    }
+    body.truncate(received.bytes - HEAD);
+    Ok(Some((head, body)))
+}
+
+fn incomplete() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a message arrived cut off (too many open descriptors?)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_large_and_many_descriptors() {
+        let (here, there) = pair().unwrap();
+        for (len, descriptors) in [(0, 0), (100, 3), (INLINE, 0), (INLINE + 1, 0), (1 << 24, 2), (10, 600)] {
+            let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            let descriptors: Vec<_> = (0..descriptors).map(|_| crate::os::files::anonymous().unwrap()).collect();
+            send(&here, &bytes, &descriptors).unwrap();
+            let message = receive(&there, true).unwrap().unwrap();
+            assert!(message.bytes == bytes && message.descriptors.len() == descriptors.len(), "{len}");
+        }
+        assert_eq!(receive(&there, false).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(here);
+        assert!(receive(&there, true).unwrap().is_none());
+    }
+}

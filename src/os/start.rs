@@ -1,0 +1,187 @@
+//! New processes: the same executable started afresh, or a fork.
+//!
+//! `posix_spawn` shares the parent's memory until the `exec` (glibc makes it of `CLONE_VM | CLONE_VFORK`), so that its
+//! cost does not grow with the parent, as a fork's does.
+
+#![expect(unsafe_code, reason = "posix_spawn and fork have no safe wrappers that pass a descriptor")]
+
+use std::{
+    ffi::{CString, OsString},
+    io,
+    mem::MaybeUninit,
+    os::{
+        fd::{AsRawFd, OwnedFd, RawFd},
+        unix::ffi::OsStringExt,
+    },
+    path::Path,
+    ptr,
+};
+
+use rustix::io::Errno;
+
+/// Where a fresh start finds its end of the socket.
+pub(crate) const SOCKET: RawFd = 3;
+
+/// What a fresh start is given.
+pub(crate) struct Fresh<'a> {
+    pub(crate) arguments: Vec<OsString>,
+    /// `NAME=value` each.
+    pub(crate) environment: Vec<OsString>,
+    pub(crate) directory: Option<&'a Path>,
+    /// Becomes [`SOCKET`]. Everything else that is open and meant for this process alone is closed by the `exec`.
+    pub(crate) socket: &'a OwnedFd,
+}
+
+/// Starts the executable of this process: the very file that runs, also when its path leads elsewhere by now.
+pub(crate) fn fresh(start: Fresh<'_>) -> io::Result<u32> {
+    let arguments = c_strings(start.arguments)?;
+    let environment = c_strings(start.environment)?;
+    let directory = start.directory.map(|path| CString::new(path.as_os_str().as_encoded_bytes())).transpose()?;
+    let mut actions = Actions::new()?;
+    // Of one that has this number already the duplicate clears close-on-exec (glibc 2.29).
+    actions.duplicate(start.socket.as_raw_fd())?;
+    if let Some(directory) = &directory {
+        actions.change_directory(directory)?;
+    }
+    let attributes = Attributes::with_clear_signal_mask()?;
+    let mut pid = 0;
+    // SAFETY: all pointers are to live, initialised objects; both lists end with a null pointer.
+    let result = unsafe {
+        libc::posix_spawn(
+            &raw mut pid,
+            c"/proc/self/exe".as_ptr(),
+            &raw const actions.0,
+            &raw const attributes.0,
+            pointers(&arguments).as_ptr(),
+            pointers(&environment).as_ptr(),
+        )
+    };
+    check(result)?;
+    Ok(pid.unsigned_abs())
+}
+
+/// Forks. `None` in the child.
+///
+/// # Safety
+///
+/// The child of a process with several threads may only call what is async-signal-safe.
+pub(crate) unsafe fn fork() -> io::Result<Option<u32>> {
+    // SAFETY: the caller's promise.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Some(pid.unsigned_abs())),
+    }
+}
+
+/// Ends this process at once: nothing of what was registered for its end runs.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(code) }
+}
+
+/// Ends this process by SIGKILL.
+pub(crate) fn kill_self() -> ! {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    exit_now(137)
+}
+
+/// Closes every descriptor from `first` on.
+pub(crate) fn close_from(first: RawFd) {
+    // SAFETY: for a process that has just begun and owns no descriptor but the standard streams and its socket. A kernel
+    // before 5.9 does not know the call: then strays stay open, as they do with any other program.
+    unsafe { libc::syscall(libc::SYS_close_range, first as u32, u32::MAX, 0) };
+}
+
+/// The socket of a fresh start, which the parent put there.
+///
+/// # Safety
+///
+/// This process was started by [`fresh`], and the descriptor is taken once.
+pub(crate) unsafe fn take_socket() -> io::Result<OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: the caller's promise.
+    let socket = unsafe { OwnedFd::from_raw_fd(SOCKET) };
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(socket)
+}
+
+/// As the standard library's start-up code does: a broken pipe is an error of the write, not a death.
+pub(crate) fn ignore_sigpipe() {
+    // SAFETY: SIG_IGN is a valid disposition.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+fn c_strings(list: Vec<OsString>) -> io::Result<Vec<CString>> {
+    Ok(list.into_iter().map(|text| CString::new(text.into_vec())).collect::<Result<_, _>>()?)
+}
+
+fn pointers(list: &[CString]) -> Vec<*mut libc::c_char> {
+    list.iter().map(|text| text.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect()
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    match result {
+        0 => Ok(()),
+        error => Err(Errno::from_raw_os_error(error).into()),
+    }
+}
+
+/// What the child does between its birth and the `exec`.
+struct Actions(libc::posix_spawn_file_actions_t);
+
+impl Actions {
+    fn new() -> io::Result<Self> {
+        let mut actions = MaybeUninit::uninit();
+        // SAFETY: initialises what it is given.
+        check(unsafe { libc::posix_spawn_file_actions_init(actions.as_mut_ptr()) })?;
+        // SAFETY: initialised just now.
+        Ok(Self(unsafe { actions.assume_init() }))
+    }
+
+    fn duplicate(&mut self, from: RawFd) -> io::Result<()> {
+        // SAFETY: initialised in `new`.
+        check(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut self.0, from, SOCKET) })
+    }
+
+    fn change_directory(&mut self, path: &CString) -> io::Result<()> {
+        // SAFETY: initialised in `new`; the path is copied.
+        check(unsafe { libc::posix_spawn_file_actions_addchdir_np(&raw mut self.0, path.as_ptr()) })
+    }
+}
+
+impl Drop for Actions {
+    fn drop(&mut self) {
+        // SAFETY: initialised in `new`, and not used after this.
+        unsafe { libc::posix_spawn_file_actions_destroy(&raw mut self.0) };
+    }
+}
+
+struct Attributes(libc::posix_spawnattr_t);
+
+impl Attributes {
+    /// No signal is blocked in the child, as in any process that a shell starts.
+    fn with_clear_signal_mask() -> io::Result<Self> {
+        let mut attributes = MaybeUninit::uninit();
+        // SAFETY: initialises what it is given.
+        check(unsafe { libc::posix_spawnattr_init(attributes.as_mut_ptr()) })?;
+        // SAFETY: initialised just now.
+        let mut attributes = Self(unsafe { attributes.assume_init() });
+        let mut none = MaybeUninit::uninit();
+        // SAFETY: writes the set that it is given.
+        unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+        // SAFETY: both are initialised.
+        check(unsafe { libc::posix_spawnattr_setsigmask(&raw mut attributes.0, none.as_ptr()) })?;
+        let flags = libc::POSIX_SPAWN_SETSIGMASK as libc::c_short;
+        // SAFETY: initialised above.
+        check(unsafe { libc::posix_spawnattr_setflags(&raw mut attributes.0, flags) })?;
+        Ok(attributes)
+    }
+}
+
+impl Drop for Attributes {
+    fn drop(&mut self) {
+        // SAFETY: initialised in the constructor, and not used after this.
+        unsafe { libc::posix_spawnattr_destroy(&raw mut self.0) };
+    }
+}

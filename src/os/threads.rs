@@ -1,0 +1,55 @@
+//! The crate's own threads, which sleep nearly always, and how many threads there are besides them.
+
+#![expect(unsafe_code, reason = "blocks signals through the C library")]
+
+use std::{
+    io,
+    mem::MaybeUninit,
+    process, ptr,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    thread,
+};
+
+/// The process that counts, and how many parked threads it has: a forked child has none of its parent's.
+static PARKED: AtomicU64 = AtomicU64::new(0);
+
+/// Starts a thread that no signal reaches, so that signals go where the program expects them.
+pub(crate) fn spawn_parked(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: writes the set that it is given.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `all` was filled just now; the old mask is written to `before`.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
+    let started = thread::Builder::new().name(name.into()).stack_size(64 * 1024).spawn(move || {
+        run();
+        count(-1);
+    });
+    // SAFETY: `before` was written by the call above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+    started.map(|_| count(1))
+}
+
+/// Threads of this process besides the caller and the parked ones.
+pub(crate) fn others() -> io::Result<u64> {
+    // Each thread is a directory there, and a directory's link count is that of its subdirectories and two more.
+    let threads = rustix::fs::stat("/proc/self/task")?.st_nlink.saturating_sub(2);
+    Ok(threads.saturating_sub(1 + u64::from(parked())))
+}
+
+fn parked() -> u32 {
+    let (pid, count) = split(PARKED.load(Relaxed));
+    if pid == process::id() { count } else { 0 }
+}
+
+fn count(change: i32) {
+    let _ = PARKED.fetch_update(Relaxed, Relaxed, |packed| {
+        let (pid, count) = split(packed);
+        let count = if pid == process::id() { count } else { 0 };
+        Some(u64::from(process::id()) << 32 | u64::from(count.saturating_add_signed(change)))
+    });
+}
+
+fn split(packed: u64) -> (u32, u32) {
+    ((packed >> 32) as u32, packed as u32)
+}

@@ -1,0 +1,332 @@
+//! How a process is started.
+
+#![expect(unsafe_code, reason = "forks")]
+
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::{OsStr, OsString},
+    io::Write,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    StartMethod,
+    child::{Child, Process},
+    family::{self, Origin},
+    init::{self, Bootstrap},
+    report,
+    target::{Message, Outcome, Target},
+};
+use crate::{
+    Error, Result,
+    os::{affinity, executable::Executable, robust, socket, start, threads},
+    region::ticket,
+};
+
+/// A process that is about to be started. From [`Process::builder`].
+///
+/// # Examples
+///
+/// ```standalone_crate
+/// use shmkit::{Process, Result, process::StartMethod};
+///
+/// fn greeting(who: String) -> String {
+///     format!("hello {who} from {}", shmkit::process::current().name())
+/// }
+///
+/// fn main() -> Result<()> {
+///     shmkit::init();
+///     for method in [StartMethod::Spawn, StartMethod::Fork] {
+///         let child = Process::builder(greeting)
+///             .args(("world".to_owned(),))
+///             .name("w7")
+///             .daemon(true)
+///             .start_method(method)
+///             .pin_to_cpu(0)
+///             .env("OMP_NUM_THREADS", "1")
+///             .current_dir("/")
+///             .start()?;
+///         assert_eq!(child.join()?, "hello world from w7");
+///     }
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "nothing runs before `start`"]
+pub struct Builder<F, A = ()> {
+    target: F,
+    args: A,
+    plan: Plan,
+}
+
+/// All but the function and its arguments.
+#[derive(Debug, Clone, Default)]
+struct Plan {
+    name: Option<String>,
+    daemon: Option<bool>,
+    method: Option<StartMethod>,
+    cpu: Option<usize>,
+    environment: BTreeMap<OsString, Option<OsString>>,
+    directory: Option<PathBuf>,
+    with_threads: bool,
+}
+
+impl Process<()> {
+    /// Starts `target(args)` in a new process, by the [start method](super::set_start_method) of the program.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotInitialised`] without [`init`](crate::init) in `main`, [`Error::NotSendable`] for an argument that
+    /// cannot travel, [`Error::Os`] when no more processes or descriptors can be had; under `Fork` as
+    /// [`fork`](Self::fork).
+    ///
+    /// # Examples
+    ///
+    /// See [`Process`].
+    pub fn spawn<F, A>(target: F, args: A) -> Result<Process<<F::Outcome as Outcome>::Output>>
+    where
+        F: Target<A>,
+        A: Message,
+    {
+        Self::builder(target).args(args).start()
+    }
+
+    /// Starts `run` in a copy of this process. It may borrow and capture anything: it is never sent.
+    ///
+    /// The child has copies of all private memory, and shares all shared memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForkRefused`] while the calling thread holds a lock of this crate (its guard would be copied), or while
+    /// this process has other threads (whatever they hold would be held for ever in the child). [`Error::Os`].
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// use shmkit::{Process, Result};
+    ///
+    /// fn main() -> Result<()> {
+    ///     shmkit::init();
+    ///     let table = vec![1, 2, 3];
+    ///     let child = Process::fork(|| table.iter().sum::<i32>())?;
+    ///     assert_eq!(child.join()?, 6);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn fork<R: Outcome>(run: impl FnOnce() -> R) -> Result<Process<R::Output>> {
+        Plan::default().fork(run)
+    }
+
+    /// A process to be started step by step.
+    ///
+    /// # Examples
+    ///
+    /// See [`Builder`].
+    pub fn builder<F>(target: F) -> Builder<F> {
+        Builder { target, args: (), plan: Plan::default() }
+    }
+}
+
+impl<F, A> Builder<F, A> {
+    /// The arguments of the function: a tuple, `(a, b)`, `(a,)` or `()`.
+    pub fn args<B>(self, args: B) -> Builder<F, B> {
+        Builder { target: self.target, args, plan: self.plan }
+    }
+
+    /// The name of the process, for its own and others' eyes.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.plan.name = Some(name.into());
+        self
+    }
+
+    /// Whether it dies when this process has ended, by whatever cause. By default it does if this one does.
+    pub fn daemon(mut self, daemon: bool) -> Self {
+        self.plan.daemon = Some(daemon);
+        self
+    }
+
+    /// How it is started. By default as the [program](super::set_start_method) says.
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.plan.method = Some(method);
+        self
+    }
+
+    /// Binds it to one processor.
+    pub fn pin_to_cpu(mut self, cpu: usize) -> Self {
+        self.plan.cpu = Some(cpu);
+        self
+    }
+
+    /// Sets an environment variable for it.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.plan.environment.insert(name.as_ref().into(), Some(value.as_ref().into()));
+        self
+    }
+
+    /// Takes an environment variable from it.
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.plan.environment.insert(name.as_ref().into(), None);
+        self
+    }
+
+    /// The directory that it works in. By default this process's.
+    pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
+        self.plan.directory = Some(directory.as_ref().into());
+        self
+    }
+
+    /// Lets [`StartMethod::Fork`] go ahead while this process has other threads.
+    ///
+    /// # Safety
+    ///
+    /// The child has only the thread that forked. Whatever the others held at that moment, in any library, stays locked
+    /// for ever in the child, so the function may only use what cannot have been held: async-signal-safe functions, by
+    /// the letter of POSIX; with glibc, memory allocation too.
+    pub unsafe fn allow_fork_with_threads(mut self) -> Self {
+        self.plan.with_threads = true;
+        self
+    }
+
+    /// Starts the process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::spawn`].
+    pub fn start(self) -> Result<Process<<F::Outcome as Outcome>::Output>>
+    where
+        F: Target<A>,
+        A: Message,
+    {
+        const { assert!(size_of::<F>() == 0, "a process runs a plain `fn`, or a closure that captures nothing") };
+        let Self { target, args, plan } = self;
+        match plan.method.unwrap_or_else(super::start_method) {
+            StartMethod::Spawn => plan.spawn::<F, A>(&args),
+            // Nothing travels: the child has a copy of the arguments as it has of all else.
+            StartMethod::Fork => plan.fork(move || target.call(args)),
+        }
+    }
+}
+
+impl Plan {
+    fn origin(&mut self) -> Origin {
+        let me = family::current();
+        Origin {
+            name: self.name.take().unwrap_or_else(family::next_name),
+            daemon: self.daemon.unwrap_or(me.is_daemon()),
+            parent: init::own_stamp(),
+            parent_name: me.name().into(),
+        }
+    }
+
+    fn spawn<F: Target<A>, A: Message>(mut self, args: &A) -> Result<Process<<F::Outcome as Outcome>::Output>> {
+        init::check_initialised()?;
+        let origin = self.origin();
+        let bootstrap = ticket::encode(&Bootstrap {
+            build: Executable::this().identity().into(),
+            trampoline: init::place_of::<F, A>()?,
+            parent: origin.parent.to_bits(),
+            parent_name: origin.parent_name,
+            name: origin.name.clone(),
+            daemon: origin.daemon,
+            cpu: self.cpu,
+        })?;
+        let args = ticket::encode(args)?;
+        let (ours, theirs) = socket_pair()?;
+        let sent = [&bootstrap, &args].into_iter().try_for_each(|parcel| {
+            // Before the start: what cannot be sent starts nothing.
+            socket::send(&ours, &parcel.bytes, &parcel.descriptors)
+        });
+        sent.map_err(|error| Error::os("sending the arguments", error))?;
+        let pid = start::fresh(start::Fresh {
+            arguments: env::args_os().collect(),
+            environment: self.environment(),
+            directory: self.directory.as_deref(),
+            socket: &theirs,
+        })
+        .map_err(|error| Error::os("starting a process", error))?;
+        Child::new(pid, origin.name, origin.daemon, ours).map(Process::new)
+    }
+
+    /// This process's environment with the changes and the marker.
+    fn environment(&self) -> Vec<OsString> {
+        let kept = env::vars_os().filter(|(name, _)| !self.environment.contains_key(name) && name != init::MARKER);
+        let changed = self.environment.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+        let marker = (init::MARKER.into(), env!("CARGO_PKG_VERSION").into());
+        kept.chain(changed)
+            .chain([marker])
+            .map(|(mut entry, value)| {
+                entry.push("=");
+                entry.push(value);
+                entry
+            })
+            .collect()
+    }
+
+    fn fork<R: Outcome>(mut self, run: impl FnOnce() -> R) -> Result<Process<R::Output>> {
+        let refused = |reason: String| Err(Error::ForkRefused { reason });
+        let held = robust::held();
+        if held > 0 {
+            return refused(format!("this thread holds {held} locks, whose guards would be copied"));
+        }
+        if !self.with_threads {
+            match threads::others().map_err(|error| Error::os("counting threads", error))? {
+                0 => {}
+                others => {
+                    return refused(format!("this process has {others} other threads (StartMethod::Spawn works)"));
+                }
+            }
+        }
+        let origin = self.origin();
+        let (ours, theirs) = socket_pair()?;
+        // What stands in the buffer would be written twice.
+        let _ = std::io::stdout().flush();
+        // SAFETY: there are no other threads but parked ones, which hold nothing, or the caller has promised.
+        let forked = unsafe { start::fork() }.map_err(|error| Error::os("fork", error))?;
+        match forked {
+            Some(pid) => Child::new(pid, origin.name, origin.daemon, ours).map(Process::new),
+            None => {
+                drop(ours);
+                self.run_in_fork(origin, &theirs, run)
+            }
+        }
+    }
+
+    /// The life of a forked child.
+    fn run_in_fork<R: Outcome>(self, origin: Origin, socket: &OwnedFd, run: impl FnOnce() -> R) -> ! {
+        let code = report::run(socket, || {
+            self.settle(&origin)?;
+            family::set_origin(origin);
+            run().into_result()
+        });
+        start::exit_now(code)
+    }
+
+    fn settle(&self, origin: &Origin) -> Result<()> {
+        for (name, value) in &self.environment {
+            // SAFETY: the child of a fork has one thread.
+            unsafe {
+                match value {
+                    Some(value) => env::set_var(name, value),
+                    None => env::remove_var(name),
+                }
+            }
+        }
+        if let Some(directory) = &self.directory {
+            env::set_current_dir(directory)
+                .map_err(|error| Error::os(format!("changing to {}", directory.display()), error))?;
+        }
+        if let Some(cpu) = self.cpu {
+            affinity::pin_to(cpu).map_err(|error| Error::os(format!("pinning to processor {cpu}"), error))?;
+        }
+        if origin.daemon {
+            family::die_with(origin.parent)?;
+        }
+        Ok(())
+    }
+}
+
+fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
+    socket::pair().map_err(|error| Error::os("socketpair", error))
+}

@@ -1,0 +1,469 @@
+//! A child as its parent sees it: its descriptor, its report and its end.
+
+use std::{
+    any::type_name,
+    fmt, fs,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{family, report::Report, target::Message};
+use crate::{
+    Error, Result,
+    os::{
+        clock::Wait,
+        pidfd::{self, End},
+        socket::{self, Message as Packet},
+    },
+    region::ticket,
+};
+
+/// How a process ended.
+///
+/// # Examples
+///
+/// ```
+/// use shmkit::process::ExitStatus;
+///
+/// assert_eq!(ExitStatus::Signal(9).to_string(), "signal 9 (SIGKILL)");
+/// assert_eq!(ExitStatus::Code(3).to_string(), "exit code 3");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExitStatus {
+    /// It exited with this code: 0 after a value, 1 after an error, 101 after a panic.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// Something else in this program has waited for it, or ignores SIGCHLD, and took the answer.
+    Unknown,
+}
+
+impl ExitStatus {
+    /// Whether it exited with code 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(shmkit::process::ExitStatus::Code(0).success());
+    /// ```
+    #[must_use]
+    pub fn success(self) -> bool {
+        self == Self::Code(0)
+    }
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => match SIGNALS.iter().find(|(number, _)| *number == signal) {
+                Some((_, name)) => write!(f, "signal {signal} ({name})"),
+                None => write!(f, "signal {signal}"),
+            },
+            Self::Unknown => f.write_str("an exit status that was taken by other code"),
+        }
+    }
+}
+
+const SIGNALS: [(i32, &str); 12] = [
+    (libc::SIGHUP, "SIGHUP"),
+    (libc::SIGINT, "SIGINT"),
+    (libc::SIGQUIT, "SIGQUIT"),
+    (libc::SIGILL, "SIGILL"),
+    (libc::SIGTRAP, "SIGTRAP"),
+    (libc::SIGABRT, "SIGABRT"),
+    (libc::SIGBUS, "SIGBUS"),
+    (libc::SIGFPE, "SIGFPE"),
+    (libc::SIGKILL, "SIGKILL"),
+    (libc::SIGSEGV, "SIGSEGV"),
+    (libc::SIGPIPE, "SIGPIPE"),
+    (libc::SIGTERM, "SIGTERM"),
+];
+
+/// What a process is doing.
+///
+/// # Examples
+///
+/// See [`Process::state`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// It runs, or waits for a processor.
+    Running,
+    /// It waits for something.
+    Blocked,
+    /// A signal or a debugger has stopped it.
+    Stopped,
+    /// It has ended.
+    Terminated,
+}
+
+/// A child process.
+#[derive(Debug)]
+pub(super) struct Child {
+    pid: u32,
+    name: String,
+    daemon: bool,
+    sentinel: OwnedFd,
+    socket: OwnedFd,
+    progress: Mutex<Progress>,
+}
+
+/// What is known so far.
+#[derive(Debug, Default)]
+struct Progress {
+    report: Option<Arc<Packet>>,
+    /// No report will come any more.
+    is_silent: bool,
+    status: Option<ExitStatus>,
+}
+
+impl Child {
+    /// A child that was started just now, and that nobody has waited for.
+    pub(super) fn new(pid: u32, name: String, daemon: bool, socket: OwnedFd) -> Result<Arc<Self>> {
+        let sentinel = pidfd::open(pid).map_err(|error| Error::os("pidfd_open", error))?;
+        let child = Arc::new(Self { pid, name, daemon, sentinel, socket, progress: Mutex::default() });
+        family::add(&child);
+        Ok(child)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn sentinel(&self) -> &OwnedFd {
+        &self.sentinel
+    }
+
+    pub(super) fn signal(&self, signal: i32) -> Result<()> {
+        pidfd::signal(&self.sentinel, signal).map_err(|error| Error::os("pidfd_send_signal", error))
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of the end, if it has come: from then on the child is no zombie.
+    fn look_for_end(&self, progress: &mut Progress) -> Option<ExitStatus> {
+        if progress.status.is_none()
+            && let Ok(Some(end)) = pidfd::reap(&self.sentinel)
+        {
+            progress.status = Some(match end {
+                End::Code(code) => ExitStatus::Code(code),
+                End::Signal(signal) => ExitStatus::Signal(signal),
+                End::Unknown => ExitStatus::Unknown,
+            });
+        }
+        progress.status
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.status().is_some()
+    }
+
+    fn status(&self) -> Option<ExitStatus> {
+        self.look_for_end(&mut self.progress())
+    }
+
+    /// Takes the report from the socket, if it has come.
+    fn look_for_report(&self, progress: &mut Progress) {
+        if progress.report.is_some() || progress.is_silent {
+            return;
+        }
+        match socket::receive(&self.socket, false) {
+            Ok(Some(packet)) => progress.report = Some(Arc::new(packet)),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            // Closed, or cut off by a death in the middle.
+            Ok(None) | Err(_) => progress.is_silent = true,
+        }
+    }
+
+    /// Waits for the end. The report, if there was one, and how the child ended.
+    fn wait(&self, wait: Wait) -> Result<Option<(Option<Arc<Packet>>, ExitStatus)>> {
+        loop {
+            let wants_report = {
+                let mut progress = self.progress();
+                // The end first: a report that was sent is there by then.
+                let status = self.look_for_end(&mut progress);
+                self.look_for_report(&mut progress);
+                if let Some(status) = status {
+                    progress.is_silent = progress.report.is_none();
+                    return Ok(Some((progress.report.clone(), status)));
+                }
+                progress.report.is_none() && !progress.is_silent
+            };
+            if wait.is_over() {
+                return Ok(None);
+            }
+            let descriptors = [Some(&self.sentinel), wants_report.then_some(&self.socket)];
+            pidfd::wait_readable(descriptors, wait).map_err(|error| Error::os("poll", error))?;
+        }
+    }
+
+    /// The letter of `/proc/<pid>/stat`.
+    fn state(&self) -> State {
+        if self.has_ended() {
+            return State::Terminated;
+        }
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        match stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next()) {
+            Some('R') => State::Running,
+            Some('T' | 't') => State::Stopped,
+            Some('Z' | 'X' | 'x') | None => State::Terminated,
+            Some(_) => State::Blocked,
+        }
+    }
+}
+
+/// A process that runs a function, and that its starter waits for with [`join`](Self::join).
+///
+/// Dropping the handle does not end the process. It goes on, and its result is lost.
+///
+/// # If a process dies
+///
+/// A child that dies before its function returns is [`Error::ChildDied`] from `join`, at once. When the parent dies, a
+/// [daemon](super::Builder::daemon) dies too and any other child goes on.
+///
+/// # Examples
+///
+/// ```standalone_crate
+/// use shmkit::{Process, Result, Value};
+///
+/// fn work(total: Value<u64>, n: u64) -> Result<u64> {
+///     total.update(|x| x + n)
+/// }
+///
+/// fn main() -> Result<()> {
+///     shmkit::init();
+///     let total = Value::new(40)?;
+///     let child = Process::spawn(work, (total.clone(), 2))?;
+///     assert_eq!(child.join()?, 42);
+///     assert_eq!(total.get()?, 42);
+///     Ok(())
+/// }
+/// ```
+#[must_use = "the process goes on when the handle is dropped: join it, or keep it"]
+pub struct Process<T> {
+    child: Arc<Child>,
+    read: fn(&Packet, u32) -> Result<T>,
+}
+
+impl<T: Message> Process<T> {
+    pub(super) fn new(child: Arc<Child>) -> Self {
+        Self { child, read: read_report::<T> }
+    }
+}
+
+/// The result in a report; a new copy each time.
+fn read_report<T: Message>(packet: &Packet, pid: u32) -> Result<T> {
+    match ticket::decode::<Report<T>>(&packet.bytes, &packet.descriptors) {
+        Ok(Report::Returned(value)) => Ok(value),
+        Ok(Report::Failed(error)) => Err(error),
+        Ok(Report::Panicked { message, location }) => Err(Error::Panicked { pid, message, location }),
+        Err(Error::NotSendable { reason, .. }) => {
+            Err(Error::NotSendable { type_name: type_name::<T>().into(), reason })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+impl<T> Process<T> {
+    /// Waits until the process has ended, and returns what its function returned. May be called again.
+    ///
+    /// # Errors
+    ///
+    /// The error that the function returned: a [`shmkit::Error`](crate::Error) as it was, any other as
+    /// [`Error::Failed`]. [`Error::Panicked`] when it panicked, [`Error::ChildDied`] when it ended without a report,
+    /// [`Error::NotSendable`] when the value cannot travel.
+    ///
+    /// # Examples
+    ///
+    /// See the type.
+    pub fn join(&self) -> Result<T> {
+        match self.wait(Wait::Forever)? {
+            Some(result) => Ok(result),
+            None => unreachable!("a wait without end"),
+        }
+    }
+
+    /// As [`join`](Self::join), but waits at most `timeout`: `None` when the process has not ended by then.
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](Self::join).
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// use std::time::Duration;
+    /// use shmkit::{Process, Result};
+    ///
+    /// fn main() -> Result<()> {
+    ///     shmkit::init();
+    ///     let child = Process::spawn(|| std::thread::sleep(Duration::from_secs(60)), ())?;
+    ///     assert!(child.join_timeout(Duration::from_millis(10))?.is_none());
+    ///     child.kill()?;
+    ///     assert!(child.join().unwrap_err().to_string().ends_with("signal 9 (SIGKILL)"));
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn join_timeout(&self, timeout: Duration) -> Result<Option<T>> {
+        self.wait(Wait::timeout(timeout))
+    }
+
+    /// As [`join_timeout`](Self::join_timeout), until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](Self::join).
+    ///
+    /// # Examples
+    ///
+    /// See [`join_timeout`](Self::join_timeout).
+    pub fn join_deadline(&self, deadline: Instant) -> Result<Option<T>> {
+        self.wait(Wait::deadline(deadline))
+    }
+
+    fn wait(&self, wait: Wait) -> Result<Option<T>> {
+        let Some((report, status)) = self.child.wait(wait)? else { return Ok(None) };
+        family::forget(&self.child);
+        match report {
+            Some(packet) => (self.read)(&packet, self.pid()).map(Some),
+            None => Err(Error::ChildDied { pid: self.pid(), status: status.to_string() }),
+        }
+    }
+
+    /// The process id.
+    ///
+    /// # Examples
+    ///
+    /// See [`state`](Self::state).
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.pid
+    }
+
+    /// The name: the one that the [builder](super::Builder::name) was given, or a number.
+    ///
+    /// # Examples
+    ///
+    /// See [`state`](Self::state).
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.child.name
+    }
+
+    /// Whether it dies with this process.
+    ///
+    /// # Examples
+    ///
+    /// See [`Builder::daemon`](super::Builder::daemon).
+    #[must_use]
+    pub fn is_daemon(&self) -> bool {
+        self.child.daemon
+    }
+
+    /// Whether it has not ended.
+    ///
+    /// # Examples
+    ///
+    /// See [`state`](Self::state).
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        !self.child.has_ended()
+    }
+
+    /// What it is doing now.
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// use shmkit::{Process, Result, process::State};
+    ///
+    /// fn main() -> Result<()> {
+    ///     shmkit::init();
+    ///     let child = Process::builder(|| {}).name("worker").start()?;
+    ///     assert_ne!(child.pid(), std::process::id());
+    ///     assert_eq!(child.name(), "worker");
+    ///     child.join()?;
+    ///     assert!(!child.is_alive());
+    ///     assert_eq!(child.state(), State::Terminated);
+    ///     assert!(child.exit_status().is_some_and(|status| status.success()));
+    ///     Ok(())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.child.state()
+    }
+
+    /// How it ended; `None` while it has not.
+    ///
+    /// # Examples
+    ///
+    /// See [`state`](Self::state).
+    #[must_use]
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.child.status()
+    }
+
+    /// Asks it to end (SIGTERM). Nothing happens if it has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`].
+    ///
+    /// # Examples
+    ///
+    /// See [`join_timeout`](Self::join_timeout).
+    pub fn terminate(&self) -> Result<()> {
+        self.child.signal(libc::SIGTERM)
+    }
+
+    /// Ends it at once (SIGKILL). Nothing happens if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`].
+    ///
+    /// # Examples
+    ///
+    /// See [`join_timeout`](Self::join_timeout).
+    pub fn kill(&self) -> Result<()> {
+        self.child.signal(libc::SIGKILL)
+    }
+}
+
+/// The descriptor that becomes readable when the process has ended: a pidfd.
+impl<T> AsFd for Process<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.child.sentinel.as_fd()
+    }
+}
+
+impl<T> Drop for Process<T> {
+    fn drop(&mut self) {
+        if self.child.has_ended() {
+            family::forget(&self.child);
+        } else {
+            family::abandon();
+        }
+    }
+}
+
+impl<T> fmt::Debug for Process<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("pid", &self.pid())
+            .field("name", &self.name())
+            .field("daemon", &self.is_daemon())
+            .field("status", &self.exit_status())
+            .finish()
+    }
+}

@@ -1,0 +1,354 @@
+//! Who this process is among those that the crate started: its children, its parent, itself.
+//!
+//! The table of children keeps each until it has been waited for: no zombie stays behind. A child whose handle is
+//! dropped before is left to the *reaper*, a parked thread that waits for it. All of this belongs to one process: what a
+//! fork copied is dropped when the child first looks at it.
+
+use std::{
+    os::fd::OwnedFd,
+    process,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::child::Child;
+use crate::{
+    Error, Result,
+    os::{clock::Wait, identity::Stamp, pidfd, threads},
+};
+
+/// The children that were not waited for yet.
+struct Family {
+    /// The process that this table is of.
+    pid: u32,
+    children: Vec<Arc<Child>>,
+    /// How many children have had a number for a name.
+    count: u64,
+    /// Whether the reaper runs, and what wakes it.
+    reaper: Option<Arc<OwnedFd>>,
+}
+
+static FAMILY: Mutex<Family> = Mutex::new(Family { pid: 0, children: Vec::new(), count: 0, reaper: None });
+
+fn family() -> MutexGuard<'static, Family> {
+    // Nothing in here panics half way.
+    let mut family = FAMILY.lock().unwrap_or_else(PoisonError::into_inner);
+    if family.pid != process::id() {
+        *family = Family { pid: process::id(), children: Vec::new(), count: 0, reaper: None };
+    }
+    family
+}
+
+/// Waits for the children that have ended, and forgets them.
+fn sweep(family: &mut Family) {
+    family.children.retain(|child| !child.has_ended());
+}
+
+/// Adds a child that has just been started.
+pub(super) fn add(child: &Arc<Child>) {
+    let mut family = family();
+    sweep(&mut family);
+    family.children.push(Arc::clone(child));
+}
+
+/// Forgets a child that has been waited for.
+pub(super) fn forget(child: &Child) {
+    family().children.retain(|known| !std::ptr::eq(&**known, child));
+}
+
+/// A name for the next child that has none.
+pub(super) fn next_name() -> String {
+    let mut family = family();
+    family.count += 1;
+    format!("process-{}", family.count)
+}
+
+/// Sees to it that a child whose handle is gone is waited for when it ends.
+pub(super) fn abandon() {
+    let mut family = family();
+    sweep(&mut family);
+    if family.children.is_empty() {
+        return;
+    }
+    match &family.reaper {
+        Some(bell) => pidfd::ring(bell),
+        None => {
+            let Ok(bell) = pidfd::bell() else { return };
+            let bell = Arc::new(bell);
+            let mine = Arc::clone(&bell);
+            // Without the thread, the next start or look at the children sweeps.
+            if threads::spawn_parked("shmkit-reaper", move || reap_for_ever(&mine)).is_ok() {
+                family.reaper = Some(bell);
+            }
+        }
+    }
+}
+
+fn reap_for_ever(bell: &OwnedFd) {
+    loop {
+        let children: Vec<_> = {
+            let mut family = family();
+            sweep(&mut family);
+            family.children.clone()
+        };
+        let descriptors: Vec<_> = children.iter().map(|child| child.sentinel()).collect();
+        pidfd::wait_any(&descriptors, bell);
+    }
+}
+
+/// A running child of this process.
+///
+/// # Examples
+///
+/// See [`active_children`].
+#[derive(Debug, Clone)]
+pub struct ActiveChild(Arc<Child>);
+
+impl ActiveChild {
+    /// Its process id.
+    ///
+    /// # Examples
+    ///
+    /// See [`active_children`].
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    /// Its name.
+    ///
+    /// # Examples
+    ///
+    /// See [`active_children`].
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// Asks it to end (SIGTERM).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`].
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # fn main() -> shmkit::Result<()> {
+    /// for child in shmkit::process::active_children() {
+    ///     child.terminate()?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn terminate(&self) -> Result<()> {
+        self.0.signal(libc::SIGTERM)
+    }
+
+    /// Ends it at once (SIGKILL).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`].
+    ///
+    /// # Examples
+    ///
+    /// See [`terminate`](Self::terminate).
+    pub fn kill(&self) -> Result<()> {
+        self.0.signal(libc::SIGKILL)
+    }
+}
+
+/// The children of this process that have not ended, those whose handles were dropped included.
+///
+/// # Examples
+///
+/// ```
+/// assert!(shmkit::process::active_children().is_empty());
+/// ```
+#[must_use]
+pub fn active_children() -> Vec<ActiveChild> {
+    let mut family = family();
+    sweep(&mut family);
+    family.children.iter().cloned().map(ActiveChild).collect()
+}
+
+/// What a process that the crate started knows of itself.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    pub(super) name: String,
+    pub(super) daemon: bool,
+    pub(super) parent: Stamp,
+    pub(super) parent_name: String,
+}
+
+/// Set once in a fresh start, and anew in each fork.
+static ORIGIN: Mutex<Option<Origin>> = Mutex::new(None);
+
+pub(super) fn set_origin(origin: Origin) {
+    *ORIGIN.lock().unwrap_or_else(PoisonError::into_inner) = Some(origin);
+}
+
+fn origin() -> Option<Origin> {
+    ORIGIN.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// This process.
+///
+/// # Examples
+///
+/// See [`current`].
+#[derive(Debug, Clone)]
+pub struct Current {
+    name: String,
+    daemon: bool,
+}
+
+impl Current {
+    /// Its process id.
+    ///
+    /// # Examples
+    ///
+    /// See [`current`].
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        process::id()
+    }
+
+    /// Its name: `main` for a program that was not started by this crate.
+    ///
+    /// # Examples
+    ///
+    /// See [`current`].
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it dies with its parent.
+    ///
+    /// # Examples
+    ///
+    /// See [`current`].
+    #[must_use]
+    pub fn is_daemon(&self) -> bool {
+        self.daemon
+    }
+}
+
+/// This process, as the one that started it sees it.
+///
+/// # Examples
+///
+/// ```
+/// let me = shmkit::process::current();
+/// assert_eq!((me.pid(), me.name(), me.is_daemon()), (std::process::id(), "main", false));
+/// ```
+#[must_use]
+pub fn current() -> Current {
+    match origin() {
+        Some(origin) => Current { name: origin.name, daemon: origin.daemon },
+        None => Current { name: "main".into(), daemon: false },
+    }
+}
+
+/// The process that started this one.
+///
+/// # Examples
+///
+/// See [`parent`].
+#[derive(Debug, Clone)]
+pub struct Parent {
+    stamp: Stamp,
+    name: String,
+}
+
+impl Parent {
+    /// Its process id.
+    ///
+    /// # Examples
+    ///
+    /// See [`parent`].
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.stamp.pid().unwrap_or(0)
+    }
+
+    /// Its name.
+    ///
+    /// # Examples
+    ///
+    /// See [`parent`].
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it has not ended.
+    ///
+    /// # Examples
+    ///
+    /// See [`parent`].
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        !self.stamp.is_dead(Wait::No)
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// if let Some(parent) = shmkit::process::parent() {
+    ///     parent.wait();
+    ///     eprintln!("the parent is gone: nobody will read the results");
+    /// }
+    /// ```
+    pub fn wait(&self) {
+        while !self.stamp.is_dead(Wait::Forever) {}
+    }
+
+    /// Waits until it has ended, at most `timeout`, and says whether it has.
+    ///
+    /// # Examples
+    ///
+    /// See [`wait`](Self::wait).
+    #[must_use]
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        self.stamp.is_dead(Wait::timeout(timeout))
+    }
+
+    /// Waits until it has ended, until `deadline` at most, and says whether it has.
+    ///
+    /// # Examples
+    ///
+    /// See [`wait`](Self::wait).
+    #[must_use]
+    pub fn wait_deadline(&self, deadline: Instant) -> bool {
+        self.stamp.is_dead(Wait::deadline(deadline))
+    }
+}
+
+/// The process that started this one; `None` in a program that was not started by this crate.
+///
+/// # Examples
+///
+/// ```
+/// assert!(shmkit::process::parent().is_none());
+/// ```
+#[must_use]
+pub fn parent() -> Option<Parent> {
+    origin().map(|origin| Parent { stamp: origin.parent, name: origin.parent_name })
+}
+
+/// Ends this process when its parent has ended, by whatever cause.
+///
+/// The kernel's own signal for that (`PR_SET_PDEATHSIG`) is sent when the parent's *thread* ends, so a parked thread
+/// waits for the process instead.
+pub(super) fn die_with(parent: Stamp) -> Result<()> {
+    threads::spawn_parked("shmkit-daemon", move || {
+        while !parent.is_dead(Wait::Forever) {}
+        crate::os::start::kill_self();
+    })
+    .map_err(|error| Error::os("starting the thread that watches the parent", error))
+}

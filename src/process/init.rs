@@ -1,0 +1,234 @@
+//! How a fresh start of the executable becomes the child.
+//!
+//! | step | the parent | the child |
+//! | --- | --- | --- |
+//! | 1 | makes a pair of sockets, starts the executable with one end and the marker in its environment | |
+//! | 2 | sends the [`Bootstrap`] and the arguments | runs `main` up to [`init`], finds the marker, removes it |
+//! | 3 | goes on | receives, checks the build, calls the function |
+//! | 4 | `join`: receives the report, waits for the end | reports, exits |
+//!
+//! Nothing here waits for the other side but the child in step 3, whose socket closes with the parent's death.
+//!
+//! A function is named by its place in the executable, which address randomisation does not change. What is called is
+//! not the user's function itself but the instance of [`trampoline`] made for it, which knows the types.
+
+use std::{
+    env,
+    ffi::OsStr,
+    os::fd::OwnedFd,
+    process,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{
+    family::{self, Origin},
+    report::{self, Report},
+    target::Target,
+};
+use crate::{
+    Error, Result,
+    os::{affinity, executable::Executable, identity::Stamp, robust, socket, start},
+    region::ticket,
+};
+
+/// The environment variable that tells a child what it is.
+pub(super) const MARKER: &str = "SHMKIT_CHILD";
+
+static INITIALISED: AtomicBool = AtomicBool::new(false);
+
+/// What a fresh start is told, before its arguments.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Bootstrap {
+    pub(super) build: Vec<u8>,
+    pub(super) trampoline: u64,
+    pub(super) parent: u64,
+    pub(super) parent_name: String,
+    pub(super) name: String,
+    pub(super) daemon: bool,
+    pub(super) cpu: Option<usize>,
+}
+
+/// Runs a function with encoded arguments and reports; returns the exit code.
+type Trampoline = fn(&OwnedFd, &[u8], &[OwnedFd]) -> i32;
+
+/// Makes this program able to start processes. Call it first in `main`.
+///
+/// A child is a fresh start of the same program: it runs `main` up to this call, becomes the child here, and never
+/// returns. So whatever stands before it runs in every child again. In any other process the call does next to nothing.
+///
+/// # Examples
+///
+/// ```standalone_crate
+/// fn main() {
+///     shmkit::init();
+///     // the program
+/// }
+/// ```
+pub fn init() {
+    if env::var_os(MARKER).is_some_and(|value| value == OsStr::new(env!("CARGO_PKG_VERSION"))) {
+        remove_marker();
+        process::exit(become_child());
+    }
+    INITIALISED.store(true, Relaxed);
+}
+
+/// # Errors
+///
+/// [`Error::NotInitialised`] before [`init`].
+pub(super) fn check_initialised() -> Result<()> {
+    if INITIALISED.load(Relaxed) { Ok(()) } else { Err(Error::NotInitialised) }
+}
+
+/// This process, as its children are told.
+pub(super) fn own_stamp() -> Stamp {
+    robust::this_thread().map_or_else(|_| Stamp::of_this_process(), |me| Stamp::from_bits(me.stamp()))
+}
+
+/// The place of the trampoline for `F` in the executable.
+pub(super) fn place_of<F: Target<A>, A: DeserializeOwned + 'static>() -> Result<u64> {
+    let address = trampoline::<F, A> as Trampoline as usize;
+    Executable::this().offset_of(address).ok_or_else(|| Error::NotSendable {
+        type_name: std::any::type_name::<F>().into(),
+        reason: "it is not part of the executable, which is all that a fresh start has (is it in a plug-in?)".into(),
+    })
+}
+
+fn trampoline<F: Target<A>, A: DeserializeOwned + 'static>(
+    socket: &OwnedFd,
+    bytes: &[u8],
+    descriptors: &[OwnedFd],
+) -> i32 {
+    report::run(socket, || {
+        let args = ticket::decode::<A>(bytes, descriptors)?;
+        instance::<F>().call(args).into_result()
+    })
+}
+
+use super::target::Outcome as _;
+
+/// The child's life: returns its exit code.
+fn become_child() -> i32 {
+    let Ok(socket) = take_socket() else {
+        eprintln!("{MARKER} is set, but this process was not started by shmkit");
+        return 1;
+    };
+    let answer = (|| {
+        let receive = || socket::receive(&socket, true).map_err(|error| Error::os("receiving from the parent", error));
+        let (Some(bootstrap), Some(args)) = (receive()?, receive()?) else { return Ok(None) };
+        let trampoline = prepare(&ticket::decode(&bootstrap.bytes, &[])?)?;
+        Ok(Some((trampoline, args)))
+    })();
+    match answer {
+        Ok(Some((trampoline, args))) => trampoline(&socket, &args.bytes, &args.descriptors),
+        // The parent is gone: nobody wants to know.
+        Ok(None) => 1,
+        Err(error) => report::send(&socket, &Report::<()>::Failed(error)),
+    }
+}
+
+fn prepare(bootstrap: &Bootstrap) -> Result<Trampoline> {
+    let executable = Executable::this();
+    if bootstrap.build != executable.identity() {
+        return Err(Error::OtherExecutable { reason: "the build ids differ".into() });
+    }
+    let address = executable.address_of(bootstrap.trampoline).ok_or_else(|| Error::OtherExecutable {
+        reason: format!("no code is at {:#x} from its start", bootstrap.trampoline),
+    })?;
+    if let Some(cpu) = bootstrap.cpu {
+        affinity::pin_to(cpu).map_err(|error| Error::os(format!("pinning to processor {cpu}"), error))?;
+    }
+    let parent = Stamp::from_bits(bootstrap.parent);
+    family::set_origin(Origin {
+        name: bootstrap.name.clone(),
+        daemon: bootstrap.daemon,
+        parent,
+        parent_name: bootstrap.parent_name.clone(),
+    });
+    if bootstrap.daemon {
+        family::die_with(parent)?;
+    }
+    INITIALISED.store(true, Relaxed);
+    Ok(function_at(address))
+}
+
+pub(super) use imp::{function_at, instance, remove_marker, take_socket};
+
+/// The steps that the compiler cannot check.
+mod imp {
+    #![expect(unsafe_code, reason = "calls a function by its address, and takes over what the parent left")]
+
+    use std::{env, io, mem::MaybeUninit, os::fd::OwnedFd};
+
+    use super::{MARKER, Trampoline};
+    use crate::os::start;
+
+    /// The function value of a type that has only one, of no size.
+    pub(in crate::process) fn instance<F: Copy>() -> F {
+        const { assert!(size_of::<F>() == 0, "a process runs a plain `fn`, or a closure that captures nothing") };
+        // SAFETY: the type has no bytes that could be wrong, and it is inhabited: the parent had one, and gave it away to
+        // be called here (`Copy`).
+        unsafe { MaybeUninit::<F>::uninit().assume_init() }
+    }
+
+    /// The trampoline at an address that the parent named.
+    pub(in crate::process) fn function_at(address: usize) -> Trampoline {
+        // SAFETY: the parent runs the same build (compared before) and named the place of one of its trampolines, which
+        // lies in this executable's code (checked before). The socket that it came over was inherited: the sender is
+        // whoever started this process.
+        unsafe { std::mem::transmute::<usize, Trampoline>(address) }
+    }
+
+    pub(in crate::process) fn remove_marker() {
+        // SAFETY: `init` stands first in `main`, before the program has other threads that could read the environment.
+        unsafe { env::remove_var(MARKER) };
+    }
+
+    pub(in crate::process) fn take_socket() -> io::Result<OwnedFd> {
+        // SAFETY: the marker was set, so `start::fresh` put the socket there; the marker is gone now, so this is once.
+        let socket = unsafe { start::take_socket() }?;
+        start::close_from(start::SOCKET + 1);
+        Ok(socket)
+    }
+}
+
+/// Does what `init` does, before `main`: for test programs, whose `main` is not the user's.
+#[doc(hidden)]
+pub extern "C" fn init_before_main() {
+    if env::var_os(MARKER).is_some() {
+        start::ignore_sigpipe();
+    }
+    init();
+}
+
+/// Makes the tests of a file, or of a crate, able to start processes. Write it once at the top.
+///
+/// The `main` of a test program is not yours, so that [`init`](crate::init) has no place in it. This puts the call
+/// before `main`, under `cargo test` and nextest alike.
+///
+/// # Examples
+///
+/// ```
+/// shmkit::init_in_tests!();
+///
+/// fn double(x: u32) -> u32 {
+///     2 * x
+/// }
+///
+/// #[test]
+/// fn doubles() -> shmkit::Result<()> {
+///     assert_eq!(shmkit::Process::spawn(double, (21,))?.join()?, 42);
+///     Ok(())
+/// }
+/// ```
+#[macro_export]
+macro_rules! init_in_tests {
+    () => {
+        const _: () = {
+            #[used]
+            #[unsafe(link_section = ".init_array")]
+            static INIT: extern "C" fn() = $crate::process::init_before_main;
+        };
+    };
+}

@@ -1,0 +1,77 @@
+//! What a child tells its parent at the end: the value, the error or the panic of its function.
+
+use std::{
+    cell::RefCell,
+    io::Write,
+    os::fd::OwnedFd,
+    panic::{self, AssertUnwindSafe},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::target::{Message, Outcome};
+use crate::{Error, os::socket, region::ticket};
+
+/// The end of a child's function.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Report<T> {
+    Returned(T),
+    Failed(Error),
+    Panicked { message: String, location: String },
+}
+
+impl<T> Report<T> {
+    /// The exit code that goes with it.
+    fn code(&self) -> i32 {
+        match self {
+            Self::Returned(_) => 0,
+            Self::Failed(_) => 1,
+            // As the standard library has it for a panic of `main`.
+            Self::Panicked { .. } => 101,
+        }
+    }
+}
+
+thread_local! {
+    /// Where this thread last panicked.
+    static PANICKED_AT: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Runs the child's function, reports, and says which exit code goes with it.
+pub(super) fn run<R: Outcome>(socket: &OwnedFd, function: impl FnOnce() -> R) -> i32 {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let location = info.location().map_or_else(|| "an unknown place".into(), ToString::to_string);
+        PANICKED_AT.set(location);
+        before(info);
+    }));
+    let report = match panic::catch_unwind(AssertUnwindSafe(|| function().into_result())) {
+        Ok(Ok(value)) => Report::Returned(value),
+        Ok(Err(error)) => Report::Failed(error),
+        Err(payload) => {
+            let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
+            Report::Panicked {
+                message: message.unwrap_or_else(|| "a panic without a text".into()),
+                location: PANICKED_AT.take(),
+            }
+        }
+    };
+    let code = send(socket, &report);
+    // Whoever ends the process after this does not.
+    let _ = std::io::stdout().flush();
+    code
+}
+
+/// Sends a report; one that cannot travel is replaced by the reason.
+pub(super) fn send<T: Message>(socket: &OwnedFd, report: &Report<T>) -> i32 {
+    let (parcel, code) = match ticket::encode(report) {
+        Ok(parcel) => (Ok(parcel), report.code()),
+        Err(error) => (ticket::encode(&Report::<()>::Failed(error)), 1),
+    };
+    if let Ok(parcel) = parcel {
+        // A parent that is gone, or does not care, has closed its end.
+        let _ = socket::send(socket, &parcel.bytes, &parcel.descriptors);
+    }
+    code
+}

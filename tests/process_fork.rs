@@ -1,0 +1,192 @@
+//! Processes by fork. Not under libtest, whose threads a fork cannot copy: `main` runs the tests one after the other.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use shmkit::{
+    Array, Error, Lock, Process, Value,
+    process::{self, StartMethod},
+};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn joined<T>(process: &Process<T>) -> shmkit::Result<T> {
+    match process.join_timeout(DEADLINE)? {
+        Some(value) => Ok(value),
+        None => {
+            process.kill()?;
+            panic!("{process:?} has not ended");
+        }
+    }
+}
+
+fn main() {
+    shmkit::init();
+    let tests: &[(&str, fn())] = &[
+        ("a_closure_may_borrow", a_closure_may_borrow),
+        ("the_same_functions_as_by_spawn", the_same_functions_as_by_spawn),
+        ("refused_with_a_guard", refused_with_a_guard),
+        ("errors_and_panics", errors_and_panics),
+        ("family", family),
+        ("methods_mix", methods_mix),
+        ("a_daemon_dies_with_its_parent", a_daemon_dies_with_its_parent),
+        ("output_is_written_once", output_is_written_once),
+        ("a_hundred", a_hundred),
+    ];
+    // As nextest asks for them: one line each, and each alone.
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.iter().any(|arg| arg == "--list") {
+        if !args.iter().any(|arg| arg == "--ignored") {
+            for (name, _) in tests {
+                println!("{name}: test");
+            }
+        }
+        return;
+    }
+    let wanted: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
+    let exact = args.iter().any(|arg| arg == "--exact");
+    let chosen = |name: &str| {
+        wanted.is_empty() || wanted.iter().any(|want| if exact { name == *want } else { name.contains(want.as_str()) })
+    };
+    let mut passed = 0;
+    for (name, test) in tests.iter().filter(|(name, _)| chosen(name)) {
+        test();
+        println!("test {name} ... ok");
+        passed += 1;
+    }
+    println!(
+        "\ntest result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; {} filtered out",
+        tests.len() - passed
+    );
+}
+
+fn a_closure_may_borrow() {
+    let table = vec![1_u64, 2, 3];
+    let shared = Array::<u64>::zeros(3).unwrap();
+    let child = Process::fork(|| -> shmkit::Result<u64> {
+        shared.store_from(0, &table)?;
+        Ok(table.iter().sum())
+    })
+    .unwrap();
+    assert_eq!(joined(&child).unwrap(), 6);
+    assert_eq!(shared.to_vec().unwrap(), table);
+}
+
+fn the_same_functions_as_by_spawn() {
+    fn work(total: Value<u64>, n: u64) -> shmkit::Result<u64> {
+        total.update(|x| x + n)
+    }
+    let total = Value::new(0).unwrap();
+    for (n, method) in [(1, StartMethod::Spawn), (2, StartMethod::Fork)] {
+        let child = Process::builder(work).args((total.clone(), n)).start_method(method).start().unwrap();
+        assert_eq!(joined(&child).unwrap(), total.get().unwrap());
+    }
+    assert_eq!(total.get().unwrap(), 3);
+}
+
+fn refused_with_a_guard() {
+    let lock = Lock::new().unwrap();
+    let held = lock.lock().unwrap();
+    assert!(matches!(Process::fork(|| ()), Err(Error::ForkRefused { .. })));
+    drop(held);
+    // In the child the locks work by the child's own thread.
+    let child = Process::fork(|| lock.lock().map(drop)).unwrap();
+    joined(&child).unwrap();
+}
+
+fn errors_and_panics() {
+    let child = Process::fork(|| Err::<(), _>(Error::TimedOut)).unwrap();
+    assert!(joined(&child).unwrap_err().is_timed_out());
+    let child = Process::fork(|| -> () { panic!("on purpose") }).unwrap();
+    assert!(matches!(joined(&child), Err(Error::Panicked { message, .. }) if message == "on purpose"));
+    let child = Process::fork(|| -> () { std::process::abort() }).unwrap();
+    assert!(matches!(joined(&child), Err(Error::ChildDied { .. })));
+}
+
+fn family() {
+    let other = Process::fork(std::thread::park).unwrap();
+    let me = std::process::id();
+    let child = Process::builder(|| {
+        let parent = process::parent().expect("a fork has a parent");
+        (process::current().name().to_owned(), parent.pid(), process::active_children().len())
+    })
+    .start_method(StartMethod::Fork)
+    .name("forked")
+    .start()
+    .unwrap();
+    assert_eq!(joined(&child).unwrap(), ("forked".to_owned(), me, 0));
+    assert_eq!(process::active_children().len(), 1);
+    other.kill().unwrap();
+    assert!(joined(&other).is_err());
+    assert!(process::active_children().is_empty());
+}
+
+fn methods_mix() {
+    fn outer(value: Value<u32>) -> shmkit::Result<u32> {
+        fn inner(value: Value<u32>) -> shmkit::Result<u32> {
+            value.update(|x| x + 1)
+        }
+        let spawned = Process::builder(inner).args((value.clone(),)).start_method(StartMethod::Spawn).start()?;
+        let forked = Process::fork(|| value.update(|x| x + 10))?;
+        joined(&spawned)?;
+        joined(&forked)?;
+        value.get()
+    }
+    let value = Value::new(0).unwrap();
+    for (sum, method) in [(11, StartMethod::Fork), (22, StartMethod::Spawn)] {
+        let child = Process::builder(outer).args((value.clone(),)).start_method(method).start().unwrap();
+        assert_eq!(joined(&child).unwrap(), sum);
+    }
+}
+
+fn a_daemon_dies_with_its_parent() {
+    let daemon_pid = Value::new(0_u32).unwrap();
+    let lock = Lock::new().unwrap();
+    let parent = Process::fork(|| {
+        let daemon = Process::builder(|lock: Lock, pid: Value<u32>| -> shmkit::Result<()> {
+            let _held = lock.lock();
+            pid.set(std::process::id())?;
+            std::thread::sleep(DEADLINE);
+            Ok(())
+        })
+        .args((lock.clone(), daemon_pid.clone()))
+        .daemon(true)
+        .start_method(StartMethod::Fork)
+        .start()?;
+        daemon.join()
+    })
+    .unwrap();
+    while daemon_pid.get().unwrap() == 0 {
+        assert!(parent.is_alive());
+        std::thread::yield_now();
+    }
+    parent.kill().unwrap();
+    assert!(joined(&parent).is_err());
+    // The daemon held the lock: its death is seen by the lock.
+    let guard = lock.recover_timeout(DEADLINE).unwrap();
+    assert_eq!(guard.poison().and_then(|poison| poison.pid), Some(daemon_pid.get().unwrap()));
+}
+
+fn output_is_written_once() {
+    print!("(a line in parts");
+    let child = Process::fork(|| print!(", of which the child writes one")).unwrap();
+    joined(&child).unwrap();
+    println!(")");
+    io::stdout().flush().unwrap();
+}
+
+fn a_hundred() {
+    let total = Value::new(0_u64).unwrap();
+    let children: Vec<_> = (0..100)
+        .map(|i| {
+            let total = &total;
+            Process::fork(move || total.update(|x| x + i)).unwrap()
+        })
+        .collect();
+    for child in &children {
+        joined(child).unwrap();
+    }
+    assert_eq!(total.get().unwrap(), 4950);
+}
