@@ -86,7 +86,7 @@ pub(crate) fn run(
         }
         let elapsed = start.map_or(Duration::ZERO, |s| s.elapsed());
         if start.is_some() && elapsed >= next {
-            kept.push((elapsed.as_secs_f64(), shared.weights.to_vec()?));
+            kept.push((elapsed.as_secs_f64(), shared.weights.to_vec()));
             next = elapsed.mul_f64(1.04);
         }
         progress(shared.finished.iter().map(|f| f.load(Relaxed)).sum::<u64>() as f64 / samples as f64);
@@ -94,7 +94,7 @@ pub(crate) fn run(
     }
     let seconds = workers.seconds();
     kept.retain(|&(time, _)| time < seconds);
-    kept.push((seconds, shared.weights.to_vec()?));
+    kept.push((seconds, shared.weights.to_vec()));
     let accuracy = kept.iter().map(|(time, weights)| (*time, network::accuracy(weights, test))).collect();
     Ok(Run { processes: plan.processes, seconds, samples, accuracy })
 }
