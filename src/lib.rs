@@ -9,7 +9,7 @@ pub use crate::{
         Array, ArrayGuard, ArrayIndex, Atomic, AtomicArray, AtomicBits, AtomicElement, AtomicNumber, AtomicValue,
         RawArray, ReadOnlyArray, ReadOnlyValue, Shape, Value, ValueGuard,
     },
-    process::{Process, init},
+    process::{Process, StartMethod, init},
     region::Region,
     sync::{Lock, LockGuard, RLock, RLockGuard},
 };

@@ -116,7 +116,7 @@ pub(crate) fn resize(fd: impl AsFd, size: u64) -> io::Result<()> {
     Ok(ftruncate(fd, size)?)
 }
 
-/// Reserves the memory of the first `size` bytes, so that no later touch can fail for want of it.
+/// Reserves the memory of the first `size` bytes, so that no later touch can fail for want of it. A smaller file grows.
 pub(crate) fn commit(fd: impl AsFd, size: u64) -> io::Result<()> {
     loop {
         match fallocate(&fd, FallocateFlags::empty(), 0, size) {

@@ -21,8 +21,8 @@
 //!
 //! # Order of the steps, and a death after each
 //!
-//! Lock: *pending*, word := id, *link*, *clear pending*, owner := stamp. Until the link stands, `pending` lets the kernel
-//! find the word. Until the record stands, the data is untouched.
+//! Lock: *pending*, word := id, *link*, owner := stamp. Until the link stands, `pending` lets the kernel find the word.
+//! Until the record stands, the data is untouched.
 //!
 //! Unlock: owner := 0, *pending*, *unlink*, word := 0, *clear pending*. From the first step on the data is whole.
 //!
@@ -173,8 +173,8 @@ impl RawMutex {
     #[inline(always)]
     fn settle(&self, me: Thread, use_: Use) {
         point();
+        // The entry stays pending: linked and pending it is looked at once, and a store is saved.
         me.link(&self.links);
-        me.end();
         point();
         self.owner.store(me.stamp() | use_ as u64, Relaxed);
         // The record must stand before the data is touched: the same thread dies in program order.

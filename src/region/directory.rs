@@ -75,6 +75,11 @@ impl<'a> Directory<'a> {
     ) -> Result<Found> {
         check_name(name)?;
         let _held = self.lock()?;
+        if let Some(name) = name
+            && self.find(name)?.is_some()
+        {
+            return Err(Error::AlreadyExists { name: name.into() });
+        }
         self.create_locked(name, description, initialise)
     }
 
@@ -201,17 +206,13 @@ impl<'a> Directory<'a> {
         Ok(())
     }
 
+    /// Makes an object under the lock; its name is free.
     fn create_locked(
         self,
         name: Option<&str>,
         description: &Description,
         initialise: impl FnOnce(Memory<'a>, &Found) -> Result<()>,
     ) -> Result<Found> {
-        if let Some(name) = name
-            && self.find(name)?.is_some()
-        {
-            return Err(Error::AlreadyExists { name: name.into() });
-        }
         let text = name.unwrap_or_default();
         let (hash, at) = (hash(text), self.end());
         let plan = Plan::new(at, text, description)?;
