@@ -188,6 +188,15 @@ fn contended_locks(title: &'static str, n: usize, work: PrivateWork) {
                 })
             })
         });
+    // What no lock can exceed.
+    let comparison = comparison.custom("no lock, fetch_add", |_| {
+        counted.run(|| {
+            processes(n, window, || {
+                counter.fetch_add(1, Relaxed);
+                work.run();
+            })
+        })
+    });
     let comparison = if work.is_none() { comparison } else { aims(comparison, "Lock") };
     comparison.table();
     drop((raw_sync, raw_memory));

@@ -4,8 +4,9 @@
 #![allow(dead_code, reason = "part of every bench, none of which uses all of it")]
 
 use std::{
-    env,
+    env, fs,
     hint::black_box,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -22,8 +23,12 @@ fn is_wanted(title: &str) -> bool {
     filters.peek().is_none() || filters.any(|filter| title.contains(&filter))
 }
 
-/// Criterion, with runs that are short enough for four benches in a few minutes.
+/// Criterion, with runs that are short enough for four benches in a few minutes. Says what the machine was like.
 pub(crate) fn criterion() -> Criterion {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("unknown");
+    println!("{cores} cores, load average {load}: contended runs mean little unless it is near 0");
     Criterion::default()
         .sample_size(15)
         .warm_up_time(Duration::from_millis(150))
