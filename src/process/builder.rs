@@ -305,12 +305,11 @@ impl Plan {
 
     fn settle(&self, origin: &Origin) -> Result<()> {
         for (name, value) in &self.environment {
-            // SAFETY: the child of a fork has one thread.
-            unsafe {
-                match value {
-                    Some(value) => env::set_var(name, value),
-                    None => env::remove_var(name),
-                }
+            match value {
+                // SAFETY: the child of a fork has one thread.
+                Some(value) => unsafe { env::set_var(name, value) },
+                // SAFETY: as above.
+                None => unsafe { env::remove_var(name) },
             }
         }
         if let Some(directory) = &self.directory {
