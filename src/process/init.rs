@@ -65,7 +65,7 @@ type Trampoline = fn(&OwnedFd, &[u8], &[OwnedFd]) -> i32;
 ///
 /// fn main() -> shmkit::Result<()> {
 ///     shmkit::init();
-///     assert_eq!(Process::spawn(|| 42, ())?.join()?, 42);
+///     assert_eq!(Process::spawn(|| 42_u32, ())?.join()?, 42);
 ///     Ok(())
 /// }
 /// ```
