@@ -34,6 +34,7 @@ fn main() {
         ("a_daemon_dies_with_its_parent", a_daemon_dies_with_its_parent),
         ("output_is_written_once", output_is_written_once),
         ("a_hundred", a_hundred),
+        ("forks_beside_a_busy_reaper", forks_beside_a_busy_reaper),
     ];
     // As nextest asks for them: one line each, and each alone.
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -189,4 +190,13 @@ fn a_hundred() {
         joined(child).unwrap();
     }
     assert_eq!(total.get().unwrap(), 4950);
+}
+
+/// The reaper looks at the table of children whenever one ends; a fork at that moment must not copy its lock.
+fn forks_beside_a_busy_reaper() {
+    for _ in 0..300 {
+        drop(Process::fork(|| ()).unwrap());
+        let child = Process::fork(|| process::active_children().len() as u64).unwrap();
+        assert_eq!(joined(&child).unwrap(), 0);
+    }
 }

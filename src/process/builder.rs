@@ -282,8 +282,11 @@ impl Plan {
         let (ours, theirs) = socket_pair()?;
         // What stands in the buffer would be written twice.
         let _ = std::io::stdout().flush();
-        // SAFETY: there are no other threads but parked ones, which hold nothing, or the caller has promised.
-        let forked = unsafe { start::fork() }.map_err(|error| Error::os("fork", error))?;
+        let still = family::still();
+        // SAFETY: there are no other threads but parked ones, which hold nothing now, or the caller has promised.
+        let forked = unsafe { start::fork() };
+        drop(still);
+        let forked = forked.map_err(|error| Error::os("fork", error))?;
         match forked {
             Some(pid) => Child::new(pid, origin.name, origin.daemon, ours).map(Process::new),
             None => {
@@ -305,12 +308,11 @@ impl Plan {
 
     fn settle(&self, origin: &Origin) -> Result<()> {
         for (name, value) in &self.environment {
-            // SAFETY: the child of a fork has one thread.
-            unsafe {
-                match value {
-                    Some(value) => env::set_var(name, value),
-                    None => env::remove_var(name),
-                }
+            match value {
+                // SAFETY: the child of a fork has one thread.
+                Some(value) => unsafe { env::set_var(name, value) },
+                // SAFETY: as above.
+                None => unsafe { env::remove_var(name) },
             }
         }
         if let Some(directory) = &self.directory {

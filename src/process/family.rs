@@ -39,6 +39,11 @@ fn family() -> MutexGuard<'static, Family> {
     family
 }
 
+/// Keeps the table still while this process forks: a reaper that held it would hold it for ever in the child.
+pub(super) fn still() -> impl Drop {
+    family()
+}
+
 /// Waits for the children that have ended, and forgets them.
 fn sweep(family: &mut Family) {
     family.children.retain(|child| !child.has_ended());

@@ -61,9 +61,12 @@ type Trampoline = fn(&OwnedFd, &[u8], &[OwnedFd]) -> i32;
 /// # Examples
 ///
 /// ```standalone_crate
-/// fn main() {
+/// use shmkit::Process;
+///
+/// fn main() -> shmkit::Result<()> {
 ///     shmkit::init();
-///     // the program
+///     assert_eq!(Process::spawn(|| 42_u32, ())?.join()?, 42);
+///     Ok(())
 /// }
 /// ```
 pub fn init() {
@@ -159,7 +162,7 @@ pub(super) use imp::{function_at, instance, remove_marker, take_socket};
 mod imp {
     #![expect(unsafe_code, reason = "calls a function by its address, and takes over what the parent left")]
 
-    use std::{env, io, mem::MaybeUninit, os::fd::OwnedFd};
+    use std::{env, io, os::fd::OwnedFd, ptr::NonNull};
 
     use super::{MARKER, Trampoline};
     use crate::os::start;
@@ -167,9 +170,9 @@ mod imp {
     /// The function value of a type that has only one, of no size.
     pub(in crate::process) fn instance<F: Copy>() -> F {
         const { assert!(size_of::<F>() == 0, "a process runs a plain `fn`, or a closure that captures nothing") };
-        // SAFETY: the type has no bytes that could be wrong, and it is inhabited: the parent had one, and gave it away to
-        // be called here (`Copy`).
-        unsafe { MaybeUninit::<F>::uninit().assume_init() }
+        // SAFETY: reading no bytes from an aligned address is always valid, and the type is inhabited: the parent had a
+        // value, and gave it away to be called here (`Copy`).
+        unsafe { NonNull::<F>::dangling().read() }
     }
 
     /// The trampoline at an address that the parent named.
@@ -216,7 +219,7 @@ pub extern "C" fn init_before_main() {
 ///     2 * x
 /// }
 ///
-/// #[test]
+/// // With `#[test]`:
 /// fn doubles() -> shmkit::Result<()> {
 ///     assert_eq!(shmkit::Process::spawn(double, (21,))?.join()?, 42);
 ///     Ok(())

@@ -110,7 +110,7 @@ impl<'a> Directory<'a> {
 
     /// The object whose block lies at `at`, which may come from anywhere.
     pub(crate) fn at(self, at: u64) -> Result<Found> {
-        if at % BLOCK_ALIGN != 0 || at < self.first() {
+        if !at.is_multiple_of(BLOCK_ALIGN) || at < self.first() {
             return Err(Error::corrupt(format!("no object can be at {at}")));
         }
         let block = Block::at(self.memory, at, self.end())?;

@@ -96,7 +96,6 @@ impl Region {
     /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
     pub fn options() -> RegionOptions {
         RegionOptions::default()
     }
