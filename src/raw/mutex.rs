@@ -206,6 +206,12 @@ impl RawMutex {
         self.word.load(Relaxed) & TID != 0 && self.owner.load(Relaxed) & !Stamp::SPARE == stamp
     }
 
+    /// The word, for the model of the kernel.
+    #[cfg(loom)]
+    pub(crate) fn word(&self) -> &AtomicU32 {
+        &self.word
+    }
+
     #[inline]
     pub(crate) fn is_poisoned(&self) -> bool {
         // Relaxed, here and below: only the holder writes the poison, and the word orders the holders.
@@ -365,3 +371,6 @@ fn wait_a_slice(wait: Wait) -> Wait {
         _ => Wait::Until(wait.slice(SLICE)),
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;
