@@ -43,11 +43,14 @@
 #[cfg(not(loom))]
 use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
-    compiler_fence,
+    compiler_fence, fence,
 };
 
 #[cfg(loom)]
-use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use loom::sync::atomic::{
+    Ordering::{Acquire, Relaxed, Release},
+    fence,
+};
 
 use super::{
     points::point,
@@ -319,6 +322,8 @@ impl RawMutex {
     /// Takes a word that carries the kernel's mark. `false` when another was faster.
     #[cold]
     fn inherit(&self, me: Thread, state: u32, wait: Wait) -> Result<bool> {
+        // Acquire, for the mark that was read: the record must not be older. Pairs with the kernel's exchange.
+        fence(Acquire);
         let record = self.owner.load(Relaxed);
         let testator = Stamp::from_bits(record);
         let was_data = record & Stamp::SPARE == Use::Data as u64;
@@ -337,6 +342,12 @@ impl RawMutex {
         point();
         // Acquire: the kernel's mark is ordered after all that the dead thread wrote.
         if self.word.compare_exchange(state, me.tid() | OWNER_DIED | WAITERS, Acquire, Relaxed).is_err() {
+            return Ok(false);
+        }
+        if self.owner.load(Relaxed) != record {
+            // The same mark, but of another death: somebody has inherited and died since. Look again.
+            point();
+            self.word.store(OWNER_DIED | WAITERS, Release);
             return Ok(false);
         }
         if was_data {

@@ -129,8 +129,7 @@ mod model {
     fn handle_futex_death(tid: u32, word: &AtomicU32, pending: bool) {
         const WAITERS: u32 = 1 << 31;
         const OWNER_DIED: u32 = 1 << 30;
-        // Not a plain load: the kernel's view of the word is not older than its thread's.
-        let mut value = word.fetch_add(0, SeqCst);
+        let mut value = word.load(Relaxed);
         loop {
             let owner = value & !(WAITERS | OWNER_DIED);
             if pending && owner == 0 {

@@ -97,7 +97,7 @@ fn the_second_makes_what_the_first_left() {
                 let shared = Arc::clone(&shared);
                 move || {
                     enter(2);
-                    mortal(points, shared.init.lock.word(), || drop(shared.make()));
+                    mortal(points, shared.init.lock.word(), || _ = shared.make());
                 }
             });
             shared.make();

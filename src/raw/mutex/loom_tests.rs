@@ -6,7 +6,7 @@
 
 use loom::{cell::UnsafeCell, model::Builder, sync::Arc, thread};
 
-use super::{Found, OWNER_DIED, RawMutex, TID, Use};
+use super::{Found, OWNER_DIED, RawMutex, Relaxed, TID, Use, WAITERS};
 use crate::{
     Error,
     os::clock::Wait,
@@ -86,7 +86,7 @@ fn three_and_a_barger_lose_no_wake_up() {
     explore(2, || {
         enter(1);
         let shared = Arc::new(Shared::default());
-        let others = [2, 3].map(|tid| start(tid, &shared, |shared| drop(shared.go())));
+        let others = [2, 3].map(|tid| start(tid, &shared, |shared| _ = shared.go()));
         shared.go();
         shared.go();
         for other in others {
@@ -147,7 +147,7 @@ fn an_owner_dies_holding() {
         // Poison stays until somebody clears it.
         assert!(shared.mutex.is_poisoned());
         assert_eq!(shared.sum(), 2);
-        assert_eq!(shared.mutex.word.load(super::Relaxed) & (TID | OWNER_DIED), 1);
+        assert_eq!(shared.mutex.word.load(Relaxed) & (TID | OWNER_DIED), 1);
     });
 }
 
@@ -160,7 +160,7 @@ fn a_death_at_every_point_with_one_other() {
             enter(1);
             let shared = Arc::new(Shared::default());
             let victim = start(2, &shared, move |shared| {
-                mortal(points, &shared.mutex.word, || drop(shared.go()));
+                mortal(points, &shared.mutex.word, || _ = shared.go());
             });
             shared.go();
             victim.join().unwrap();
@@ -178,9 +178,9 @@ fn a_death_at_every_point_with_two_others() {
             enter(1);
             let shared = Arc::new(Shared::default());
             let victim = start(2, &shared, move |shared| {
-                mortal(points, &shared.mutex.word, || drop(shared.go()));
+                mortal(points, &shared.mutex.word, || _ = shared.go());
             });
-            let other = start(3, &shared, |shared| drop(shared.go()));
+            let other = start(3, &shared, |shared| _ = shared.go());
             shared.go();
             victim.join().unwrap();
             other.join().unwrap();
@@ -197,9 +197,9 @@ fn a_waiter_is_killed_asleep() {
         let shared = Arc::new(Shared::default());
         shared.mutex.lock(Use::Data, Wait::Forever).unwrap();
         let victim = start(2, &shared, |shared| {
-            mortal(0, &shared.mutex.word, || drop(shared.go()));
+            mortal(0, &shared.mutex.word, || _ = shared.go());
         });
-        let other = start(3, &shared, |shared| drop(shared.go()));
+        let other = start(3, &shared, |shared| _ = shared.go());
         shared.add();
         shared.mutex.unlock();
         kill(2);
@@ -241,4 +241,35 @@ fn an_heir_dies_too() {
             shared.go();
         });
     }
+}
+
+/// While one looks at what a silent death left, another inherits it, takes the data, and dies with it. The word is then
+/// the same again, and the record is not.
+#[test]
+fn two_deaths_look_alike() {
+    explore(3, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        // Two who die between the word and the record; the second inherits, so that the word has all its marks.
+        for (tid, points) in [(5, 2), (4, 5)] {
+            start(tid, &shared, move |shared| {
+                assert!(!mortal(points, &shared.mutex.word, || _ = shared.go()));
+            })
+            .join()
+            .unwrap();
+        }
+        assert_eq!(shared.mutex.word.load(Relaxed), OWNER_DIED | WAITERS);
+        let victim = start(2, &shared, |shared| {
+            mortal(0, &shared.mutex.word, || {
+                shared.mutex.lock(Use::Data, Wait::Forever).unwrap();
+                die_here();
+            });
+        });
+        shared.mutex.lock(Use::Data, Wait::Forever).unwrap();
+        let poisoned = shared.mutex.is_poisoned();
+        shared.mutex.unlock();
+        victim.join().unwrap();
+        shared.mutex.lock(Use::Data, Wait::Forever).unwrap();
+        assert!(shared.mutex.is_poisoned(), "a death with the data left no poison (the first look: {poisoned})");
+    });
 }
