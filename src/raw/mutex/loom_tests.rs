@@ -67,7 +67,7 @@ fn start(tid: u32, shared: &Arc<Shared>, body: impl FnOnce(&Shared) + 'static) -
 
 #[test]
 fn two_exclude_each_other() {
-    explore(3, || {
+    explore(4, || {
         enter(1);
         let shared = Arc::new(Shared::default());
         let other = start(2, &shared, |shared| {
@@ -83,7 +83,7 @@ fn two_exclude_each_other() {
 /// Two sleep while one unlocks and takes the lock again: a barger between an unlock and the woken.
 #[test]
 fn three_and_a_barger_lose_no_wake_up() {
-    explore(2, || {
+    explore(3, || {
         enter(1);
         let shared = Arc::new(Shared::default());
         let others = [2, 3].map(|tid| start(tid, &shared, |shared| _ = shared.go()));
@@ -98,7 +98,7 @@ fn three_and_a_barger_lose_no_wake_up() {
 
 #[test]
 fn a_try_never_waits() {
-    explore(3, || {
+    explore(4, || {
         enter(1);
         let shared = Arc::new(Shared::default());
         let other = start(2, &shared, |shared| match shared.mutex.lock(Use::Data, Wait::No) {
@@ -120,7 +120,7 @@ fn a_try_never_waits() {
 /// A holder dies with the data half changed; whoever comes next finds the poison, and the data as it was left.
 #[test]
 fn an_owner_dies_holding() {
-    explore(3, || {
+    explore(4, || {
         enter(1);
         let shared = Arc::new(Shared::default());
         let victim = start(2, &shared, |shared| {
@@ -156,7 +156,7 @@ fn an_owner_dies_holding() {
 #[test]
 fn a_death_at_every_point_with_one_other() {
     for points in 1..=POINTS {
-        explore(2, move || {
+        explore(3, move || {
             enter(1);
             let shared = Arc::new(Shared::default());
             let victim = start(2, &shared, move |shared| {
@@ -174,7 +174,7 @@ fn a_death_at_every_point_with_one_other() {
 #[test]
 fn a_death_at_every_point_with_two_others() {
     for points in 1..=POINTS {
-        explore(1, move || {
+        explore(2, move || {
             enter(1);
             let shared = Arc::new(Shared::default());
             let victim = start(2, &shared, move |shared| {
@@ -192,7 +192,7 @@ fn a_death_at_every_point_with_two_others() {
 /// A waiter is killed in its sleep, before or after a wake-up reached it; the wake-up must not die with it.
 #[test]
 fn a_waiter_is_killed_asleep() {
-    explore(2, || {
+    explore(3, || {
         enter(1);
         let shared = Arc::new(Shared::default());
         shared.mutex.lock(Use::Data, Wait::Forever).unwrap();
@@ -214,7 +214,7 @@ fn a_waiter_is_killed_asleep() {
 #[test]
 fn an_heir_dies_too() {
     for points in 1..=POINTS {
-        explore(2, move || {
+        explore(3, move || {
             enter(1);
             let shared = Arc::new(Shared::default());
             // The testator, done before the others begin.
@@ -247,7 +247,7 @@ fn an_heir_dies_too() {
 /// the same again, and the record is not.
 #[test]
 fn two_deaths_look_alike() {
-    explore(3, || {
+    explore(4, || {
         enter(1);
         let shared = Arc::new(Shared::default());
         // Two who die between the word and the record; the second inherits, so that the word has all its marks.
