@@ -36,7 +36,8 @@
 //! sleep on a free lock. `list_op_pending` is set before a sleep, so that the kernel (5.5 and later) passes a wake-up
 //! on that it gave to a dying waiter. The bit is dropped again by an unlock that woke nobody. On every expiry of a
 //! slice a waiter also asks whether the owner still exists: a thread that called `exec` in the middle of a locked
-//! section loses its id before the kernel walks its list, and a truncated file cuts the walk short.
+//! section loses its id before the kernel walks its list (its process lives on as another program, which has let go of
+//! the memory), and a truncated file cuts the walk short.
 //!
 //! Sources: U. Drepper, *Futexes Are Tricky* (2011); `Documentation/locking/robust-futexes.rst` of the kernel.
 
@@ -331,7 +332,7 @@ impl RawMutex {
             // A thread of this process forgot its guard and ended. What it borrowed may live on in another thread.
             return Err(if wait == Wait::No { Error::WouldBlock } else { Error::WouldDeadlock });
         }
-        if was_data && !testator.is_dead(wait_a_slice(wait)) {
+        if was_data && !testator.is_dead(wait_a_slice(wait)) && !testator.has_let_go(std::ptr::from_ref(self).addr()) {
             // The mark is that of one thread: its process lives on, or is still dying.
             return match wait {
                 Wait::No => Err(Error::WouldBlock),

@@ -209,6 +209,10 @@ mod model {
             Some((self.0 >> 2) as u32).filter(|pid| *pid != 0)
         }
 
+        pub(crate) fn has_let_go(&self, _: usize) -> bool {
+            false
+        }
+
         /// Who is marked in the model has died whole.
         pub(crate) fn is_dead(&self, _: crate::os::clock::Wait) -> bool {
             true
