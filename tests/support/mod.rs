@@ -162,7 +162,6 @@ impl Drop for Deadline {
 pub(crate) struct Random(u64, u64);
 
 impl Random {
-    #[expect(clippy::new_without_default, reason = "two of them differ")]
     pub(crate) fn new() -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
         let seed = std::env::var("SHMKIT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(now) | 1;
