@@ -5,7 +5,7 @@
 //! children here touch only handles that were made before the fork and end by `_exit`: no output, no panic (that ends
 //! the child with [`PANICKED`]), no test harness.
 //!
-//! No test hangs: a [`Deadline`] is a thread that kills the children that its owner started, which fails the test.
+//! No test hangs: a [`Deadline`] is a thread that ends the test process, and the children die with their parent.
 
 #![allow(unsafe_code, reason = "forks; an expectation would fail in tests that include only a part")]
 #![allow(dead_code, reason = "each test file uses a part")]
