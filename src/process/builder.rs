@@ -300,10 +300,11 @@ impl Plan {
         let directory = directory.map_err(|error| Error::os("opening the directory to work in", error))?;
         // What stands in the buffer would be written twice.
         let _ = std::io::stdout().flush();
-        let family = family::hold_still();
+        let still = family::still();
         // SAFETY: there are no other threads but parked ones, which hold nothing now, or the caller has promised.
-        let forked = unsafe { start::fork() }.map_err(|error| Error::os("fork", error))?;
-        drop(family);
+        let forked = unsafe { start::fork() };
+        drop(still);
+        let forked = forked.map_err(|error| Error::os("fork", error))?;
         match forked {
             Some(pid) => Child::new(pid, origin.name, origin.daemon, ours).map(Process::new),
             None => {

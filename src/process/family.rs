@@ -40,9 +40,8 @@ fn family() -> MutexGuard<'static, Family> {
     family
 }
 
-/// Holds the table while this process forks: the reaper must not be changing it then, or the child's copy would stay
-/// locked.
-pub(super) fn hold_still() -> impl Drop {
+/// Keeps the table still while this process forks: a reaper that held it would hold it for ever in the child.
+pub(super) fn still() -> impl Drop {
     family()
 }
 

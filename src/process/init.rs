@@ -78,12 +78,14 @@ type Trampoline = fn(&OwnedFd, &[u8], &[OwnedFd]) -> i32;
 /// # Examples
 ///
 /// ```standalone_crate
-/// fn main() {
+/// use shmkit::Process;
+///
+/// fn main() -> shmkit::Result<()> {
 ///     shmkit::init();
-///     // the program
+///     assert_eq!(Process::spawn(|| 42_u32, ())?.join()?, 42);
+///     Ok(())
 /// }
 /// ```
-#[expect(clippy::needless_doctest_main, reason = "the example is about `main`")]
 pub fn init() {
     if env::var_os(MARKER).is_some_and(|value| value == OsStr::new(env!("CARGO_PKG_VERSION"))) {
         remove_marker();
@@ -189,8 +191,8 @@ mod imp {
     /// The function value of a type that has only one, of no size.
     pub(in crate::process) fn instance<F: Copy>() -> F {
         const { assert!(size_of::<F>() == 0, "a process runs a plain `fn`, or a closure that captures nothing") };
-        // SAFETY: the type has no bytes that could be wrong, and it is inhabited: the parent had one, and gave it away to
-        // be called here (`Copy`). A read of no bytes wants an aligned pointer and nothing else.
+        // SAFETY: reading no bytes from an aligned address is always valid, and the type is inhabited: the parent had a
+        // value, and gave it away to be called here (`Copy`).
         unsafe { NonNull::<F>::dangling().read() }
     }
 
@@ -236,13 +238,12 @@ pub extern "C" fn init_before_main() {
 ///     2 * x
 /// }
 ///
-/// #[test]
+/// // With `#[test]`:
 /// fn doubles() -> shmkit::Result<()> {
 ///     assert_eq!(shmkit::Process::spawn(double, (21,))?.join()?, 42);
 ///     Ok(())
 /// }
 /// ```
-#[expect(clippy::test_attr_in_doctest, reason = "the example is about tests; it need only compile")]
 #[macro_export]
 macro_rules! init_in_tests {
     () => {

@@ -184,15 +184,17 @@ fn build(fd: OwnedFd, backing: Backing, recipe: Recipe, fill: Fill<'_>) -> Resul
         })?;
     }
     point();
-    files::resize(&fd, recipe.size).map_err(|error| Error::os(format!("making {} bytes", recipe.size), error))?;
-    if !recipe.sparse {
-        point();
+    if recipe.sparse {
+        files::resize(&fd, recipe.size).map_err(|error| Error::os(format!("making {} bytes", recipe.size), error))?;
+    } else {
+        // Reserves the memory and sets the size in one step.
         files::commit(&fd, recipe.size).map_err(|error| match error.raw_os_error() {
             Some(libc::ENOSPC | libc::ENOMEM | libc::EDQUOT) => Error::OutOfMemory {
                 needed: recipe.size,
                 left: files::room(&fd),
                 place: if backing == Backing::Named { "in /dev/shm" } else { "on the file system" }.into(),
             },
+            Some(libc::EFBIG) => Error::invalid_size(format!("{} bytes are more than a file can have", recipe.size)),
             Some(libc::EOPNOTSUPP) => Error::unsupported("this file system cannot reserve space: use sparse(true)"),
             _ => Error::os(format!("reserving {} bytes", recipe.size), error),
         })?;

@@ -47,6 +47,9 @@ pub(crate) struct Mapping {
 
 type Key = (FileId, bool);
 
+/// From this size on a region is left out of core dumps: writing less takes no time, and the advice would.
+const LARGE: usize = 1 << 16;
+
 /// The mappings of this process. A handle that arrives twice must be one mapping: two would be two addresses for one
 /// lock, and the robust list knows addresses.
 static MAPPINGS: LazyLock<Mutex<HashMap<Key, Weak<Mapping>>>> = LazyLock::new(Mutex::default);
@@ -59,7 +62,7 @@ impl Mapping {
         options.len(len);
         let map = if read_only { options.map_raw_read_only(&fd) } else { options.map_raw(&fd) };
         let map = map.map_err(|error| Error::os("mmap", error))?;
-        if !dump {
+        if !dump && len >= LARGE {
             // A core dump of a large region would keep its locks unmarked for seconds. Best effort.
             let _ = map.advise(Advice::DontDump);
         }

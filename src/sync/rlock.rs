@@ -6,6 +6,7 @@ use std::{
     fmt,
     marker::PhantomData,
     sync::atomic::{AtomicU32, Ordering::Relaxed},
+    thread,
 };
 
 use super::held::{Owner, PanickingBefore, locking, plain_constructors, poison_by_panic};
@@ -144,8 +145,8 @@ impl Drop for RLockGuard<'_> {
         if !self.head.mutex.is_mine() {
             return;
         }
-        if self.before.has_begun() {
-            poison_by_panic(&self.head.mutex);
+        if thread::panicking() {
+            poison_by_panic(&self.head.mutex, self.before);
         }
         match self.head.depth.load(Relaxed) {
             0 | 1 => self.head.mutex.unlock(),
