@@ -12,10 +12,7 @@
 //! [0, -1, -2, -3, -4, -5, -6, -7, -8, -9]
 //! ```
 
-use shmkit::{
-    Array, Process, Result, StartMethod, Value,
-    process::{self},
-};
+use shmkit::{Array, Process, Result, StartMethod, Value, process};
 
 fn f(n: Value<f64>, a: Array<i32>) -> Result<()> {
     *n.lock()? = 3.1415927;
