@@ -27,3 +27,10 @@ mod raw;
 pub mod region;
 #[cfg(not(loom))]
 mod sync;
+
+/// What the crate's own tests pull: see `raw/points.rs`.
+#[cfg(all(feature = "death-points", not(loom)))]
+#[doc(hidden)]
+pub mod test_hooks {
+    pub use crate::{os::files::without_nameless_files, raw::points::arm};
+}

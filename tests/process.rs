@@ -276,6 +276,10 @@ fn what_the_builder_sets_arrives() {
 fn impossible_settings_are_errors() {
     let missing = Process::builder(sleep_for_ever).current_dir("/nowhere/at/all").start();
     assert!(matches!(missing, Err(Error::Os { .. })), "{missing:?}");
+    for (name, value) in [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "x\0")] {
+        let unfit = Process::builder(sleep_for_ever).env(name, value).start();
+        assert!(matches!(unfit, Err(Error::InvalidArgument { .. })), "{unfit:?}");
+    }
     let nowhere = Process::builder(sleep_for_ever).pin_to_cpu(1000).start().unwrap();
     assert!(matches!(joined(&nowhere), Err(Error::Os { .. })));
 }
@@ -288,7 +292,9 @@ fn nothing_strays_into_the_child() {
         let targets = list.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
         targets.map(|path| path.display().to_string()).collect()
     }
-    let _stray = fs::File::open("/proc/self/status").unwrap();
+    let stray = fs::File::open("/proc/self/status").unwrap();
+    // As what other libraries open, or a careless parent passed on.
+    rustix::io::fcntl_setfd(&stray, rustix::io::FdFlags::empty()).unwrap();
     let _others = (Value::new(1).unwrap(), Lock::new().unwrap());
     let seen = run(open, ()).unwrap();
     // The three standard streams, the socket, and the directory that is being read.
@@ -394,4 +400,117 @@ fn fork_with_threads_when_asked_for() {
     // SAFETY: the child adds two numbers, allocates, and reports.
     let child = unsafe { builder.allow_fork_with_threads() }.start().unwrap();
     assert_eq!(joined(&child).unwrap(), 42);
+}
+
+#[test]
+fn a_panic_while_the_result_is_written() {
+    #[derive(Deserialize)]
+    struct Bomb;
+    impl Serialize for Bomb {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> std::result::Result<S::Ok, S::Error> {
+            panic!("written");
+        }
+    }
+    let result = run(|| Ok::<_, Error>(Bomb), ()).map(drop);
+    assert!(matches!(&result, Err(Error::Panicked { message, .. }) if message == "written"), "{result:?}");
+}
+
+#[test]
+fn a_boxed_shmkit_error_keeps_its_variant() {
+    type Boxed = Box<dyn std::error::Error + Send + Sync>;
+    fn own() -> Result<(), Boxed> {
+        Err(Error::TimedOut)?
+    }
+    fn other() -> Result<(), Box<dyn std::error::Error>> {
+        Err("other")?
+    }
+    assert!(run(own, ()).unwrap_err().is_timed_out());
+    assert!(matches!(run(other, ()), Err(Error::Failed { message }) if message == "other"));
+}
+
+#[test]
+fn the_start_method_holds_for_the_whole_program() {
+    fn of_program() -> bool {
+        process::start_method() == StartMethod::Fork
+    }
+    fn set() -> Result<(bool, bool)> {
+        process::set_start_method(StartMethod::Fork)?;
+        let spawned = Process::builder(of_program).start_method(StartMethod::Spawn).start()?;
+        Ok((of_program(), joined(&spawned)?))
+    }
+    assert_eq!(run(set, ()).unwrap(), (true, true));
+    assert!(!run(of_program, ()).unwrap());
+}
+
+#[test]
+fn the_child_has_the_name_of_its_program() {
+    let comm = || fs::read_to_string("/proc/self/comm").unwrap();
+    let file = std::env::current_exe().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+    assert_eq!(run(comm, ()).unwrap().trim_end(), &file[..file.len().min(15)]);
+}
+
+#[test]
+fn without_descriptors_a_start_fails_and_leaves_nothing() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    // In a process of its own, whose other threads want no descriptors.
+    fn starve() -> Result<(usize, usize, String)> {
+        let before = getrlimit(Resource::Nofile);
+        let open = fs::read_dir("/proc/self/fd").unwrap().count() as u64 - 1;
+        let (mut failed, mut worked) = (0, 0);
+        for left in 0..8 {
+            setrlimit(Resource::Nofile, Rlimit { current: Some(open + left), ..before }).unwrap();
+            let started = Process::spawn(|| 5, ());
+            setrlimit(Resource::Nofile, before).unwrap();
+            match started {
+                // The child has the limit too, and may lack descriptors in its turn; then it says so.
+                Ok(child) => worked += usize::from(!matches!(joined(&child), Err(Error::ChildDied { .. }))),
+                Err(error) => failed += usize::from(matches!(error, Error::Os { .. })),
+            }
+        }
+        Ok((failed, worked, fs::read_to_string("/proc/thread-self/children").unwrap()))
+    }
+    let (failed, worked, children) = run(starve, ()).unwrap();
+    assert!(failed > 0 && worked > 0, "{failed} {worked}");
+    assert_eq!((failed + worked, children.as_str()), (8, ""));
+}
+
+#[test]
+fn without_standard_streams() {
+    fn close_and_print(depth: u32) -> Result<u32> {
+        use std::os::fd::{FromRawFd, OwnedFd};
+        for number in 0..3 {
+            #[expect(unsafe_code, reason = "closes what std never does")]
+            // SAFETY: nothing else in this process owns the standard streams; this one closes them once.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
+        }
+        println!("nobody reads this");
+        if depth == 0 { Ok(1) } else { Ok(1 + joined(&Process::spawn(print, (depth - 1,))?)?) }
+    }
+    fn print(depth: u32) -> Result<u32> {
+        println!("nor this");
+        eprintln!("nor this");
+        if depth == 0 { Ok(1) } else { Ok(1 + joined(&Process::spawn(print, (depth - 1,))?)?) }
+    }
+    assert_eq!(run(close_and_print, (2,)).unwrap(), 3);
+}
+
+#[test]
+fn a_marker_that_strayed_is_refused() {
+    let mut program = std::process::Command::new(std::env::current_exe().unwrap());
+    program.env("SHMKIT_CHILD", env!("CARGO_PKG_VERSION")).arg("no_such_test");
+    let output = program.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not started by shmkit"), "{output:?}");
+}
+
+#[test]
+fn handles_go_between_threads() {
+    fn assert<T: Send + Sync>() {}
+    assert::<Process<Vec<u8>>>();
+    let child = Process::spawn(|| 3, ()).unwrap();
+    let sum: i32 = std::thread::scope(|scope| {
+        let joins: Vec<_> = (0..4).map(|_| scope.spawn(|| joined(&child).unwrap())).collect();
+        joins.into_iter().map(|join| join.join().unwrap()).sum()
+    });
+    assert_eq!(sum, 12);
 }

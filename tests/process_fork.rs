@@ -34,6 +34,13 @@ fn main() {
         ("a_daemon_dies_with_its_parent", a_daemon_dies_with_its_parent),
         ("output_is_written_once", output_is_written_once),
         ("a_hundred", a_hundred),
+        ("a_panic_while_the_result_is_written", a_panic_while_the_result_is_written),
+        ("a_panic_while_the_result_is_dropped", a_panic_while_the_result_is_dropped),
+        ("the_handle_of_a_sibling", the_handle_of_a_sibling),
+        ("threads_that_were_joined_do_not_count", threads_that_were_joined_do_not_count),
+        ("what_the_builder_sets_arrives", what_the_builder_sets_arrives),
+        ("impossible_settings_are_errors_at_the_start", impossible_settings_are_errors_at_the_start),
+        ("forks_beside_a_busy_reaper", forks_beside_a_busy_reaper),
     ];
     // As nextest asks for them: one line each, and each alone.
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -189,4 +196,112 @@ fn a_hundred() {
         joined(child).unwrap();
     }
     assert_eq!(total.get().unwrap(), 4950);
+}
+
+/// A result that panics when it is written, or else when the child drops it.
+#[derive(serde::Deserialize)]
+struct Bomb {
+    can_be_written: bool,
+}
+
+impl serde::Serialize for Bomb {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        assert!(self.can_be_written, "written");
+        serializer.serialize_bool(true)
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(!self.can_be_written || process::parent().is_none(), "dropped");
+    }
+}
+
+fn explode(can_be_written: bool) -> Process<Bomb> {
+    let me = std::process::id();
+    let child = Process::fork(|| Ok::<_, Error>(Bomb { can_be_written })).unwrap();
+    if std::process::id() != me {
+        println!("the child went on in its parent's code");
+        std::process::abort();
+    }
+    child
+}
+
+fn a_panic_while_the_result_is_written() {
+    let result = joined(&explode(false)).map(drop);
+    assert!(matches!(&result, Err(Error::Panicked { message, .. }) if message == "written"), "{result:?}");
+}
+
+fn a_panic_while_the_result_is_dropped() {
+    let child = explode(true);
+    assert!(joined(&child).is_ok(), "the result was sent before");
+    assert_eq!(child.exit_status(), Some(process::ExitStatus::Code(101)));
+}
+
+fn the_handle_of_a_sibling() {
+    let sibling = Process::fork(|| {
+        std::thread::park();
+        7
+    })
+    .unwrap();
+    let child = Process::fork(|| {
+        let join = sibling.join_timeout(Duration::ZERO);
+        (sibling.is_alive(), matches!(join, Err(Error::InvalidArgument { .. })))
+    })
+    .unwrap();
+    assert_eq!(joined(&child).unwrap(), (true, true));
+
+    // One that has ended: its report is left to the parent.
+    sibling.kill().unwrap();
+    assert!(joined(&sibling).is_err());
+    let sibling = Process::fork(|| 7).unwrap();
+    let child = Process::fork(|| {
+        process::parent().expect("a fork has one").is_alive() && sibling.join_timeout(DEADLINE).is_err()
+    })
+    .unwrap();
+    assert!(joined(&child).unwrap());
+    assert_eq!(joined(&sibling).unwrap(), 7);
+}
+
+fn threads_that_were_joined_do_not_count() {
+    for _ in 0..300 {
+        std::thread::spawn(|| ()).join().unwrap();
+        joined(&Process::fork(|| ()).unwrap()).unwrap();
+    }
+}
+
+fn what_the_builder_sets_arrives() {
+    type Seen = (String, Option<String>, Option<String>, String, usize);
+    fn look() -> shmkit::Result<Seen> {
+        let here = std::env::current_dir().unwrap().display().to_string();
+        let (set, removed) = (std::env::var("SHMKIT_TEST_SET").ok(), std::env::var("PATH").ok());
+        Ok((process::current().name().to_owned(), set, removed, here, process::cpu_count()))
+    }
+    let here = std::env::current_dir().unwrap();
+    let child = Process::builder(look)
+        .name("w7")
+        .start_method(StartMethod::Fork)
+        .env("SHMKIT_TEST_SET", "yes")
+        .env_remove("PATH")
+        .current_dir("/proc")
+        .pin_to_cpu(0)
+        .start()
+        .unwrap();
+    assert_eq!(joined(&child).unwrap(), ("w7".into(), Some("yes".into()), None, "/proc".into(), 1));
+    assert_eq!(std::env::current_dir().unwrap(), here);
+}
+
+fn impossible_settings_are_errors_at_the_start() {
+    let builder = || Process::builder(|| ()).start_method(StartMethod::Fork);
+    assert!(matches!(builder().current_dir("/nowhere/at/all").start(), Err(Error::Os { .. })));
+    assert!(matches!(builder().env("A=B", "c").start(), Err(Error::InvalidArgument { .. })));
+}
+
+/// The reaper looks at the table of children whenever one ends; a fork at that moment must not copy its lock.
+fn forks_beside_a_busy_reaper() {
+    for _ in 0..300 {
+        drop(Process::fork(|| ()).unwrap());
+        let child = Process::fork(|| process::active_children().len() as u64).unwrap();
+        assert_eq!(joined(&child).unwrap(), 0);
+    }
 }

@@ -10,6 +10,7 @@ use crate::os::copy;
 /// # Panics
 ///
 /// When the lengths differ.
+#[inline]
 pub(crate) fn load<T: AtomicElement>(from: &[Atomic<T>], into: &mut [T]) {
     // SAFETY: a `MaybeUninit<T>` is laid out as a `T`, and only valid `T`s are written.
     load_uninit(from, unsafe { &mut *(ptr::from_mut(into) as *mut [MaybeUninit<T>]) });
@@ -20,6 +21,7 @@ pub(crate) fn load<T: AtomicElement>(from: &[Atomic<T>], into: &mut [T]) {
 /// # Panics
 ///
 /// When the lengths differ.
+#[inline]
 pub(crate) fn load_uninit<T: AtomicElement>(from: &[Atomic<T>], into: &mut [MaybeUninit<T>]) {
     assert_eq!(from.len(), into.len());
     if T::ANY_BITS {
@@ -35,6 +37,7 @@ pub(crate) fn load_uninit<T: AtomicElement>(from: &[Atomic<T>], into: &mut [Mayb
 /// # Panics
 ///
 /// When the lengths differ.
+#[inline]
 pub(crate) fn store<T: AtomicElement>(into: &[Atomic<T>], from: &[T]) {
     assert_eq!(from.len(), into.len());
     // SAFETY: both have `len` elements, which have the size of their representation (a `bool` is 0 or 1, which is one

@@ -105,11 +105,17 @@ pub(crate) fn out_of_range(index: String, shape: &[usize]) -> Error {
 }
 
 /// The elements from `at` on, `count` of them, of `len`.
+#[inline]
 pub(crate) fn check_span(at: usize, count: usize, len: usize, shape: &[usize]) -> Result<()> {
     match at.checked_add(count) {
         Some(end) if end <= len => Ok(()),
-        _ => Err(out_of_range(format!("{at}..{at}+{count}"), shape)),
+        _ => Err(span_out_of_range(at, count, shape)),
     }
+}
+
+#[cold]
+fn span_out_of_range(at: usize, count: usize, shape: &[usize]) -> Error {
+    out_of_range(format!("{at}..{at}+{count}"), shape)
 }
 
 #[cfg(test)]

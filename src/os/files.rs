@@ -68,8 +68,21 @@ pub(crate) fn seal_against_shrinking(fd: impl AsFd) -> io::Result<()> {
     Ok(fcntl_add_seals(fd, SealFlags::SHRINK)?)
 }
 
+#[cfg(feature = "death-points")]
+static WITHOUT_NAMELESS: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// For tests: this process behaves as if no file system had nameless files.
+#[cfg(feature = "death-points")]
+pub fn without_nameless_files() {
+    WITHOUT_NAMELESS.store(true, std::sync::atomic::Ordering::Relaxed);
+}
+
 /// A file without a name in `directory`; `None` where the file system has no such thing.
 pub(crate) fn nameless_in(directory: &Path) -> io::Result<Option<OwnedFd>> {
+    #[cfg(feature = "death-points")]
+    if WITHOUT_NAMELESS.load(std::sync::atomic::Ordering::Relaxed) {
+        return Ok(None);
+    }
     match open(directory, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, PRIVATE) {
         Ok(fd) => Ok(Some(fd)),
         // EISDIR: a kernel or file system that does not know O_TMPFILE.
@@ -116,7 +129,7 @@ pub(crate) fn resize(fd: impl AsFd, size: u64) -> io::Result<()> {
     Ok(ftruncate(fd, size)?)
 }
 
-/// Reserves the memory of the first `size` bytes, so that no later touch can fail for want of it.
+/// Reserves the memory of the first `size` bytes, so that no later touch can fail for want of it. A smaller file grows.
 pub(crate) fn commit(fd: impl AsFd, size: u64) -> io::Result<()> {
     loop {
         match fallocate(&fd, FallocateFlags::empty(), 0, size) {

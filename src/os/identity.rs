@@ -10,7 +10,7 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open, test_kill_process},
 };
 
-use super::{clock::Wait, pidfd};
+use super::{clock::Wait, files::FileId, pidfd};
 
 /// A process id and the process's start time: names one process for as long as the machine runs.
 ///
@@ -80,6 +80,45 @@ impl Stamp {
         }
         matches!(pidfd::wait_readable([Some(&pidfd)], wait), Ok([true]))
     }
+
+    /// Whether the process lives, but without the memory that this process has at `address`: it has called `exec`,
+    /// which ended all its threads, and what it is now knows nothing of what it held.
+    pub(crate) fn has_let_go(self, address: usize) -> bool {
+        let maps_of = |pid| fs::read_to_string(format!("/proc/{pid}/maps"));
+        let (Some(pid), Ok(ours)) = (self.pid(), maps_of(std::process::id())) else { return false };
+        let (Some(file), Ok(theirs)) = (file_at(&ours, address), maps_of(pid)) else { return false };
+        // Empty: its first thread has ended, and others may live.
+        !theirs.is_empty() && !theirs.lines().any(|line| mapped_file(line) == Some(file))
+    }
+}
+
+/// The file that a line of `/proc/<pid>/maps` is about, device and inode.
+fn mapped_file(line: &str) -> Option<(&str, &str)> {
+    let mut fields = line.split_ascii_whitespace().skip(3);
+    Some((fields.next()?, fields.next()?))
+}
+
+/// The file that this process has mapped at `address`.
+fn file_at(maps: &str, address: usize) -> Option<(&str, &str)> {
+    let line = maps.lines().find(|line| {
+        let range = line.split_ascii_whitespace().next().and_then(|range| range.split_once('-'));
+        range.is_some_and(|(start, end)| {
+            let parse = |text| usize::from_str_radix(text, 16);
+            matches!((parse(start), parse(end)), (Ok(start), Ok(end)) if (start..end).contains(&address))
+        })
+    })?;
+    mapped_file(line)
+}
+
+/// The file that this process has mapped at `address`.
+pub(crate) fn file_mapped_at(address: usize) -> io::Result<Option<FileId>> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    Ok(file_at(&maps, address).and_then(|(device, inode)| {
+        let (major, minor) = device.split_once(':')?;
+        let number = |text| u32::from_str_radix(text, 16).ok();
+        let device = rustix::fs::makedev(number(major)?, number(minor)?);
+        Some(FileId { device, inode: inode.parse().ok()? })
+    }))
 }
 
 /// Whether no thread has the id `tid`. One whose id is in use again counts as there until its successor ends too.

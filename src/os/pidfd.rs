@@ -8,7 +8,10 @@ use std::{
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
     io::Errno,
-    process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid},
+    process::{
+        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, pidfd_open, pidfd_send_signal,
+        waitid, waitpid,
+    },
 };
 
 use super::clock::Wait;
@@ -18,7 +21,7 @@ use super::clock::Wait;
 pub(crate) enum End {
     Code(i32),
     Signal(i32),
-    /// Somebody else in this process has waited for it, or SIGCHLD is ignored.
+    /// Somebody else has waited for it, or SIGCHLD is ignored.
     Unknown,
 }
 
@@ -26,6 +29,21 @@ pub(crate) enum End {
 pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
     let pid = Pid::from_raw(pid as i32).ok_or(Errno::SRCH)?;
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Ends a child at once and waits for it: for one that no descriptor can be had of.
+pub(crate) fn kill_and_reap(pid: u32) {
+    let Some(pid) = Pid::from_raw(pid as i32) else { return };
+    // Until it is waited for here, the id is the child's.
+    let _ = kill_process(pid, Signal::KILL);
+    while let Err(Errno::INTR) = waitpid(Some(pid), WaitOptions::empty()) {}
+}
+
+/// Whether some child of this process has ended and was not waited for, be it a child of this crate or not.
+pub(crate) fn any_zombie() -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    // An error (ECHILD: there are no children) is no reason not to look.
+    !matches!(waitid(WaitId::All, options), Ok(None))
 }
 
 /// Sends a signal; one to a process that has ended goes nowhere.
@@ -38,7 +56,9 @@ pub(crate) fn signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
 }
 
 /// Takes the child from the process table if it has ended.
-pub(crate) fn reap(pidfd: impl AsFd) -> io::Result<Option<End>> {
+///
+/// A process that is no child of this one (any more) can still be seen to end, but not how.
+pub(crate) fn reap(pidfd: &OwnedFd) -> io::Result<Option<End>> {
     loop {
         match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
             Ok(None) => return Ok(None),
@@ -51,7 +71,10 @@ pub(crate) fn reap(pidfd: impl AsFd) -> io::Result<Option<End>> {
                 return Ok(Some(end));
             }
             Err(Errno::INTR) => {}
-            Err(Errno::CHILD) => return Ok(Some(End::Unknown)),
+            Err(Errno::CHILD) => {
+                let [ended] = wait_readable([Some(pidfd)], Wait::No)?;
+                return Ok(ended.then_some(End::Unknown));
+            }
             Err(error) => return Err(error.into()),
         }
     }

@@ -14,8 +14,9 @@
 //!
 //! The kernel walks the list when the thread ends, by whatever cause, and marks each word that still holds the thread's
 //! id with `FUTEX_OWNER_DIED`. It also looks at the one entry in `list_op_pending`, which covers the moment between
-//! taking the word and linking the entry. Order: pending, take the word, link, clear pending; and to release: pending,
-//! unlink, store the word, clear pending. The kernel runs on the thread's own stack of stores, so compiler fences
+//! taking the word and linking the entry. Order: pending, take the word, link; and to release: pending, unlink, store the
+//! word, clear pending. An entry that is linked and pending is looked at once.
+//! The kernel runs on the thread's own stack of stores, so compiler fences
 //! suffice between the steps.
 //!
 //! Trust: unlinking follows `prev` and `next`, which lie in memory that other processes can write. Lock memory is
@@ -25,8 +26,10 @@
 //! # Forks
 //!
 //! A forked child has another thread id and an empty list, but a copy of what was cached. Handlers of
-//! `pthread_atfork` are skipped by `_Fork` and by a raw `clone`, so the cache names the generation it belongs to, and
-//! the generation stands in a page that the kernel wipes in every child (`MADV_WIPEONFORK`).
+//! `pthread_atfork` are skipped by `_Fork` and by a raw `clone`. So there is a word in a page that the kernel wipes in
+//! every child (`MADV_WIPEONFORK`). It holds the number of the process's *generation*, which no ancestor has had, and a
+//! cache is valid while it was filled in that generation. The first thread of a child that asks sets the word; it may be
+//! another than the one that forked, whose cache is the only one that can be stale.
 //!
 //! Sources: `Documentation/locking/robust-futexes.rst` and `robust-futex-ABI.rst` of the kernel,
 //! `get_robust_list(2)`, `madvise(2)`.
@@ -35,12 +38,10 @@
 
 use std::{
     cell::Cell,
-    io,
-    marker::PhantomData,
-    ptr,
+    io, ptr,
     sync::atomic::{
         AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
-        Ordering::{Acquire, Relaxed, Release},
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
         compiler_fence,
     },
 };
@@ -83,8 +84,11 @@ struct Head {
     pending: AtomicUsize,
 }
 
-/// What is cached for a thread. Valid while `generation` is that of the process.
+/// What is cached for a thread.
 struct Cache {
+    /// The word with the process's generation; [`UNKNOWN`] before the cache was filled.
+    current: Cell<&'static AtomicU32>,
+    /// The generation in which it was filled.
     generation: Cell<u32>,
     tid: Cell<u32>,
     held: Cell<u32>,
@@ -92,38 +96,26 @@ struct Cache {
     stamp: Cell<u64>,
 }
 
+/// Always 0, as the word is between a fork and the first look at it. No generation has that number.
+static UNKNOWN: AtomicU32 = AtomicU32::new(0);
+
+/// The word of this process, in a page of its own that is never unmapped; null before any thread was known.
+static GENERATION: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+
+/// The last number given out. A fork copies it, so that a child never gets one that an ancestor has had.
+static LAST: AtomicU32 = AtomicU32::new(1);
+
 thread_local! {
     static CACHE: Cache = const {
         Cache {
-            generation: Cell::new(NEVER),
+            current: Cell::new(&UNKNOWN),
+            generation: Cell::new(1),
             tid: Cell::new(0),
             held: Cell::new(0),
             head: Cell::new(ptr::null()),
             stamp: Cell::new(0),
         }
     };
-}
-
-/// The generation of a cache that was never filled; no process has it.
-const NEVER: u32 = u32::MAX;
-
-/// The generation of this process: in a wiped page once there is one, zero until then and after a fork.
-static GENERATION: AtomicPtr<AtomicU32> = AtomicPtr::new(&raw const NO_PAGE as *mut AtomicU32);
-static NO_PAGE: AtomicU32 = AtomicU32::new(0);
-
-/// The last generation given out; a fork copies it, so that parent and child never share a number.
-static LAST: AtomicU32 = AtomicU32::new(0);
-
-/// The stamp of the process, and the generation it belongs to.
-static STAMP: AtomicU64 = AtomicU64::new(0);
-static STAMP_GENERATION: AtomicU32 = AtomicU32::new(0);
-
-#[inline(always)]
-fn generation() -> u32 {
-    // Relaxed: a thread that sees another pointer or number than its cache's goes to `refresh`, which synchronises.
-    let page = GENERATION.load(Relaxed);
-    // SAFETY: `GENERATION` points at `NO_PAGE` or at a page that is never unmapped.
-    unsafe { &*page }.load(Relaxed)
 }
 
 /// The calling thread, ready to hold locks.
@@ -133,18 +125,15 @@ pub(crate) struct Thread {
     stamp: u64,
     /// Invariant: the calling thread's registered head, which lives as long as the thread.
     head: *const Head,
-    _only_here: PhantomData<*const ()>,
 }
 
 impl Cache {
+    /// The thread that it is filled for.
     #[inline(always)]
-    fn is_valid(&self) -> bool {
-        self.generation.get() == generation()
-    }
-
-    #[inline(always)]
-    fn thread(&self) -> Thread {
-        Thread { tid: self.tid.get(), stamp: self.stamp.get(), head: self.head.get(), _only_here: PhantomData }
+    fn thread(&self) -> Option<Thread> {
+        // Relaxed: the word only changes from 0, where no cache is valid.
+        let thread = || Thread { tid: self.tid.get(), stamp: self.stamp.get(), head: self.head.get() };
+        (self.current.get().load(Relaxed) == self.generation.get()).then(thread)
     }
 }
 
@@ -155,23 +144,22 @@ impl Cache {
 /// [`Error::Unsupported`] where glibc's list is missing or laid out in another way.
 #[inline]
 pub(crate) fn this_thread() -> Result<Thread> {
-    CACHE.with(|cache| {
-        if !cache.is_valid() {
-            refresh(cache)?;
-        }
-        Ok(cache.thread())
-    })
+    match known_thread() {
+        Some(thread) => Ok(thread),
+        None => get_to_know(),
+    }
 }
 
 /// The calling thread, if it is known already: for fast paths, which have no use for an error.
 #[inline(always)]
 pub(crate) fn known_thread() -> Option<Thread> {
-    CACHE.with(|cache| cache.is_valid().then(|| cache.thread()))
+    CACHE.with(Cache::thread)
 }
 
 /// The number of locks that the calling thread holds.
+#[inline]
 pub(crate) fn held() -> usize {
-    CACHE.with(|cache| if cache.is_valid() { cache.held.get() as usize } else { 0 })
+    CACHE.with(|cache| if cache.thread().is_some() { cache.held.get() as usize } else { 0 })
 }
 
 impl Thread {
@@ -186,6 +174,7 @@ impl Thread {
         self.stamp
     }
 
+    #[inline(always)]
     fn head(&self) -> &Head {
         // SAFETY: the invariant of the field; `Thread` does not leave its thread.
         unsafe { &*self.head }
@@ -211,28 +200,24 @@ impl Thread {
         let head = self.head();
         let first = head.first.load(Relaxed);
         links.next.store(first, Relaxed);
-        links.prev.store(self.head.addr(), Relaxed);
-        if first != self.head.addr() {
-            // SAFETY: `first` is the first entry of this thread's list: a lock that this thread holds, so mapped.
-            unsafe { prev_of(first) }.store(links.address(), Relaxed);
-        }
+        links.prev.store(ptr::from_ref(head).addr(), Relaxed);
+        // SAFETY: `first` is the head or the first entry of this thread's list: a lock that this thread holds, so mapped.
+        unsafe { prev_of(first) }.store(links.address(), Relaxed);
         compiler_fence(Release);
         head.first.store(links.address(), Relaxed);
-        CACHE.with(|cache| cache.held.set(cache.held.get() + 1));
+        CACHE.with(|cache| cache.held.set(cache.held.get().wrapping_add(1)));
     }
 
     /// Takes a lock that this thread is about to release off its list.
     #[inline(always)]
     pub(crate) fn unlink(self, links: &Links) {
         let (prev, next) = (links.prev.load(Relaxed), links.next.load(Relaxed));
-        if next & !1 != self.head.addr() {
-            // SAFETY: `next` is an entry of this thread's list (see the module, Trust): a lock that it holds, so mapped.
-            unsafe { prev_of(next) }.store(prev, Relaxed);
-        }
-        // SAFETY: `prev` is the head or an entry of this thread's list, as above.
+        // SAFETY: `next` is the head or an entry of this thread's list (see the module, Trust), so mapped.
+        unsafe { prev_of(next) }.store(prev, Relaxed);
+        // SAFETY: so is `prev`.
         unsafe { next_of(prev) }.store(next, Relaxed);
         compiler_fence(Release);
-        CACHE.with(|cache| cache.held.set(cache.held.get().saturating_sub(1)));
+        CACHE.with(|cache| cache.held.set(cache.held.get().wrapping_sub(1)));
     }
 
     /// Whether this thread can hold one more lock.
@@ -244,33 +229,47 @@ impl Thread {
 
 /// # Safety
 ///
-/// `link` must point at the `next` field of a mapped list entry.
+/// `link` must point at the `next` field of a mapped list entry, or at a head: glibc keeps a `prev` before that too,
+/// so that neither of us need look which it is.
+#[inline(always)]
 unsafe fn prev_of<'a>(link: usize) -> &'a AtomicUsize {
     let prev = ptr::with_exposed_provenance::<AtomicUsize>((link & !1) - LINK_SIZE);
-    // SAFETY: `prev` stands before `next` in every entry, of ours and of glibc's.
+    // SAFETY: `prev` stands before `next` in every entry, of ours and of glibc's, and before the head.
     unsafe { &*prev }
 }
 
 /// # Safety
 ///
-/// `link` must point at the `next` field of a mapped list entry, or at a head.
+/// `link` must point at the `next` field of a mapped list entry, or at a head. As the value of a `prev` it has no mark.
+#[inline(always)]
 unsafe fn next_of<'a>(link: usize) -> &'a AtomicUsize {
-    let next = ptr::with_exposed_provenance::<AtomicUsize>(link & !1);
+    let next = ptr::with_exposed_provenance::<AtomicUsize>(link);
     // SAFETY: promised by the caller; a head begins with its `first`.
     unsafe { &*next }
 }
 
 /// Fills the cache of a thread that has none, or that a fork made.
 #[cold]
-fn refresh(cache: &Cache) -> Result<()> {
+fn get_to_know() -> Result<Thread> {
     let head = registered_head()?;
-    let generation = current_generation()?;
-    cache.head.set(head);
-    cache.tid.set(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
-    cache.held.set(0);
-    cache.stamp.set(process_stamp(generation));
-    cache.generation.set(generation);
-    Ok(())
+    let word = generation_word()?;
+    let generation = match word.load(Acquire) {
+        0 => {
+            let fresh = LAST.fetch_add(1, Relaxed) + 1;
+            // Of two threads the first sets it.
+            word.compare_exchange(0, fresh, AcqRel, Acquire).map_or_else(|first| first, |_| fresh)
+        }
+        set => set,
+    };
+    CACHE.with(|cache| {
+        cache.head.set(head);
+        cache.stamp.set(process_stamp());
+        cache.held.set(0);
+        cache.tid.set(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
+        cache.current.set(word);
+        cache.generation.set(generation);
+        cache.thread().ok_or_else(|| Error::unsupported("a thread without an id"))
+    })
 }
 
 fn registered_head() -> Result<*const Head> {
@@ -292,46 +291,56 @@ fn registered_head() -> Result<*const Head> {
     Ok(head)
 }
 
-fn current_generation() -> Result<u32> {
-    let page = GENERATION.load(Acquire);
-    let page = if ptr::eq(page, &raw const NO_PAGE) { make_page()? } else { page };
-    // SAFETY: as in `generation`.
-    let word = unsafe { &*page };
-    match word.load(Acquire) {
-        0 => {
-            let fresh = LAST.fetch_add(1, Relaxed) + 1;
-            Ok(word.compare_exchange(0, fresh, Release, Acquire).map_or_else(|first| first, |_| fresh))
-        }
-        generation => Ok(generation),
+/// The word of this process, mapped when it is first asked for. Of two threads that do so the first wins.
+fn generation_word() -> Result<&'static AtomicU32> {
+    let mut page = GENERATION.load(Acquire);
+    if page.is_null() {
+        let fresh = map_wiped_page()?;
+        // Acquire and Release: the page is mapped for whoever finds its address.
+        page = match GENERATION.compare_exchange(ptr::null_mut(), fresh, AcqRel, Acquire) {
+            Ok(_) => fresh,
+            Err(first) => {
+                unmap_page(fresh);
+                first
+            }
+        };
     }
+    // SAFETY: mapped, zeroed or holding the word, and never unmapped once its address is in `GENERATION`.
+    Ok(unsafe { &*page })
 }
 
-/// Maps the page that forks wipe. Of two threads that do so the first wins.
-fn make_page() -> Result<*mut AtomicU32> {
+/// Maps a page that forks wipe.
+fn map_wiped_page() -> Result<*mut AtomicU32> {
     let len = super::memory::page_size() as usize;
     // SAFETY: a new private mapping at an address of the kernel's choice touches nothing that exists.
     let page = unsafe { mmap_anonymous(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) }
         .map_err(|error| Error::os("mmap", error))?;
     // SAFETY: the advice changes what a child of this process finds in the page just mapped, nothing here.
     let advised = unsafe { madvise(page, len, Advice::LinuxWipeOnFork) };
-    let published = match advised {
-        Ok(()) => GENERATION.compare_exchange(&raw const NO_PAGE as *mut AtomicU32, page.cast(), Release, Acquire),
-        Err(error) => return Err(Error::os("madvise(MADV_WIPEONFORK)", error)),
-    };
-    published.map(|_| page.cast()).or_else(|first| {
-        // SAFETY: the exchange failed, so nobody else has seen the address.
-        let _ = unsafe { munmap(page, len) };
-        Ok(first)
-    })
+    match advised {
+        Ok(()) => Ok(page.cast()),
+        Err(error) => {
+            unmap_page(page.cast());
+            Err(Error::os("madvise(MADV_WIPEONFORK)", error))
+        }
+    }
 }
 
-fn process_stamp(generation: u32) -> u64 {
-    if STAMP_GENERATION.load(Acquire) == generation {
-        return STAMP.load(Relaxed);
+/// Unmaps a page that nobody else has seen.
+fn unmap_page(page: *mut AtomicU32) {
+    // SAFETY: from `map_wiped_page`, and its address was not published.
+    let _ = unsafe { munmap(page.cast(), super::memory::page_size() as usize) };
+}
+
+/// The stamp of this process, looked up once.
+fn process_stamp() -> u64 {
+    static STAMP: AtomicU64 = AtomicU64::new(0);
+    let known = STAMP.load(Relaxed);
+    if Stamp::from_bits(known).pid() == Some(std::process::id()) {
+        return known;
     }
     let stamp = Stamp::of_this_process().to_bits();
     STAMP.store(stamp, Relaxed);
-    STAMP_GENERATION.store(generation, Release);
     stamp
 }
 

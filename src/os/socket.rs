@@ -1,7 +1,7 @@
 //! Messages with descriptors between two processes, over a pair of Unix sockets.
 //!
 //! A message is never larger than the socket takes at once: longer bytes go in an anonymous file beside it. So sending
-//! does not wait for the receiver, be it slow, stopped or dead.
+//! does not wait for the receiver, be it slow, stopped or dead (but see [`PAUSE`]).
 //!
 //! Source: `unix(7)`; at most 253 descriptors go with one packet (`SCM_MAX_FD`).
 
@@ -13,6 +13,8 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::fs::FileExt,
     },
+    thread,
+    time::Duration,
 };
 
 use rustix::{
@@ -33,6 +35,10 @@ const INLINE: usize = 32 * 1024;
 const HEAD: usize = 5;
 const IN_PACKET: u8 = 0;
 const IN_FILE: u8 = 1;
+
+/// How long is waited for others to take the descriptors that are under way to them: 10 s in all.
+const PAUSE: Duration = Duration::from_millis(1);
+const PAUSES: u32 = 10_000;
 
 /// Bytes, and the descriptors that came with them.
 #[derive(Debug, Default)]
@@ -61,6 +67,7 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[OwnedFd]) -> 
     head[1..].copy_from_slice(&count.to_le_bytes());
     let body = if file.is_some() { &[] } else { bytes };
 
+    let mut patience = PAUSES;
     let mut first = true;
     let mut groups = all.chunks(PER_PACKET);
     loop {
@@ -77,6 +84,11 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[OwnedFd]) -> 
         loop {
             match sendmsg(&socket, &parts, &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Err(Errno::INTR) => {}
+                // Too many descriptors of this user are under way: those who were sent them have yet to take them.
+                Err(Errno::TOOMANYREFS) if patience > 0 => {
+                    patience -= 1;
+                    thread::sleep(PAUSE);
+                }
                 Err(error) => return Err(error.into()),
                 Ok(_) => break,
             }
@@ -91,9 +103,10 @@ pub(crate) fn receive(socket: impl AsFd, wait: bool) -> io::Result<Option<Messag
     let Some((head, body)) = packet(&socket, wait, &mut message.descriptors)? else { return Ok(None) };
     let count = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
     while message.descriptors.len() < count {
-        // All packets of a message are sent at once, so the rest is there unless the sender died.
+        // All packets of a message are sent at once: without `wait`, the sender has ended, and what is not there now was
+        // never sent.
         let before = message.descriptors.len();
-        if packet(&socket, true, &mut message.descriptors)?.is_none() || message.descriptors.len() == before {
+        if packet(&socket, wait, &mut message.descriptors)?.is_none() || message.descriptors.len() == before {
             return Ok(None);
         }
     }

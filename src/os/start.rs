@@ -8,13 +8,14 @@
 use std::{
     ffi::{CString, OsString},
     io,
-    mem::MaybeUninit,
+    mem::{self, MaybeUninit},
     os::{
-        fd::{AsRawFd, OwnedFd, RawFd},
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::ffi::OsStringExt,
     },
     path::Path,
     ptr,
+    sync::OnceLock,
 };
 
 use rustix::io::Errno;
@@ -28,7 +29,7 @@ pub(crate) struct Fresh<'a> {
     /// `NAME=value` each.
     pub(crate) environment: Vec<OsString>,
     pub(crate) directory: Option<&'a Path>,
-    /// Becomes [`SOCKET`]. Everything else that is open and meant for this process alone is closed by the `exec`.
+    /// Becomes [`SOCKET`]. Nothing else is passed on but the standard streams.
     pub(crate) socket: &'a OwnedFd,
 }
 
@@ -43,6 +44,7 @@ pub(crate) fn fresh(start: Fresh<'_>) -> io::Result<u32> {
     if let Some(directory) = &directory {
         actions.change_directory(directory)?;
     }
+    actions.close_from(SOCKET + 1)?;
     let attributes = Attributes::with_clear_signal_mask()?;
     let mut pid = 0;
     // SAFETY: all pointers are to live, initialised objects; both lists end with a null pointer.
@@ -86,24 +88,45 @@ pub(crate) fn kill_self() -> ! {
     exit_now(137)
 }
 
-/// Closes every descriptor from `first` on.
-pub(crate) fn close_from(first: RawFd) {
-    // SAFETY: for a process that has just begun and owns no descriptor but the standard streams and its socket. A kernel
-    // before 5.9 does not know the call: then strays stay open, as they do with any other program.
-    unsafe { libc::syscall(libc::SYS_close_range, first as u32, u32::MAX, 0) };
-}
-
 /// The socket of a fresh start, which the parent put there.
 ///
 /// # Safety
 ///
 /// This process was started by [`fresh`], and the descriptor is taken once.
+///
+/// # Errors
+///
+/// When there is no such socket: then this process was not started so after all.
 pub(crate) unsafe fn take_socket() -> io::Result<OwnedFd> {
-    use std::os::fd::FromRawFd;
+    // SAFETY: the caller's promise; nothing is done with the number but asking what it is.
+    let socket = unsafe { BorrowedFd::borrow_raw(SOCKET) };
+    if rustix::net::sockopt::socket_type(socket)? != rustix::net::SocketType::SEQPACKET {
+        return Err(Errno::NOTSOCK.into());
+    }
+    rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC)?;
     // SAFETY: the caller's promise.
-    let socket = unsafe { OwnedFd::from_raw_fd(SOCKET) };
-    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
-    Ok(socket)
+    Ok(unsafe { OwnedFd::from_raw_fd(SOCKET) })
+}
+
+/// Gives a fresh start the name that its file has, for `ps` and its kin: the kernel took it from `/proc/self/exe`.
+pub(crate) fn restore_name() {
+    let Ok(path) = rustix::fs::readlink("/proc/self/exe", Vec::new()) else { return };
+    let file = path.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    // The kernel cuts it to 15 bytes. Without a name nothing is lost.
+    if let Ok(name) = CString::new(file) {
+        let _ = rustix::thread::set_name(&name);
+    }
+}
+
+/// A directory for [`enter`].
+pub(crate) fn directory(path: &Path) -> io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags, open};
+    Ok(open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Makes it this process's working directory.
+pub(crate) fn enter(directory: &OwnedFd) -> io::Result<()> {
+    Ok(rustix::process::fchdir(directory)?)
 }
 
 /// As the standard library's start-up code does: a broken pipe is an error of the write, not a death.
@@ -142,6 +165,26 @@ impl Actions {
     fn duplicate(&mut self, from: RawFd) -> io::Result<()> {
         // SAFETY: initialised in `new`.
         check(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut self.0, from, SOCKET) })
+    }
+
+    /// Closes every descriptor from `first` on: those that were left open for any program (close-on-exec is not set for
+    /// what comes from elsewhere). In the child that would be too late: its loader and what runs before `main` may have
+    /// opened some. With a glibc before 2.34 such descriptors stay, as they do with any other program.
+    fn close_from(&mut self, first: RawFd) -> io::Result<()> {
+        type Add = unsafe extern "C" fn(*mut libc::posix_spawn_file_actions_t, libc::c_int) -> libc::c_int;
+        static ADD: OnceLock<Option<Add>> = OnceLock::new();
+        let add = ADD.get_or_init(|| {
+            // SAFETY: looks a name up.
+            let found =
+                unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"posix_spawn_file_actions_addclosefrom_np".as_ptr()) };
+            // SAFETY: either null, which is `None`, or glibc's function of this name and type.
+            unsafe { mem::transmute::<*mut libc::c_void, Option<Add>>(found) }
+        });
+        match add {
+            // SAFETY: initialised in `new`.
+            Some(add) => check(unsafe { add(&raw mut self.0, first) }),
+            None => Ok(()),
+        }
     }
 
     fn change_directory(&mut self, path: &CString) -> io::Result<()> {

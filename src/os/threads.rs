@@ -8,6 +8,7 @@ use std::{
     process, ptr,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     thread,
+    time::Duration,
 };
 
 /// The process that counts, and how many parked threads it has: a forked child has none of its parent's.
@@ -31,11 +32,25 @@ pub(crate) fn spawn_parked(name: &str, run: impl FnOnce() + Send + 'static) -> i
 }
 
 /// Threads of this process besides the caller and the parked ones.
+///
+/// A thread that was joined is still counted by the kernel for a moment; this looks again for as long as that takes.
 pub(crate) fn others() -> io::Result<u64> {
-    // Each thread is a directory there, and a directory's link count is that of its subdirectories and two more.
-    let threads = rustix::fs::stat("/proc/self/task")?.st_nlink.saturating_sub(2);
-    Ok(threads.saturating_sub(1 + u64::from(parked())))
+    let mut looks = 0;
+    loop {
+        // Each thread is a directory there, and a directory's link count is that of its subdirectories and two more.
+        let threads = rustix::fs::stat("/proc/self/task")?.st_nlink.saturating_sub(2);
+        let others = threads.saturating_sub(1 + u64::from(parked()));
+        if others == 0 || looks == LOOKS {
+            return Ok(others);
+        }
+        looks += 1;
+        thread::sleep(BETWEEN_LOOKS);
+    }
 }
+
+/// 10 ms in all: paid only before an error.
+const LOOKS: u32 = 50;
+const BETWEEN_LOOKS: Duration = Duration::from_micros(200);
 
 fn parked() -> u32 {
     let (pid, count) = split(PARKED.load(Relaxed));

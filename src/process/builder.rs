@@ -9,6 +9,7 @@ use std::{
     io::Write,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    sync::atomic::Ordering::Relaxed,
 };
 
 use super::{
@@ -222,8 +223,10 @@ impl Plan {
 
     fn spawn<F: Target<A>, A: Message>(mut self, args: &A) -> Result<Process<<F::Outcome as Outcome>::Output>> {
         init::check_initialised()?;
+        self.check_environment()?;
         let origin = self.origin();
-        let bootstrap = ticket::encode(&Bootstrap {
+        let args = ticket::encode(args)?;
+        let message = Bootstrap {
             build: Executable::this().identity().into(),
             trampoline: init::place_of::<F, A>()?,
             parent: origin.parent.to_bits(),
@@ -231,14 +234,12 @@ impl Plan {
             name: origin.name.clone(),
             daemon: origin.daemon,
             cpu: self.cpu,
-        })?;
-        let args = ticket::encode(args)?;
+            method: super::METHOD.load(Relaxed),
+        }
+        .before(&args.bytes)?;
         let (ours, theirs) = socket_pair()?;
-        let sent = [&bootstrap, &args].into_iter().try_for_each(|parcel| {
-            // Before the start: what cannot be sent starts nothing.
-            socket::send(&ours, &parcel.bytes, &parcel.descriptors)
-        });
-        sent.map_err(|error| Error::os("sending the arguments", error))?;
+        // Before the start: what cannot be sent starts nothing.
+        socket::send(&ours, &message, &args.descriptors).map_err(|error| Error::os("sending the arguments", error))?;
         let pid = start::fresh(start::Fresh {
             arguments: env::args_os().collect(),
             environment: self.environment(),
@@ -247,6 +248,20 @@ impl Plan {
         })
         .map_err(|error| Error::os("starting a process", error))?;
         Child::new(pid, origin.name, origin.daemon, ours).map(Process::new)
+    }
+
+    /// A name that the C library cannot represent would set another variable, or panic in the child.
+    fn check_environment(&self) -> Result<()> {
+        for (name, value) in &self.environment {
+            let bytes = name.as_encoded_bytes();
+            let value = value.as_deref().unwrap_or_default().as_encoded_bytes();
+            if bytes.is_empty() || bytes.contains(&b'=') || bytes.contains(&0) || value.contains(&0) {
+                return Err(Error::invalid_argument(format!(
+                    "the environment variable {name:?}: empty, or has = or NUL"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// This process's environment with the changes and the marker.
@@ -278,44 +293,62 @@ impl Plan {
                 }
             }
         }
+        self.check_environment()?;
         let origin = self.origin();
         let (ours, theirs) = socket_pair()?;
+        let directory = self.directory.as_deref().map(start::directory).transpose();
+        let directory = directory.map_err(|error| Error::os("opening the directory to work in", error))?;
         // What stands in the buffer would be written twice.
         let _ = std::io::stdout().flush();
-        // SAFETY: there are no other threads but parked ones, which hold nothing, or the caller has promised.
-        let forked = unsafe { start::fork() }.map_err(|error| Error::os("fork", error))?;
+        let still = family::still();
+        // SAFETY: there are no other threads but parked ones, which hold nothing now, or the caller has promised.
+        let forked = unsafe { start::fork() };
+        drop(still);
+        let forked = forked.map_err(|error| Error::os("fork", error))?;
         match forked {
             Some(pid) => Child::new(pid, origin.name, origin.daemon, ours).map(Process::new),
             None => {
                 drop(ours);
-                self.run_in_fork(origin, &theirs, run)
+                self.run_in_fork(origin, directory, &theirs, run)
             }
         }
     }
 
     /// The life of a forked child.
-    fn run_in_fork<R: Outcome>(self, origin: Origin, socket: &OwnedFd, run: impl FnOnce() -> R) -> ! {
+    fn run_in_fork<R: Outcome>(
+        self,
+        origin: Origin,
+        directory: Option<OwnedFd>,
+        socket: &OwnedFd,
+        run: impl FnOnce() -> R,
+    ) -> ! {
+        /// A panic that got past `report::run` (of a destructor, say) must not go on in the parent's code.
+        struct ExitOnUnwind;
+        impl Drop for ExitOnUnwind {
+            fn drop(&mut self) {
+                start::exit_now(101);
+            }
+        }
+        let _guard = ExitOnUnwind;
         let code = report::run(socket, || {
-            self.settle(&origin)?;
+            self.settle(&origin, directory)?;
             family::set_origin(origin);
             run().into_result()
         });
         start::exit_now(code)
     }
 
-    fn settle(&self, origin: &Origin) -> Result<()> {
+    fn settle(&self, origin: &Origin, directory: Option<OwnedFd>) -> Result<()> {
         for (name, value) in &self.environment {
-            // SAFETY: the child of a fork has one thread.
-            unsafe {
-                match value {
-                    Some(value) => env::set_var(name, value),
-                    None => env::remove_var(name),
-                }
+            match value {
+                // SAFETY: the child of a fork has one thread.
+                Some(value) => unsafe { env::set_var(name, value) },
+                // SAFETY: as above.
+                None => unsafe { env::remove_var(name) },
             }
         }
-        if let Some(directory) = &self.directory {
-            env::set_current_dir(directory)
-                .map_err(|error| Error::os(format!("changing to {}", directory.display()), error))?;
+        if let Some(directory) = directory {
+            start::enter(&directory).map_err(|error| Error::os("changing to the directory to work in", error))?;
         }
         if let Some(cpu) = self.cpu {
             affinity::pin_to(cpu).map_err(|error| Error::os(format!("pinning to processor {cpu}"), error))?;

@@ -2,8 +2,9 @@
 
 use std::{
     any::type_name,
-    fmt, fs,
+    fmt, fs, mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    process,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -104,6 +105,8 @@ pub enum State {
 #[derive(Debug)]
 pub(super) struct Child {
     pid: u32,
+    /// The process that started it: forks of that one have copies of this.
+    starter: u32,
     name: String,
     daemon: bool,
     sentinel: OwnedFd,
@@ -115,16 +118,21 @@ pub(super) struct Child {
 #[derive(Debug, Default)]
 struct Progress {
     report: Option<Arc<Packet>>,
-    /// No report will come any more.
-    is_silent: bool,
+    /// The report was looked for.
+    asked: bool,
     status: Option<ExitStatus>,
 }
 
 impl Child {
     /// A child that was started just now, and that nobody has waited for.
     pub(super) fn new(pid: u32, name: String, daemon: bool, socket: OwnedFd) -> Result<Arc<Self>> {
-        let sentinel = pidfd::open(pid).map_err(|error| Error::os("pidfd_open", error))?;
-        let child = Arc::new(Self { pid, name, daemon, sentinel, socket, progress: Mutex::default() });
+        let sentinel = pidfd::open(pid).map_err(|error| {
+            // No descriptors are left, say. What cannot be watched must not run.
+            pidfd::kill_and_reap(pid);
+            Error::os("pidfd_open", error)
+        })?;
+        let starter = process::id();
+        let child = Arc::new(Self { pid, starter, name, daemon, sentinel, socket, progress: Mutex::default() });
         family::add(&child);
         Ok(child)
     }
@@ -167,54 +175,65 @@ impl Child {
         self.status().is_some()
     }
 
+    /// Whether its end was noted already: asks nobody.
+    pub(super) fn is_over(&self) -> bool {
+        self.progress().status.is_some()
+    }
+
+    fn is_ours(&self) -> bool {
+        self.starter == process::id()
+    }
+
     fn status(&self) -> Option<ExitStatus> {
         self.look_for_end(&mut self.progress())
     }
 
-    /// Takes the report from the socket, if it has come.
-    fn look_for_report(&self, progress: &mut Progress) {
-        if progress.report.is_some() || progress.is_silent {
-            return;
-        }
-        match socket::receive(&self.socket, false) {
-            Ok(Some(packet)) => progress.report = Some(Arc::new(packet)),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            // Closed, or cut off by a death in the middle.
-            Ok(None) | Err(_) => progress.is_silent = true,
-        }
-    }
-
     /// Waits for the end. The report, if there was one, and how the child ended.
+    ///
+    /// Only the end is waited for: sending a report waits for nobody, so it is there by then if there is one. And whoever
+    /// else holds the child's end of the socket (a fork of it, that still runs) can delay nothing.
     fn wait(&self, wait: Wait) -> Result<Option<(Option<Arc<Packet>>, ExitStatus)>> {
+        if !self.is_ours() {
+            let reason =
+                format!("process {} was started by process {}, which alone can join it", self.pid, self.starter);
+            return Err(Error::InvalidArgument { reason });
+        }
         loop {
-            let wants_report = {
+            {
                 let mut progress = self.progress();
-                // The end first: a report that was sent is there by then.
-                let status = self.look_for_end(&mut progress);
-                self.look_for_report(&mut progress);
-                if let Some(status) = status {
-                    progress.is_silent = progress.report.is_none();
-                    return Ok(Some((progress.report.clone(), status)));
+                if let Some(status) = self.look_for_end(&mut progress) {
+                    return Ok(Some((self.report(&mut progress), status)));
                 }
-                progress.report.is_none() && !progress.is_silent
-            };
+            }
             if wait.is_over() {
                 return Ok(None);
             }
-            let descriptors = [Some(&self.sentinel), wants_report.then_some(&self.socket)];
-            pidfd::wait_readable(descriptors, wait).map_err(|error| Error::os("poll", error))?;
+            pidfd::wait_readable([Some(&self.sentinel)], wait).map_err(|error| Error::os("poll", error))?;
         }
+    }
+
+    /// The report of a child that has ended: taken from the socket once, and kept.
+    fn report(&self, progress: &mut Progress) -> Option<Arc<Packet>> {
+        if !mem::replace(&mut progress.asked, true) {
+            // Nothing, closed, or cut off by a death in the middle: there is no report.
+            progress.report = socket::receive(&self.socket, false).ok().flatten().map(Arc::new);
+        }
+        progress.report.clone()
     }
 
     /// The letter of `/proc/<pid>/stat`.
     fn state(&self) -> State {
-        if self.has_ended() {
+        // While `progress` is locked nobody else waits for it, so that its id cannot become another's.
+        let mut progress = self.progress();
+        if self.look_for_end(&mut progress).is_some() {
             return State::Terminated;
         }
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         match stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next()) {
             Some('R') => State::Running,
             Some('T' | 't') => State::Stopped,
+            // The first thread has ended: all of them, or others run on.
+            Some('Z' | 'X' | 'x') if self.look_for_end(&mut progress).is_none() => State::Running,
             Some('Z' | 'X' | 'x') | None => State::Terminated,
             Some(_) => State::Blocked,
         }
@@ -280,7 +299,8 @@ impl<T> Process<T> {
     ///
     /// The error that the function returned: a [`shmkit::Error`](crate::Error) as it was, any other as
     /// [`Error::Failed`]. [`Error::Panicked`] when it panicked, [`Error::ChildDied`] when it ended without a report,
-    /// [`Error::NotSendable`] when the value cannot travel.
+    /// [`Error::NotSendable`] when the value cannot travel. [`Error::InvalidArgument`] in a fork of the process that
+    /// started it: only the starter can join.
     ///
     /// # Examples
     ///
@@ -449,7 +469,9 @@ impl<T> AsFd for Process<T> {
 
 impl<T> Drop for Process<T> {
     fn drop(&mut self) {
-        if self.child.has_ended() {
+        if !self.child.is_ours() {
+            // A fork's copy: the starter sees to it.
+        } else if self.child.has_ended() {
             family::forget(&self.child);
         } else {
             family::abandon();

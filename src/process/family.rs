@@ -8,6 +8,7 @@ use std::{
     os::fd::OwnedFd,
     process,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -39,15 +40,30 @@ fn family() -> MutexGuard<'static, Family> {
     family
 }
 
+/// Keeps the table still while this process forks: a reaper that held it would hold it for ever in the child.
+pub(super) fn still() -> impl Drop {
+    family()
+}
+
 /// Waits for the children that have ended, and forgets them.
 fn sweep(family: &mut Family) {
     family.children.retain(|child| !child.has_ended());
 }
 
+/// As [`sweep`], but asks once for all whether there is anything to do: what is done at every start must not grow with
+/// the number of children. It misses those that other code has waited for.
+fn sweep_quickly(family: &mut Family) {
+    if pidfd::any_zombie() {
+        sweep(family);
+    } else {
+        family.children.retain(|child| !child.is_over());
+    }
+}
+
 /// Adds a child that has just been started.
 pub(super) fn add(child: &Arc<Child>) {
     let mut family = family();
-    sweep(&mut family);
+    sweep_quickly(&mut family);
     family.children.push(Arc::clone(child));
 }
 
@@ -66,7 +82,7 @@ pub(super) fn next_name() -> String {
 /// Sees to it that a child whose handle is gone is waited for when it ends.
 pub(super) fn abandon() {
     let mut family = family();
-    sweep(&mut family);
+    sweep_quickly(&mut family);
     if family.children.is_empty() {
         return;
     }
@@ -305,7 +321,7 @@ impl Parent {
     /// }
     /// ```
     pub fn wait(&self) {
-        while !self.stamp.is_dead(Wait::Forever) {}
+        wait_for_end(self.stamp);
     }
 
     /// Waits until it has ended, at most `timeout`, and says whether it has.
@@ -341,13 +357,20 @@ pub fn parent() -> Option<Parent> {
     origin().map(|origin| Parent { stamp: origin.parent, name: origin.parent_name })
 }
 
+fn wait_for_end(process: Stamp) {
+    // It comes back early only when no descriptor could be had for the wait.
+    while !process.is_dead(Wait::Forever) {
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Ends this process when its parent has ended, by whatever cause.
 ///
 /// The kernel's own signal for that (`PR_SET_PDEATHSIG`) is sent when the parent's *thread* ends, so a parked thread
 /// waits for the process instead.
 pub(super) fn die_with(parent: Stamp) -> Result<()> {
     threads::spawn_parked("shmkit-daemon", move || {
-        while !parent.is_dead(Wait::Forever) {}
+        wait_for_end(parent);
         crate::os::start::kill_self();
     })
     .map_err(|error| Error::os("starting the thread that watches the parent", error))

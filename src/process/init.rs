@@ -2,12 +2,13 @@
 //!
 //! | step | the parent | the child |
 //! | --- | --- | --- |
-//! | 1 | makes a pair of sockets, starts the executable with one end and the marker in its environment | |
-//! | 2 | sends the [`Bootstrap`] and the arguments | runs `main` up to [`init`], finds the marker, removes it |
-//! | 3 | goes on | receives, checks the build, calls the function |
-//! | 4 | `join`: receives the report, waits for the end | reports, exits |
+//! | 1 | makes a pair of sockets, sends the [`Bootstrap`] and the arguments into one end | |
+//! | 2 | starts the executable with the other end, and the marker in its environment | runs `main` up to [`init`] |
+//! | 3 | goes on | removes the marker, receives, checks the build, calls the function |
+//! | 4 | `join`: waits for the end, takes the report | reports, exits |
 //!
-//! Nothing here waits for the other side but the child in step 3, whose socket closes with the parent's death.
+//! Nothing here waits for the other side: what the child receives was sent before it was born, and its report waits in
+//! the socket.
 //!
 //! A function is named by its place in the executable, which address randomisation does not change. What is called is
 //! not the user's function itself but the instance of [`trampoline`] made for it, which knows the types.
@@ -48,6 +49,22 @@ pub(super) struct Bootstrap {
     pub(super) name: String,
     pub(super) daemon: bool,
     pub(super) cpu: Option<usize>,
+    /// The program's start method, as [`METHOD`](super::METHOD) has it.
+    pub(super) method: u8,
+}
+
+impl Bootstrap {
+    /// One message of this and the arguments.
+    pub(super) fn before(&self, args: &[u8]) -> Result<Vec<u8>> {
+        let mut message = postcard::to_stdvec(self).map_err(|error| Error::corrupt(error.to_string()))?;
+        message.extend_from_slice(args);
+        Ok(message)
+    }
+
+    fn split(message: &[u8]) -> Result<(Self, &[u8])> {
+        postcard::take_from_bytes(message)
+            .map_err(|_| Error::OtherExecutable { reason: "its first message makes no sense".into() })
+    }
 }
 
 /// Runs a function with encoded arguments and reports; returns the exit code.
@@ -61,9 +78,12 @@ type Trampoline = fn(&OwnedFd, &[u8], &[OwnedFd]) -> i32;
 /// # Examples
 ///
 /// ```standalone_crate
-/// fn main() {
+/// use shmkit::Process;
+///
+/// fn main() -> shmkit::Result<()> {
 ///     shmkit::init();
-///     // the program
+///     assert_eq!(Process::spawn(|| 42_u32, ())?.join()?, 42);
+///     Ok(())
 /// }
 /// ```
 pub fn init() {
@@ -114,21 +134,24 @@ fn become_child() -> i32 {
         eprintln!("{MARKER} is set, but this process was not started by shmkit");
         return 1;
     };
-    let answer = (|| {
-        let receive = || socket::receive(&socket, true).map_err(|error| Error::os("receiving from the parent", error));
-        let (Some(bootstrap), Some(args)) = (receive()?, receive()?) else { return Ok(None) };
-        let trampoline = prepare(&ticket::decode(&bootstrap.bytes, &[])?)?;
-        Ok(Some((trampoline, args)))
-    })();
-    match answer {
-        Ok(Some((trampoline, args))) => trampoline(&socket, &args.bytes, &args.descriptors),
-        // The parent is gone: nobody wants to know.
-        Ok(None) => 1,
-        Err(error) => report::send(&socket, &Report::<()>::Failed(error)),
+    start::restore_name();
+    let message = match socket::receive(&socket, false) {
+        Ok(Some(message)) => message,
+        // Nobody else takes it, and it was sent before this process began.
+        Ok(None) => return report::send(&socket, &failed(Error::corrupt("the first message is cut off"))),
+        Err(error) => return report::send(&socket, &failed(Error::os("receiving the arguments", error))),
+    };
+    match Bootstrap::split(&message.bytes).and_then(|(bootstrap, args)| Ok((prepare(bootstrap)?, args))) {
+        Ok((trampoline, args)) => trampoline(&socket, args, &message.descriptors),
+        Err(error) => report::send(&socket, &failed(error)),
     }
 }
 
-fn prepare(bootstrap: &Bootstrap) -> Result<Trampoline> {
+fn failed(error: Error) -> Report<()> {
+    Report::Failed(error)
+}
+
+fn prepare(bootstrap: Bootstrap) -> Result<Trampoline> {
     let executable = Executable::this();
     if bootstrap.build != executable.identity() {
         return Err(Error::OtherExecutable { reason: "the build ids differ".into() });
@@ -141,11 +164,12 @@ fn prepare(bootstrap: &Bootstrap) -> Result<Trampoline> {
     }
     let parent = Stamp::from_bits(bootstrap.parent);
     family::set_origin(Origin {
-        name: bootstrap.name.clone(),
+        name: bootstrap.name,
         daemon: bootstrap.daemon,
         parent,
-        parent_name: bootstrap.parent_name.clone(),
+        parent_name: bootstrap.parent_name,
     });
+    super::METHOD.store(bootstrap.method, Relaxed);
     if bootstrap.daemon {
         family::die_with(parent)?;
     }
@@ -159,7 +183,7 @@ pub(super) use imp::{function_at, instance, remove_marker, take_socket};
 mod imp {
     #![expect(unsafe_code, reason = "calls a function by its address, and takes over what the parent left")]
 
-    use std::{env, io, mem::MaybeUninit, os::fd::OwnedFd};
+    use std::{env, io, os::fd::OwnedFd, ptr::NonNull};
 
     use super::{MARKER, Trampoline};
     use crate::os::start;
@@ -167,9 +191,9 @@ mod imp {
     /// The function value of a type that has only one, of no size.
     pub(in crate::process) fn instance<F: Copy>() -> F {
         const { assert!(size_of::<F>() == 0, "a process runs a plain `fn`, or a closure that captures nothing") };
-        // SAFETY: the type has no bytes that could be wrong, and it is inhabited: the parent had one, and gave it away to
-        // be called here (`Copy`).
-        unsafe { MaybeUninit::<F>::uninit().assume_init() }
+        // SAFETY: reading no bytes from an aligned address is always valid, and the type is inhabited: the parent had a
+        // value, and gave it away to be called here (`Copy`).
+        unsafe { NonNull::<F>::dangling().read() }
     }
 
     /// The trampoline at an address that the parent named.
@@ -187,9 +211,7 @@ mod imp {
 
     pub(in crate::process) fn take_socket() -> io::Result<OwnedFd> {
         // SAFETY: the marker was set, so `start::fresh` put the socket there; the marker is gone now, so this is once.
-        let socket = unsafe { start::take_socket() }?;
-        start::close_from(start::SOCKET + 1);
-        Ok(socket)
+        unsafe { start::take_socket() }
     }
 }
 
@@ -216,7 +238,7 @@ pub extern "C" fn init_before_main() {
 ///     2 * x
 /// }
 ///
-/// #[test]
+/// // With `#[test]`:
 /// fn doubles() -> shmkit::Result<()> {
 ///     assert_eq!(shmkit::Process::spawn(double, (21,))?.join()?, 42);
 ///     Ok(())

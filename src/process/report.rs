@@ -39,28 +39,37 @@ thread_local! {
 
 /// Runs the child's function, reports, and says which exit code goes with it.
 pub(super) fn run<R: Outcome>(socket: &OwnedFd, function: impl FnOnce() -> R) -> i32 {
+    note_places_of_panics();
+    let report = match catching(|| function().into_result()) {
+        Ok(Ok(value)) => Report::Returned(value),
+        Ok(Err(error)) => Report::Failed(error),
+        Err(panicked) => panicked,
+    };
+    // Writing the value runs the user's code too, which may panic.
+    let code = catching(|| send(socket, &report)).unwrap_or_else(|panicked: Report<()>| send(socket, &panicked));
+    // Whoever ends the process after this does not.
+    let _ = std::io::stdout().flush();
+    code
+}
+
+fn note_places_of_panics() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let location = info.location().map_or_else(|| "an unknown place".into(), ToString::to_string);
         PANICKED_AT.set(location);
         before(info);
     }));
-    let report = match panic::catch_unwind(AssertUnwindSafe(|| function().into_result())) {
-        Ok(Ok(value)) => Report::Returned(value),
-        Ok(Err(error)) => Report::Failed(error),
-        Err(payload) => {
-            let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
-            Report::Panicked {
-                message: message.unwrap_or_else(|| "a panic without a text".into()),
-                location: PANICKED_AT.take(),
-            }
+}
+
+fn catching<T, V>(run: impl FnOnce() -> T) -> Result<T, Report<V>> {
+    panic::catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        Report::Panicked {
+            message: message.unwrap_or_else(|| "a panic without a text".into()),
+            location: PANICKED_AT.take(),
         }
-    };
-    let code = send(socket, &report);
-    // Whoever ends the process after this does not.
-    let _ = std::io::stdout().flush();
-    code
+    })
 }
 
 /// Sends a report; one that cannot travel is replaced by the reason.

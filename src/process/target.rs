@@ -94,8 +94,8 @@ target!(A B C D E G H I);
 /// Plain data are `()`, `!`, numbers, `bool`, `char`, `String`, `Duration`, and `Vec`s, `Option`s and tuples of
 /// messages. Types of your own go in `Ok(..)`.
 ///
-/// The error of a `Result` needs `Display` only. A [`shmkit::Error`](crate::Error) arrives as it was, any other as
-/// [`Error::Failed`](crate::Error::Failed) with its text as `{:#}` shows it.
+/// The error of a `Result` needs `Display` only. A [`shmkit::Error`](crate::Error) arrives as it was, from a
+/// `Box<dyn Error>` too; any other as [`Error::Failed`](crate::Error::Failed) with its text as `{:#}` shows it.
 ///
 /// # Examples
 ///
@@ -126,10 +126,24 @@ impl<T: Message, E: Display + 'static> Outcome for Result<T, E> {
     fn into_result(self) -> Result<T, Error> {
         self.map_err(|error| {
             let message = format!("{error:#}");
-            let error: Box<dyn Any> = Box::new(error);
-            error.downcast::<Error>().map_or(Error::Failed { message }, |own| *own)
+            own_error(Box::new(error)).unwrap_or(Error::Failed { message })
         })
     }
+}
+
+/// The error, if it is the crate's, bare or in one of the usual boxes.
+fn own_error(error: Box<dyn Any>) -> Option<Error> {
+    type Shared = Box<dyn std::error::Error + Send + Sync>;
+    type Local = Box<dyn std::error::Error>;
+    let error = match error.downcast::<Error>() {
+        Ok(own) => return Some(*own),
+        Err(error) => error,
+    };
+    let error = match error.downcast::<Shared>() {
+        Ok(boxed) => return boxed.downcast().ok().map(|own| *own),
+        Err(error) => error,
+    };
+    error.downcast::<Local>().ok()?.downcast().ok().map(|own| *own)
 }
 
 macro_rules! plain {

@@ -68,3 +68,6 @@ impl RawInit {
         if self.is_ready() { Ok(&self.lock) } else { Err(Error::corrupt("used before it was made")) }
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

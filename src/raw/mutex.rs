@@ -21,8 +21,8 @@
 //!
 //! # Order of the steps, and a death after each
 //!
-//! Lock: *pending*, word := id, *link*, *clear pending*, owner := stamp. Until the link stands, `pending` lets the kernel
-//! find the word. Until the record stands, the data is untouched.
+//! Lock: *pending*, word := id, *link*, owner := stamp. Until the link stands, `pending` lets the kernel find the word.
+//! Until the record stands, the data is untouched.
 //!
 //! Unlock: owner := 0, *pending*, *unlink*, word := 0, *clear pending*. From the first step on the data is whole.
 //!
@@ -36,18 +36,22 @@
 //! sleep on a free lock. `list_op_pending` is set before a sleep, so that the kernel (5.5 and later) passes a wake-up
 //! on that it gave to a dying waiter. The bit is dropped again by an unlock that woke nobody. On every expiry of a
 //! slice a waiter also asks whether the owner still exists: a thread that called `exec` in the middle of a locked
-//! section loses its id before the kernel walks its list, and a truncated file cuts the walk short.
+//! section loses its id before the kernel walks its list (its process lives on as another program, which has let go of
+//! the memory), and a truncated file cuts the walk short.
 //!
 //! Sources: U. Drepper, *Futexes Are Tricky* (2011); `Documentation/locking/robust-futexes.rst` of the kernel.
 
 #[cfg(not(loom))]
 use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
-    compiler_fence,
+    compiler_fence, fence,
 };
 
 #[cfg(loom)]
-use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use loom::sync::atomic::{
+    Ordering::{Acquire, Relaxed, Release},
+    fence,
+};
 
 use super::{
     points::point,
@@ -173,8 +177,8 @@ impl RawMutex {
     #[inline(always)]
     fn settle(&self, me: Thread, use_: Use) {
         point();
+        // The entry stays pending: linked and pending it is looked at once, and a store is saved.
         me.link(&self.links);
-        me.end();
         point();
         self.owner.store(me.stamp() | use_ as u64, Relaxed);
         // The record must stand before the data is touched: the same thread dies in program order.
@@ -204,6 +208,12 @@ impl RawMutex {
     #[cfg(not(loom))]
     pub(crate) fn is_held_by(&self, stamp: u64) -> bool {
         self.word.load(Relaxed) & TID != 0 && self.owner.load(Relaxed) & !Stamp::SPARE == stamp
+    }
+
+    /// The word, for the model of the kernel.
+    #[cfg(loom)]
+    pub(crate) fn word(&self) -> &AtomicU32 {
+        &self.word
     }
 
     #[inline]
@@ -313,6 +323,8 @@ impl RawMutex {
     /// Takes a word that carries the kernel's mark. `false` when another was faster.
     #[cold]
     fn inherit(&self, me: Thread, state: u32, wait: Wait) -> Result<bool> {
+        // Acquire, for the mark that was read: the record must not be older. Pairs with the kernel's exchange.
+        fence(Acquire);
         let record = self.owner.load(Relaxed);
         let testator = Stamp::from_bits(record);
         let was_data = record & Stamp::SPARE == Use::Data as u64;
@@ -320,7 +332,7 @@ impl RawMutex {
             // A thread of this process forgot its guard and ended. What it borrowed may live on in another thread.
             return Err(if wait == Wait::No { Error::WouldBlock } else { Error::WouldDeadlock });
         }
-        if was_data && !testator.is_dead(wait_a_slice(wait)) {
+        if was_data && !testator.is_dead(wait_a_slice(wait)) && !testator.has_let_go(std::ptr::from_ref(self).addr()) {
             // The mark is that of one thread: its process lives on, or is still dying.
             return match wait {
                 Wait::No => Err(Error::WouldBlock),
@@ -331,6 +343,12 @@ impl RawMutex {
         point();
         // Acquire: the kernel's mark is ordered after all that the dead thread wrote.
         if self.word.compare_exchange(state, me.tid() | OWNER_DIED | WAITERS, Acquire, Relaxed).is_err() {
+            return Ok(false);
+        }
+        if self.owner.load(Relaxed) != record {
+            // The same mark, but of another death: somebody has inherited and died since. Look again.
+            point();
+            self.word.store(OWNER_DIED | WAITERS, Release);
             return Ok(false);
         }
         if was_data {
@@ -365,3 +383,6 @@ fn wait_a_slice(wait: Wait) -> Wait {
         _ => Wait::Until(wait.slice(SLICE)),
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -19,6 +19,8 @@ pub fn arm(n: u32) {
 /// The next store to shared memory may be the one that does not happen.
 #[inline(always)]
 pub(crate) fn point() {
+    #[cfg(loom)]
+    super::sys::point();
     #[cfg(feature = "death-points")]
     if LEFT.load(Relaxed) != 0 && LEFT.fetch_sub(1, Relaxed) == 1 {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);

@@ -14,10 +14,18 @@ pub(crate) use crate::os::{
 pub(crate) use model::*;
 
 /// The kernel as far as the algorithms use it, under loom: sleepers of a word, and what a death does to a word.
+///
+/// There is no time here: a wake-up that is lost shows as a deadlock, where the real one would cost a slice. Each model
+/// has one lock, so a thread's robust list is two bits.
 #[cfg(loom)]
 mod model {
-    pub(crate) use loom::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
-    use loom::sync::{Condvar, Mutex};
+    use std::cell::Cell;
+
+    pub(crate) use loom::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
+    use loom::sync::{
+        Condvar, Mutex,
+        atomic::Ordering::{Relaxed, SeqCst},
+    };
 
     pub(crate) const LIMIT: usize = 1000;
 
@@ -27,23 +35,125 @@ mod model {
     #[derive(Clone, Copy)]
     pub(crate) struct Thread(u32);
 
+    /// What a modelled thread knows of itself.
+    #[derive(Default)]
+    struct Own {
+        tid: Cell<u32>,
+        pending: Cell<bool>,
+        linked: Cell<bool>,
+        /// Points left until its death; 0 for none.
+        left: Cell<u32>,
+    }
+
     loom::lazy_static! {
         static ref SLEEPERS: (Mutex<Vec<Sleeper>>, Condvar) = (Mutex::new(Vec::new()), Condvar::new());
-        static ref NEXT: loom::sync::atomic::AtomicU32 = loom::sync::atomic::AtomicU32::new(1);
     }
 
     loom::thread_local! {
-        static TID: u32 = NEXT.fetch_add(1, Relaxed);
+        static OWN: Own = Own::default();
     }
 
     struct Sleeper {
         word: usize,
         tid: u32,
         woken: bool,
+        killed: bool,
+    }
+
+    /// What unwinds a thread that dies.
+    struct Death;
+
+    /// Gives the calling thread its id. Ids are given and not counted, for a count is one more race to explore.
+    pub(crate) fn enter(tid: u32) {
+        OWN.with(|own| own.tid.set(tid));
+    }
+
+    /// Runs `body`, which dies at its `points`th point (0: never) or when it is [`kill`]ed, and then does to the word
+    /// what the kernel does. Says whether it survived. Nothing in `body` may own loom's objects: their drops would run
+    /// while it unwinds, and would let other threads run as if they panicked.
+    pub(crate) fn mortal(points: u32, word: &AtomicU32, body: impl FnOnce()) -> bool {
+        OWN.with(|own| own.left.set(points));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+        OWN.with(|own| own.left.set(0));
+        match outcome {
+            Ok(()) => true,
+            Err(death) if death.is::<Death>() => {
+                die(word);
+                false
+            }
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// A place to die, see [`mortal`].
+    pub(crate) fn point() {
+        let is_last = OWN.with(|own| match own.left.get() {
+            0 => false,
+            left => {
+                own.left.set(left - 1);
+                left == 1
+            }
+        });
+        if is_last {
+            die_here();
+        }
+    }
+
+    /// Dies now, see [`mortal`].
+    pub(crate) fn die_here() -> ! {
+        std::panic::resume_unwind(Box::new(Death));
+    }
+
+    /// Kills the thread `tid` if it sleeps now, be it woken already or not.
+    pub(crate) fn kill(tid: u32) {
+        let (sleepers, changed) = &*SLEEPERS;
+        let mut list = sleepers.lock().unwrap();
+        if let Some(sleeper) = list.iter_mut().find(|sleeper| sleeper.tid == tid) {
+            sleeper.killed = true;
+            changed.notify_all();
+        }
+    }
+
+    /// The kernel's walk for a thread that died: its list, then the pending entry.
+    fn die(word: &AtomicU32) {
+        let (tid, linked, pending) = OWN.with(|own| (own.tid.get(), own.linked.get(), own.pending.get()));
+        if linked {
+            handle_futex_death(tid, word, false);
+        }
+        if pending {
+            handle_futex_death(tid, word, true);
+        }
+    }
+
+    /// `handle_futex_death` of the kernel.
+    fn handle_futex_death(tid: u32, word: &AtomicU32, pending: bool) {
+        const WAITERS: u32 = 1 << 31;
+        const OWNER_DIED: u32 = 1 << 30;
+        let mut value = word.load(Relaxed);
+        loop {
+            let owner = value & !(WAITERS | OWNER_DIED);
+            if pending && owner == 0 {
+                futex::wake(word, 1);
+                return;
+            }
+            if owner != tid {
+                return;
+            }
+            // The kernel's exchange is fully ordered.
+            match word.compare_exchange(value, value & WAITERS | OWNER_DIED, SeqCst, Relaxed) {
+                Ok(_) => break,
+                Err(now) => value = now,
+            }
+        }
+        if value & WAITERS != 0 {
+            futex::wake(word, 1);
+        }
     }
 
     pub(crate) fn this_thread() -> crate::Result<Thread> {
-        Ok(Thread(TID.with(|tid| *tid)))
+        let tid = OWN.with(|own| own.tid.get());
+        assert_ne!(tid, 0, "the thread has no id");
+        Ok(Thread(tid))
     }
 
     pub(crate) fn known_thread() -> Option<Thread> {
@@ -55,61 +165,52 @@ mod model {
             self.0
         }
 
+        /// Every thread is a process of its own.
         pub(crate) fn stamp(self) -> u64 {
             u64::from(self.0) << 2
         }
 
-        pub(crate) fn begin(self, _: &Links) {}
-        pub(crate) fn end(self) {}
-        pub(crate) fn link(self, _: &Links) {}
-        pub(crate) fn unlink(self, _: &Links) {}
+        pub(crate) fn begin(self, _: &Links) {
+            OWN.with(|own| own.pending.set(true));
+        }
+
+        pub(crate) fn end(self) {
+            OWN.with(|own| own.pending.set(false));
+        }
+
+        pub(crate) fn link(self, _: &Links) {
+            OWN.with(|own| assert!(!own.linked.replace(true), "linked twice"));
+        }
+
+        pub(crate) fn unlink(self, _: &Links) {
+            OWN.with(|own| assert!(own.linked.replace(false), "unlinked twice"));
+        }
 
         pub(crate) fn has_room(self) -> bool {
             true
         }
     }
 
-    /// What the kernel does to a word on the list, or pending, of a thread that dies (`handle_futex_death`).
-    pub(crate) fn die(thread: Thread, word: &AtomicU32, pending: bool) {
-        const WAITERS: u32 = 1 << 31;
-        const OWNER_DIED: u32 = 1 << 30;
-        let mut value = word.load(Relaxed);
-        loop {
-            let owner = value & !(WAITERS | OWNER_DIED);
-            if pending && owner == 0 {
-                futex::wake(word, 1);
-                return;
-            }
-            if owner != thread.0 {
-                return;
-            }
-            // The kernel's exchange is fully ordered.
-            let marked = value & WAITERS | OWNER_DIED;
-            match word.compare_exchange(value, marked, loom::sync::atomic::Ordering::SeqCst, Relaxed) {
-                Ok(_) => break,
-                Err(now) => value = now,
-            }
-        }
-        if value & WAITERS != 0 {
-            futex::wake(word, 1);
-        }
-    }
-
+    /// Nobody vanishes in the model without the kernel's mark.
     pub(crate) fn thread_is_gone(_: u32) -> bool {
         false
     }
 
-    pub(crate) struct Stamp;
+    pub(crate) struct Stamp(u64);
 
     impl Stamp {
         pub(crate) const SPARE: u64 = 0b11;
 
-        pub(crate) fn from_bits(_: u64) -> Self {
-            Self
+        pub(crate) fn from_bits(bits: u64) -> Self {
+            Self(bits)
         }
 
         pub(crate) fn pid(&self) -> Option<u32> {
-            None
+            Some((self.0 >> 2) as u32).filter(|pid| *pid != 0)
+        }
+
+        pub(crate) fn has_let_go(&self, _: usize) -> bool {
+            false
         }
 
         /// Who is marked in the model has died whole.
@@ -119,24 +220,33 @@ mod model {
     }
 
     pub(crate) mod futex {
-        use super::{AtomicU32, Relaxed, SLEEPERS, Sleeper, TID};
+        use super::{AtomicU32, Relaxed, SLEEPERS, Sleeper, point, this_thread};
         use crate::os::{clock::Deadline, futex::Woken};
 
         pub(crate) fn wait(word: &AtomicU32, expected: u32, _: Deadline) -> Woken {
+            point();
+            let tid = this_thread().map_or(0, |me| me.tid());
             let (sleepers, changed) = &*SLEEPERS;
             let mut list = sleepers.lock().unwrap();
+            // Who wakes has stored first and takes this lock after, so it is seen here or finds the sleeper.
             if word.load(Relaxed) != expected {
                 return Woken::Changed;
             }
-            let tid = TID.with(|tid| *tid);
-            list.push(Sleeper { word: std::ptr::from_ref(word).addr(), tid, woken: false });
-            loop {
-                if let Some(at) = list.iter().position(|sleeper| sleeper.tid == tid && sleeper.woken) {
-                    list.remove(at);
-                    return Woken::Awake;
+            list.push(Sleeper { word: std::ptr::from_ref(word).addr(), tid, woken: false, killed: false });
+            let killed = loop {
+                if let Some(at) = list.iter().position(|one| one.tid == tid && (one.woken || one.killed)) {
+                    break list.remove(at).killed;
                 }
                 list = changed.wait(list).unwrap();
+            };
+            // Before the unwinding, during which no other thread may run.
+            drop(list);
+            if killed {
+                super::die_here();
             }
+            // Woken, and killed before it could do anything about it.
+            point();
+            Woken::Awake
         }
 
         pub(crate) fn wake(word: &AtomicU32, count: u32) -> u32 {
@@ -145,6 +255,7 @@ mod model {
             let word = std::ptr::from_ref(word).addr();
             let woken = list
                 .iter_mut()
+                // One that was killed a moment ago is still there to eat the wake-up.
                 .filter(|sleeper| sleeper.word == word && !sleeper.woken)
                 .take(count as usize)
                 .map(|sleeper| sleeper.woken = true)

@@ -10,7 +10,8 @@
 //! | 4 | its bucket := the block (if it has a name) | sees it `BUILDING` but in its bucket: finishes with step 5 |
 //! | 5 | state := `LIVE` | nothing is left to do |
 //!
-//! Removing a name is one store to the link before it. Blocks are not used again while the region exists: others may
+//! Removing a name is one store to the link before it, and then state := `REMOVED`; after a death in between the next
+//! holder of the lock finds a block that is `LIVE` and in no bucket, and finishes. Blocks are not used again while the region exists: others may
 //! hold the object still, and nobody can count the holders that died.
 //!
 //! Readers that cannot lock (a read-only mapping) walk the chains all the same: links are published whole.
@@ -75,6 +76,11 @@ impl<'a> Directory<'a> {
     ) -> Result<Found> {
         check_name(name)?;
         let _held = self.lock()?;
+        if let Some(name) = name
+            && self.find(name)?.is_some()
+        {
+            return Err(Error::AlreadyExists { name: name.into() });
+        }
         self.create_locked(name, description, initialise)
     }
 
@@ -105,7 +111,7 @@ impl<'a> Directory<'a> {
 
     /// The object whose block lies at `at`, which may come from anywhere.
     pub(crate) fn at(self, at: u64) -> Result<Found> {
-        if at % BLOCK_ALIGN != 0 || at < self.first() {
+        if !at.is_multiple_of(BLOCK_ALIGN) || at < self.first() {
             return Err(Error::corrupt(format!("no object can be at {at}")));
         }
         let block = Block::at(self.memory, at, self.end())?;
@@ -201,17 +207,13 @@ impl<'a> Directory<'a> {
         Ok(())
     }
 
+    /// Makes an object under the lock; its name is free.
     fn create_locked(
         self,
         name: Option<&str>,
         description: &Description,
         initialise: impl FnOnce(Memory<'a>, &Found) -> Result<()>,
     ) -> Result<Found> {
-        if let Some(name) = name
-            && self.find(name)?.is_some()
-        {
-            return Err(Error::AlreadyExists { name: name.into() });
-        }
         let text = name.unwrap_or_default();
         let (hash, at) = (hash(text), self.end());
         let plan = Plan::new(at, text, description)?;
@@ -297,6 +299,33 @@ impl<'a> Directory<'a> {
 
     /// Finishes or takes back what the last holder of the lock left: the table above.
     fn repair(self) -> Result<()> {
+        self.repair_creation()?;
+        self.repair_removal()
+    }
+
+    fn repair_removal(self) -> Result<()> {
+        self.for_each_block(|at, block| {
+            if block.is_live() && !block.name(self.memory, at)?.is_empty() && !self.is_linked(at, block)? {
+                block.set_state(REMOVED);
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether the chain of its hash leads to the block at `at`.
+    fn is_linked(self, at: u64, block: &Block) -> Result<bool> {
+        let mut link = self.bucket(block.hash.load(Relaxed))?.load(Acquire);
+        for _ in 0..self.most_blocks() {
+            match link {
+                0 => return Ok(false),
+                _ if link == at => return Ok(true),
+                _ => link = Block::at(self.memory, link, self.end())?.next.load(Acquire),
+            }
+        }
+        Err(Error::corrupt("the directory goes round in circles"))
+    }
+
+    fn repair_creation(self) -> Result<()> {
         let (last, end) = (self.header.last.load(Relaxed), self.end());
         if last < self.first() || last >= end {
             return Ok(());

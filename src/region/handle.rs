@@ -39,7 +39,7 @@ pub(crate) unsafe trait Resident: 'static {
     fn description(dims: Dims) -> Description {
         Description {
             kind: Self::KIND,
-            tag: if size_of::<Self::Stored>() == 0 { String::new() } else { last_segment::<Self::Element>() },
+            tag: if size_of::<Self::Stored>() == 0 { "" } else { last_segment::<Self::Element>() }.into(),
             element_size: u32::try_from(size_of::<Self::Stored>()).unwrap_or(u32::MAX),
             element_align: u16::try_from(align_of::<Self::Stored>()).unwrap_or(u16::MAX),
             dims,
@@ -48,7 +48,7 @@ pub(crate) unsafe trait Resident: 'static {
 }
 
 /// The last segment of a type's path, with its parameters as they are: `Cell`, `Pair<f64, geometry::Point>`.
-fn last_segment<T: 'static>() -> String {
+fn last_segment<T: 'static>() -> &'static str {
     let full = std::any::type_name::<T>();
     let outer = full.find(['<', '[', '(']).unwrap_or(full.len());
     let start = full[..outer].rfind("::").map_or(0, |at| at + 2);
@@ -56,7 +56,7 @@ fn last_segment<T: 'static>() -> String {
     while !full.is_char_boundary(end) {
         end -= 1;
     }
-    full[start..end].to_owned()
+    &full[start..end]
 }
 
 /// An object of kind `R` in a mapped region.

@@ -7,12 +7,13 @@ use std::{
     mem::ManuallyDrop,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     ptr::NonNull,
-    sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
+    sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak},
 };
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use super::{
+    adopt::Belongings,
     directory::Directory,
     header::{Epoch, Header},
     memory::Memory,
@@ -43,9 +44,14 @@ pub(crate) struct Mapping {
     id: FileId,
     backing: Backing,
     read_only: bool,
+    /// What goes when this goes: names that an adopted segment's owner would have removed.
+    belongings: OnceLock<Belongings>,
 }
 
 type Key = (FileId, bool);
+
+/// From this size on a region is left out of core dumps: writing less takes no time, and the advice would.
+const LARGE: usize = 1 << 16;
 
 /// The mappings of this process. A handle that arrives twice must be one mapping: two would be two addresses for one
 /// lock, and the robust list knows addresses.
@@ -59,11 +65,11 @@ impl Mapping {
         options.len(len);
         let map = if read_only { options.map_raw_read_only(&fd) } else { options.map_raw(&fd) };
         let map = map.map_err(|error| Error::os("mmap", error))?;
-        if !dump {
+        if !dump && len >= LARGE {
             // A core dump of a large region would keep its locks unmarked for seconds. Best effort.
             let _ = map.advise(Advice::DontDump);
         }
-        Ok(Self { map: ManuallyDrop::new(map), fd, id: facts.id, backing, read_only })
+        Ok(Self { map: ManuallyDrop::new(map), fd, id: facts.id, backing, read_only, belongings: OnceLock::new() })
     }
 
     /// The one mapping of the region behind `fd`, which may come from anywhere: made now unless there is one.
@@ -73,9 +79,18 @@ impl Mapping {
             return Ok(known);
         }
         let mapping = Self::new(fd, facts, backing, read_only, false)?;
-        let header = Header::check(mapping.memory())?;
-        mapping.check_epoch(header)?;
+        mapping.check()?;
         Ok(mapping.publish())
+    }
+
+    /// The gate for what others have made.
+    pub(super) fn check(&self) -> Result<()> {
+        self.check_epoch(Header::check(self.memory())?)
+    }
+
+    /// Removes the names with the last handle. Of two owners the first does.
+    pub(super) fn own(&self, belongings: Belongings) {
+        let _ = self.belongings.set(belongings);
     }
 
     pub(super) fn known(id: FileId, read_only: bool) -> Option<Arc<Self>> {

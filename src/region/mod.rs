@@ -16,6 +16,7 @@ use std::{
     sync::Arc,
 };
 
+mod adopt;
 mod build;
 mod directory;
 mod handle;
@@ -96,7 +97,6 @@ impl Region {
     /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
     pub fn options() -> RegionOptions {
         RegionOptions::default()
     }
@@ -336,7 +336,7 @@ impl RegionOptions {
         self
     }
 
-    /// Includes the region in core dumps. By default it is left out: writing a large region delays the moment at which
+    /// Includes the region in core dumps. By default one of 64 KiB or more is left out: writing a large region delays the moment at which
     /// the others learn of the death by seconds.
     pub fn core_dump(mut self, include: bool) -> Self {
         self.core_dump = include;

@@ -14,6 +14,7 @@
 #![expect(unsafe_code, reason = "declares the block's head a type that may be looked at in foreign bytes")]
 
 use std::{
+    borrow::Cow,
     fmt,
     mem::offset_of,
     sync::atomic::{
@@ -112,7 +113,7 @@ impl fmt::Debug for Dims {
 pub(crate) struct Description {
     pub(crate) kind: Kind,
     /// The last segment of the element type's path: full paths differ between programs.
-    pub(crate) tag: String,
+    pub(crate) tag: Cow<'static, str>,
     pub(crate) element_size: u32,
     pub(crate) element_align: u16,
     pub(crate) dims: Dims,
@@ -329,7 +330,7 @@ impl Block {
         let head = HEAD + 8 * rank as u64 + (tag.len() + name.len()) as u64;
         let description = Description {
             kind: self.kind()?,
-            tag: read_text(tag),
+            tag: read_text(tag).into(),
             element_size: self.element_size.load(Relaxed),
             element_align: self.element_align.load(Relaxed),
             dims,

@@ -28,12 +28,6 @@ impl PanickingBefore {
     pub(crate) fn now() -> Self {
         Self(usize::from(thread::panicking()))
     }
-
-    /// Whether a panic has begun since.
-    #[inline]
-    pub(crate) fn has_begun(self) -> bool {
-        thread::panicking() && self.0 == 0
-    }
 }
 
 impl<'a> Held<'a> {
@@ -77,18 +71,20 @@ fn give_back(mutex: &RawMutex) -> Error {
 }
 
 impl Drop for Held<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if self.before.has_begun() {
-            poison_by_panic(self.mutex);
+        if thread::panicking() {
+            poison_by_panic(self.mutex, self.before);
         }
         self.mutex.unlock();
     }
 }
 
+/// Poisons, if the panic began while the lock was held.
 #[cold]
-pub(crate) fn poison_by_panic(mutex: &RawMutex) {
-    if let Ok(me) = robust::this_thread()
+pub(crate) fn poison_by_panic(mutex: &RawMutex, before: PanickingBefore) {
+    if before.0 == 0
+        && let Ok(me) = robust::this_thread()
         && mutex.is_held_by_thread(me)
     {
         mutex.poison(me.stamp());

@@ -6,6 +6,7 @@ use std::{
     fmt,
     marker::PhantomData,
     sync::atomic::{AtomicU32, Ordering::Relaxed},
+    thread,
 };
 
 use super::held::{Owner, PanickingBefore, locking, plain_constructors, poison_by_panic};
@@ -68,14 +69,13 @@ impl RLock {
     plain_constructors!("lock");
     locking!(RLockGuard<'_>);
 
+    #[inline]
     fn acquire(&self, wait: Wait) -> Result<RLockGuard<'_>> {
         let guard = self.acquire_any(wait)?;
-        match guard.poison() {
-            Some(poison) => Err(poison.into()),
-            None => Ok(guard),
-        }
+        if self.0.head().mutex.is_poisoned() { Err(refuse(&guard)) } else { Ok(guard) }
     }
 
+    #[inline]
     fn acquire_any(&self, wait: Wait) -> Result<RLockGuard<'_>> {
         let head = self.0.head();
         if head.mutex.is_mine() {
@@ -138,14 +138,21 @@ impl RLockGuard<'_> {
     }
 }
 
+/// What a caller is told who did not ask to recover.
+#[cold]
+fn refuse(guard: &RLockGuard<'_>) -> Error {
+    guard.poison().map_or(Error::WouldBlock, Error::from)
+}
+
 impl Drop for RLockGuard<'_> {
+    #[inline]
     fn drop(&mut self) {
         // A guard that a fork copied is not the child's.
         if !self.head.mutex.is_mine() {
             return;
         }
-        if self.before.has_begun() {
-            poison_by_panic(&self.head.mutex);
+        if thread::panicking() {
+            poison_by_panic(&self.head.mutex, self.before);
         }
         match self.head.depth.load(Relaxed) {
             0 | 1 => self.head.mutex.unlock(),

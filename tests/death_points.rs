@@ -1,0 +1,269 @@
+//! Processes that die at every single point of an operation: what the next one finds, and that it goes on.
+//!
+//! One test at a time: the children make regions, and the table of regions must not be locked by another thread when
+//! they are forked.
+
+mod support;
+
+use std::{
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use shmkit::{
+    Error, Lock, RLock, Region, Value,
+    region::Place,
+    test_hooks::{arm, without_nameless_files},
+};
+use support::{Child, Deadline, at_every_point};
+
+const SOON: Duration = Duration::from_secs(10);
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone(what: &'static str) -> (MutexGuard<'static, ()>, Deadline) {
+    (ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner), Deadline::seconds(120, what))
+}
+
+/// Locks, repairs if it must, and adds 1 to both halves.
+fn add(pair: &Value<[u64; 2]>) {
+    let mut guard = pair.recover_timeout(SOON).unwrap();
+    if guard.poison().is_some() {
+        guard[1] = guard[0];
+        guard.clear_poison();
+    }
+    guard[0] += 1;
+    guard[1] += 1;
+}
+
+/// What a survivor finds: equal halves, or the victim's poison.
+fn check(pair: &Value<[u64; 2]>, victims: &[u32]) {
+    match pair.lock_timeout(SOON) {
+        Ok(guard) => assert_eq!(guard[0], guard[1]),
+        Err(Error::Poisoned { pid, .. }) => {
+            assert!(pid.is_some_and(|pid| victims.contains(&pid)), "{pid:?} of {victims:?}");
+        }
+        Err(error) => panic!("{error}"),
+    }
+    add(pair);
+    let guard = pair.lock_timeout(SOON).unwrap();
+    assert_eq!(guard[0], guard[1]);
+}
+
+fn armed(n: u32, body: impl FnOnce()) -> Child {
+    Child::start(move || {
+        arm(n);
+        body();
+        arm(0);
+        0
+    })
+}
+
+#[test]
+fn lock_and_unlock() {
+    let _alone = alone("lock_and_unlock");
+    let pair = Value::new([0_u64; 2]).unwrap();
+    let points = at_every_point(|n| {
+        let mut victim = armed(n, || add(&pair));
+        let end = victim.wait();
+        check(&pair, &[victim.pid()]);
+        end
+    });
+    assert!(points >= 6, "{points} points");
+}
+
+/// MECHANISMS 10: dead after the word was taken and before the record stood, so before the data could be touched.
+#[test]
+fn a_death_before_the_record_is_silent() {
+    let _alone = alone("a_death_before_the_record_is_silent");
+    let lock = Lock::new().unwrap();
+    let points = at_every_point(|n| {
+        let mut victim = armed(n, || std::mem::forget(lock.lock_timeout(SOON).unwrap()));
+        let end = victim.wait();
+        let survived = end == support::End::Code(0);
+        assert_eq!(lock.lock_timeout(SOON).is_err(), survived, "at point {n}");
+        end
+    });
+    assert!(points >= 2, "{points} points");
+}
+
+/// The victim waits for the lock together with another, which must get it whatever the victim does with its wake-up.
+#[test]
+fn contended_lock_and_unlock() {
+    let _alone = alone("contended_lock_and_unlock");
+    let pair = Value::new([0_u64; 2]).unwrap();
+    let points = at_every_point(|n| {
+        let held = pair.lock_timeout(SOON).unwrap();
+        let mut victim = armed(n, || add(&pair));
+        victim.wait_until_asleep();
+        let mut other = armed(0, || add(&pair));
+        other.wait_until_asleep();
+        drop(held);
+        let end = victim.wait();
+        assert_eq!(other.wait(), support::End::Code(0), "the other, at point {n}");
+        check(&pair, &[victim.pid()]);
+        end
+    });
+    assert!(points >= 7, "{points} points");
+}
+
+/// Dies while it inherits and repairs; the poison of the first victim is not lost on the way.
+#[test]
+fn recover_and_clear() {
+    let _alone = alone("recover_and_clear");
+    let pair = Value::new([0_u64; 2]).unwrap();
+    let points = at_every_point(|n| {
+        let mut first = Child::start(|| {
+            let mut guard = pair.lock_timeout(SOON).unwrap();
+            guard[0] += 1;
+            std::mem::forget(guard);
+            0
+        });
+        first.wait();
+        let mut heir = armed(n, || add(&pair));
+        let end = heir.wait();
+        check(&pair, &[first.pid(), heir.pid()]);
+        end
+    });
+    assert!(points >= 10, "{points} points");
+}
+
+#[test]
+fn nested_lock() {
+    let _alone = alone("nested_lock");
+    let (lock, pair) = (RLock::new().unwrap(), Value::new([0_u64; 2]).unwrap());
+    at_every_point(|n| {
+        let mut victim = armed(n, || {
+            let _outer = lock.recover_timeout(SOON).unwrap();
+            let mut inner = lock.recover_timeout(SOON).unwrap();
+            inner.clear_poison();
+            add(&pair);
+        });
+        let end = victim.wait();
+        let mut guard = match lock.lock_timeout(SOON) {
+            Err(Error::Poisoned { pid, .. }) => {
+                assert_eq!(pid, Some(victim.pid()));
+                lock.recover_timeout(SOON).unwrap()
+            }
+            other => other.unwrap(),
+        };
+        guard.clear_poison();
+        drop(guard);
+        // Released as often as it was taken: another process gets it.
+        let mut other = armed(0, || drop(lock.lock_timeout(SOON).unwrap()));
+        assert_eq!(other.wait(), support::End::Code(0));
+        check(&pair, &[victim.pid()]);
+        end
+    });
+}
+
+#[test]
+fn objects_are_made() {
+    let _alone = alone("objects_are_made");
+    let with_one = {
+        let region = Region::anonymous(1 << 16).unwrap();
+        Value::new_in(&region, "x", 0_u64).unwrap();
+        region.left().unwrap()
+    };
+    let points = at_every_point(|n| {
+        let region = Region::anonymous(1 << 16).unwrap();
+        let mut victim = armed(n, || drop(Value::new_in(&region, "x", 7_u64).unwrap()));
+        let end = victim.wait();
+        assert!(region.names().unwrap().iter().all(|name| name == "x"));
+        let value = Value::open_or_create_in(&region, "x", 9_u64).unwrap();
+        assert!(matches!(value.get().unwrap(), 7 | 9));
+        assert_eq!(region.names().unwrap(), ["x"]);
+        assert_eq!(region.left().unwrap(), with_one, "at point {n} the arena lost bytes");
+        Lock::new_in(&region, "y").unwrap();
+        end
+    });
+    assert!(points >= 8, "{points} points");
+}
+
+#[test]
+fn objects_are_removed() {
+    let _alone = alone("objects_are_removed");
+    at_every_point(|n| {
+        let region = Region::anonymous(1 << 16).unwrap();
+        let held = Value::new_in(&region, "x", 1_u64).unwrap();
+        let other = Value::new_in(&region, "y", 2_u64).unwrap();
+        let mut victim = armed(n, || region.remove("x").unwrap());
+        let end = victim.wait();
+        let again = Value::open_or_create_in(&region, "x", 3_u64).unwrap();
+        assert!(matches!(again.get().unwrap(), 1 | 3));
+        let mut names = region.names().unwrap();
+        names.sort();
+        assert_eq!(names, ["x", "y"], "at point {n}");
+        assert_eq!((held.get().unwrap(), other.get().unwrap()), (1, 2));
+        assert!(Value::<u64>::open_in(&region, "x").unwrap().is_same(&again));
+        end
+    });
+}
+
+/// The tables of `region/build.rs`: what each way of opening says to what a dead creator left at `place`.
+fn creation_at(place: &Place, nameless: bool) {
+    for how in ["create", "open", "open_or_create"] {
+        let mut complete = 0;
+        let points = at_every_point(|n| {
+            let mut victim = armed(n, || {
+                if !nameless {
+                    without_nameless_files();
+                }
+                drop(Value::create(place.clone(), 7_u64).unwrap());
+            });
+            let end = victim.wait();
+            let found = Value::<u64>::open(place.clone()).and_then(|value| value.get());
+            match &found {
+                Ok(7) => complete += 1,
+                Err(Error::NotFound { .. }) => {}
+                Err(Error::NotReady { .. }) if !nameless => {}
+                other => panic!("at point {n} of {points:?} open said {other:?}", points = how),
+            }
+            match (how, found) {
+                ("open", _) => {}
+                ("create", Ok(_)) => {
+                    assert!(matches!(Value::create(place.clone(), 9_u64), Err(Error::AlreadyExists { .. })));
+                }
+                ("create", _) => assert_eq!(Value::create(place.clone(), 9_u64).unwrap().get().unwrap(), 9),
+                (_, found) => {
+                    let value = Value::open_or_create(place.clone(), 9_u64).unwrap();
+                    assert_eq!(value.get().unwrap(), if found.is_ok() { 7 } else { 9 });
+                }
+            }
+            match Value::<u64>::unlink(place.clone()) {
+                Err(Error::NotFound { .. }) if how == "open" => {}
+                other => other.unwrap(),
+            }
+            end
+        });
+        assert!(points >= 4 && complete >= 1, "{points} points, {complete} complete");
+    }
+}
+
+fn name() -> Place {
+    Place::from(format!("shmkit-death-points-{}", std::process::id()).as_str())
+}
+
+fn file() -> PathBuf {
+    std::env::temp_dir().join(format!("shmkit-death-points-{}", std::process::id()))
+}
+
+#[test]
+fn a_named_region_is_made() {
+    let _alone = alone("a_named_region_is_made");
+    creation_at(&name(), true);
+}
+
+#[test]
+fn a_named_region_is_made_without_nameless_files() {
+    let _alone = alone("a_named_region_is_made_without_nameless_files");
+    creation_at(&name(), false);
+}
+
+#[test]
+fn a_file_region_is_made() {
+    let _alone = alone("a_file_region_is_made");
+    creation_at(&Place::from(file()), true);
+    creation_at(&Place::from(file()), false);
+}

@@ -1,0 +1,255 @@
+//! Workers that die: started by a bare `fork`, killed at random moments or at a chosen point, watched and reaped.
+//!
+//! A child of a process with several threads, as every `cargo test` is, may call only what `signal(7)` allows, for
+//! another thread may have held the allocator's lock at the fork. glibc resets its allocator in the child, and the
+//! children here touch only handles that were made before the fork and end by `_exit`: no output, no panic (that ends
+//! the child with [`PANICKED`]), no test harness.
+//!
+//! No test hangs: a [`Deadline`] is a thread that ends the test process, and the children die with their parent.
+
+#![allow(unsafe_code, reason = "forks; an expectation would fail in tests that include only a part")]
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The exit code of a child whose body panicked.
+pub(crate) const PANICKED: i32 = 101;
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Code(i32),
+    Signal(i32),
+}
+
+/// A child that is killed, if it must be, and reaped when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pid: libc::pid_t,
+    end: Option<End>,
+}
+
+impl Child {
+    /// Forks; the child runs `body` and exits with its answer.
+    pub(crate) fn start(body: impl FnOnce() -> i32) -> Self {
+        // SAFETY: the child keeps to the module's rules.
+        let pid = unsafe { libc::fork() };
+        assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
+        if pid == 0 {
+            become_child(body);
+        }
+        Self { pid, end: None }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.unsigned_abs()
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        if self.end.is_none() {
+            // SAFETY: not reaped yet, so the id is this child's.
+            unsafe { libc::kill(self.pid, signal) };
+        }
+    }
+
+    pub(crate) fn kill(&self) {
+        self.signal(libc::SIGKILL);
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(&mut self) -> End {
+        self.reap(0).expect("a blocking wait ends with the child")
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.reap(libc::WNOHANG).is_some()
+    }
+
+    fn reap(&mut self, flags: i32) -> Option<End> {
+        while self.end.is_none() {
+            let mut status = 0;
+            // SAFETY: a child of this process that was not reaped yet; `status` is live.
+            match unsafe { libc::waitpid(self.pid, &raw mut status, flags) } {
+                0 => return None,
+                -1 => assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EINTR)),
+                _ if libc::WIFEXITED(status) => self.end = Some(End::Code(libc::WEXITSTATUS(status))),
+                _ => self.end = Some(End::Signal(libc::WTERMSIG(status))),
+            }
+        }
+        self.end
+    }
+
+    /// Waits until the child sleeps in the kernel (or has ended): the way to know that it waits for a lock.
+    pub(crate) fn wait_until_asleep(&self) {
+        eventually(|| matches!(self.state(), None | Some('S' | 'Z' | 'X')));
+    }
+
+    fn state(&self) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill();
+        self.wait();
+    }
+}
+
+fn become_child(body: impl FnOnce() -> i32) -> ! {
+    // The parent's death ends the child: an interrupted test leaves nothing behind.
+    // SAFETY: takes plain numbers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    let no_dump = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: reads a live struct. A core dump would delay the news of the death.
+    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const no_dump) };
+    std::panic::set_hook(Box::new(|_| {}));
+    let code = catch_unwind(AssertUnwindSafe(body)).unwrap_or(PANICKED);
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(code) }
+}
+
+/// Waits for a condition, for 20 s at most.
+#[track_caller]
+pub(crate) fn eventually(mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < end, "the condition did not come true within 20 s");
+        thread::yield_now();
+    }
+}
+
+/// Ends the test process with a message when its owner has not dropped it in time.
+///
+/// It ends the process and not only the test: a test that hangs in the code under test cannot be failed otherwise. Its
+/// children die with it (see [`Child::start`]).
+pub(crate) struct Deadline(Arc<(Mutex<bool>, Condvar)>);
+
+impl Deadline {
+    pub(crate) fn seconds(seconds: u64, what: &'static str) -> Self {
+        let state = Arc::new((Mutex::new(false), Condvar::new()));
+        let watched = Arc::clone(&state);
+        thread::spawn(move || {
+            let (done, changed) = &*watched;
+            let done = done.lock().unwrap();
+            let (done, _) = changed.wait_timeout_while(done, Duration::from_secs(seconds), |done| !*done).unwrap();
+            if !*done {
+                eprintln!("{what}: not done within {seconds} s");
+                std::process::abort();
+            }
+        });
+        Self(state)
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        *self.0.0.lock().unwrap_or_else(|error| error.into_inner()) = true;
+        self.0.1.notify_all();
+    }
+}
+
+/// Pseudo-random numbers (xorshift64*) from a seed that is printed when the test fails; `SHMKIT_SEED` repeats one.
+pub(crate) struct Random(u64, u64);
+
+impl Random {
+    pub(crate) fn new() -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let seed = std::env::var("SHMKIT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(now) | 1;
+        Self(seed, seed)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
+    }
+
+    /// Lets a random time of at most `most` pass, half of it spinning, so that short windows are hit too.
+    pub(crate) fn pause(&mut self, most: Duration) {
+        let end = Instant::now() + Duration::from_nanos(self.below(most.as_nanos() as u64 + 1));
+        while Instant::now() < end {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+impl Drop for Random {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("repeat with SHMKIT_SEED={}", self.1);
+        }
+    }
+}
+
+/// Memory that children share with their parent whatever becomes of them: what they report with.
+pub(crate) struct Board<T: 'static>(&'static T);
+
+impl<T: Sync> Board<T> {
+    /// Zeroed; `T` must be made of atomics.
+    pub(crate) fn new() -> Self {
+        // SAFETY: a new mapping at an address of the kernel's choice. It stays for the life of the process.
+        let memory = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                size_of::<T>().max(1),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        assert_ne!(memory, libc::MAP_FAILED);
+        // SAFETY: mapped, page-aligned, zeroed; the tests use it for atomics only, of which zero is a value.
+        Self(unsafe { &*memory.cast::<T>() })
+    }
+}
+
+impl<T> std::ops::Deref for Board<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0
+    }
+}
+
+/// Kills children at every point of `operation`: `round(n)` forks one that dies at its `n`th point and says how it
+/// ended; the rounds end when it survives. Returns the number of points.
+#[cfg(feature = "death-points")]
+pub(crate) fn at_every_point(mut round: impl FnMut(u32) -> End) -> u32 {
+    for n in 1..10_000 {
+        match round(n) {
+            End::Signal(libc::SIGKILL) => {}
+            End::Code(0) => return n - 1,
+            other => panic!("at point {n} the child ended with {other:?}"),
+        }
+    }
+    panic!("no end of points");
+}
+
+/// Set once by a child, waited for by its parent, or the other way round.
+pub(crate) type Flag = AtomicBool;
+
+pub(crate) fn raise(flag: &Flag) {
+    flag.store(true, SeqCst);
+}
+
+pub(crate) fn is_raised(flag: &Flag) -> bool {
+    flag.load(SeqCst)
+}
+
+pub(crate) fn sleep_for_ever() -> ! {
+    loop {
+        thread::sleep(Duration::from_secs(1000));
+    }
+}
