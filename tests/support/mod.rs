@@ -40,6 +40,7 @@ pub(crate) struct Child {
 impl Child {
     /// Forks; the child runs `body` and exits with its answer.
     pub(crate) fn start(body: impl FnOnce() -> i32) -> Self {
+        silence_children();
         // SAFETY: the child keeps to the module's rules.
         let pid = unsafe { libc::fork() };
         assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
@@ -105,6 +106,21 @@ impl Drop for Child {
     }
 }
 
+/// Lets children panic without a word. Set here and not in the child, where it would wait for ever for whoever of the
+/// parent's threads was panicking at the moment of the fork.
+fn silence_children() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let parent = std::process::id();
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if std::process::id() == parent {
+                before(info);
+            }
+        }));
+    });
+}
+
 fn become_child(body: impl FnOnce() -> i32) -> ! {
     // The parent's death ends the child: an interrupted test leaves nothing behind.
     // SAFETY: takes plain numbers.
@@ -112,7 +128,6 @@ fn become_child(body: impl FnOnce() -> i32) -> ! {
     let no_dump = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: reads a live struct. A core dump would delay the news of the death.
     unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const no_dump) };
-    std::panic::set_hook(Box::new(|_| {}));
     let code = catch_unwind(AssertUnwindSafe(body)).unwrap_or(PANICKED);
     // SAFETY: ends the process.
     unsafe { libc::_exit(code) }
