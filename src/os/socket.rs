@@ -28,8 +28,9 @@ use rustix::{
 /// The most descriptors of one packet.
 const PER_PACKET: usize = 253;
 
-/// The most bytes that travel in the packet itself.
-const INLINE: usize = 32 * 1024;
+/// The most bytes that travel in the packet itself. Few: the receiver needs a buffer for the most, and a process that has
+/// just begun gets each page of it from the kernel.
+const INLINE: usize = 8 * 1024;
 
 /// Bytes before the message: how it travels, and how many descriptors it has in all.
 const HEAD: usize = 5;
