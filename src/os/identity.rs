@@ -10,7 +10,7 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open, test_kill_process},
 };
 
-use super::{clock::Wait, pidfd};
+use super::{clock::Wait, files::FileId, pidfd};
 
 /// A process id and the process's start time: names one process for as long as the machine runs.
 ///
@@ -108,6 +108,17 @@ fn file_at(maps: &str, address: usize) -> Option<(&str, &str)> {
         })
     })?;
     mapped_file(line)
+}
+
+/// The file that this process has mapped at `address`.
+pub(crate) fn file_mapped_at(address: usize) -> io::Result<Option<FileId>> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    Ok(file_at(&maps, address).and_then(|(device, inode)| {
+        let (major, minor) = device.split_once(':')?;
+        let number = |text| u32::from_str_radix(text, 16).ok();
+        let device = rustix::fs::makedev(number(major)?, number(minor)?);
+        Some(FileId { device, inode: inode.parse().ok()? })
+    }))
 }
 
 /// Whether no thread has the id `tid`. One whose id is in use again counts as there until its successor ends too.

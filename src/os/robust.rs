@@ -27,8 +27,9 @@
 //!
 //! A forked child has another thread id and an empty list, but a copy of what was cached. Handlers of
 //! `pthread_atfork` are skipped by `_Fork` and by a raw `clone`. So there is a word in a page that the kernel wipes in
-//! every child (`MADV_WIPEONFORK`): while it reads 0, no cache is valid. Of a child's threads only the one that forked has
-//! a cache to be wrong, and it fills that anew before it sets the word.
+//! every child (`MADV_WIPEONFORK`). It holds the number of the process's *generation*, which no ancestor has had, and a
+//! cache is valid while it was filled in that generation. The first thread of a child that asks sets the word; it may be
+//! another than the one that forked, whose cache is the only one that can be stale.
 //!
 //! Sources: `Documentation/locking/robust-futexes.rst` and `robust-futex-ABI.rst` of the kernel,
 //! `get_robust_list(2)`, `madvise(2)`.
@@ -85,24 +86,30 @@ struct Head {
 
 /// What is cached for a thread.
 struct Cache {
-    /// The word that tells whether the rest is valid: [`UNKNOWN`] before it was filled, then the process's.
-    valid: Cell<&'static AtomicU32>,
+    /// The word with the process's generation; [`UNKNOWN`] before the cache was filled.
+    current: Cell<&'static AtomicU32>,
+    /// The generation in which it was filled.
+    generation: Cell<u32>,
     tid: Cell<u32>,
     held: Cell<u32>,
     head: Cell<*const Head>,
     stamp: Cell<u64>,
 }
 
-/// Always 0.
+/// Always 0, as the word is between a fork and the first look at it. No generation has that number.
 static UNKNOWN: AtomicU32 = AtomicU32::new(0);
 
 /// The word of this process, in a page of its own that is never unmapped; null before any thread was known.
-static VALID: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+static GENERATION: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+
+/// The last number given out. A fork copies it, so that a child never gets one that an ancestor has had.
+static LAST: AtomicU32 = AtomicU32::new(1);
 
 thread_local! {
     static CACHE: Cache = const {
         Cache {
-            valid: Cell::new(&UNKNOWN),
+            current: Cell::new(&UNKNOWN),
+            generation: Cell::new(1),
             tid: Cell::new(0),
             held: Cell::new(0),
             head: Cell::new(ptr::null()),
@@ -124,9 +131,9 @@ impl Cache {
     /// The thread that it is filled for.
     #[inline(always)]
     fn thread(&self) -> Option<Thread> {
-        // Relaxed: the word only changes from 0, by the thread that reads it here, when that has no cache.
+        // Relaxed: the word only changes from 0, where no cache is valid.
         let thread = || Thread { tid: self.tid.get(), stamp: self.stamp.get(), head: self.head.get() };
-        (self.valid.get().load(Relaxed) != 0).then(thread)
+        (self.current.get().load(Relaxed) == self.generation.get()).then(thread)
     }
 }
 
@@ -245,14 +252,22 @@ unsafe fn next_of<'a>(link: usize) -> &'a AtomicUsize {
 #[cold]
 fn get_to_know() -> Result<Thread> {
     let head = registered_head()?;
-    let valid = valid_word()?;
+    let word = generation_word()?;
+    let generation = match word.load(Acquire) {
+        0 => {
+            let fresh = LAST.fetch_add(1, Relaxed) + 1;
+            // Of two threads the first sets it.
+            word.compare_exchange(0, fresh, AcqRel, Acquire).map_or_else(|first| first, |_| fresh)
+        }
+        set => set,
+    };
     CACHE.with(|cache| {
         cache.head.set(head);
         cache.stamp.set(process_stamp());
         cache.held.set(0);
         cache.tid.set(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
-        cache.valid.set(valid);
-        valid.store(1, Relaxed);
+        cache.current.set(word);
+        cache.generation.set(generation);
         cache.thread().ok_or_else(|| Error::unsupported("a thread without an id"))
     })
 }
@@ -277,12 +292,12 @@ fn registered_head() -> Result<*const Head> {
 }
 
 /// The word of this process, mapped when it is first asked for. Of two threads that do so the first wins.
-fn valid_word() -> Result<&'static AtomicU32> {
-    let mut page = VALID.load(Acquire);
+fn generation_word() -> Result<&'static AtomicU32> {
+    let mut page = GENERATION.load(Acquire);
     if page.is_null() {
         let fresh = map_wiped_page()?;
         // Acquire and Release: the page is mapped for whoever finds its address.
-        page = match VALID.compare_exchange(ptr::null_mut(), fresh, AcqRel, Acquire) {
+        page = match GENERATION.compare_exchange(ptr::null_mut(), fresh, AcqRel, Acquire) {
             Ok(_) => fresh,
             Err(first) => {
                 unmap_page(fresh);
@@ -290,7 +305,7 @@ fn valid_word() -> Result<&'static AtomicU32> {
             }
         };
     }
-    // SAFETY: mapped, zeroed or holding the word, and never unmapped once its address is in `VALID`.
+    // SAFETY: mapped, zeroed or holding the word, and never unmapped once its address is in `GENERATION`.
     Ok(unsafe { &*page })
 }
 

@@ -148,7 +148,7 @@ fn backing(place: &Place) -> Backing {
 }
 
 /// Looks at what a descriptor leads to, before a byte of it is mapped.
-fn look(fd: &OwnedFd, name: &dyn Fn() -> String) -> Result<Glance> {
+pub(super) fn look(fd: &OwnedFd, name: &dyn Fn() -> String) -> Result<Glance> {
     let facts = files::facts(fd).map_err(|error| Error::os("fstat", error))?;
     if !facts.is_regular {
         return Err(Error::NotARegion { reason: "it is not a regular file".into() });
@@ -188,16 +188,7 @@ fn build(fd: OwnedFd, backing: Backing, recipe: Recipe, fill: Fill<'_>) -> Resul
         files::resize(&fd, recipe.size).map_err(|error| Error::os(format!("making {} bytes", recipe.size), error))?;
     } else {
         // Reserves the memory and sets the size in one step.
-        files::commit(&fd, recipe.size).map_err(|error| match error.raw_os_error() {
-            Some(libc::ENOSPC | libc::ENOMEM | libc::EDQUOT) => Error::OutOfMemory {
-                needed: recipe.size,
-                left: files::room(&fd),
-                place: if backing == Backing::Named { "in /dev/shm" } else { "on the file system" }.into(),
-            },
-            Some(libc::EFBIG) => Error::invalid_size(format!("{} bytes are more than a file can have", recipe.size)),
-            Some(libc::EOPNOTSUPP) => Error::unsupported("this file system cannot reserve space: use sparse(true)"),
-            _ => Error::os(format!("reserving {} bytes", recipe.size), error),
-        })?;
+        reserve(&fd, recipe.size, if backing == Backing::Named { "in /dev/shm" } else { "on the file system" })?;
     }
     if backing == Backing::Anonymous {
         files::seal_against_shrinking(&fd).map_err(|error| Error::os("sealing the memory", error))?;
@@ -209,6 +200,18 @@ fn build(fd: OwnedFd, backing: Backing, recipe: Recipe, fill: Fill<'_>) -> Resul
     fill(mapping.directory()?)?;
     Header::of(memory)?.set_complete();
     Ok(mapping)
+}
+
+/// Reserves the memory of a file, which grows to `size` if it is smaller.
+pub(super) fn reserve(fd: &OwnedFd, size: u64, place: &str) -> Result<()> {
+    files::commit(fd, size).map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::ENOMEM | libc::EDQUOT) => {
+            Error::OutOfMemory { needed: size, left: files::room(fd), place: place.into() }
+        }
+        Some(libc::EFBIG) => Error::invalid_size(format!("{size} bytes are more than a file can have")),
+        Some(libc::EOPNOTSUPP) => Error::unsupported("this file system cannot reserve space: use sparse(true)"),
+        _ => Error::os(format!("reserving {size} bytes"), error),
+    })
 }
 
 /// Steps 2 to 5 for a file that has its name. `None` when another process was faster.

@@ -86,6 +86,9 @@ pub(super) const SIZE: u64 = size_of::<Header>() as u64;
 /// What `complete` holds in the end.
 const COMPLETE: u64 = 1;
 
+/// The fewest bytes of a region: a header and a small table.
+pub(super) const LEAST: u64 = 512;
+
 /// The buckets of a region for one object.
 pub(super) const SINGLE: u64 = 4;
 

@@ -7,12 +7,13 @@ use std::{
     mem::ManuallyDrop,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     ptr::NonNull,
-    sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
+    sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak},
 };
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use super::{
+    adopt::Belongings,
     directory::Directory,
     header::{Epoch, Header},
     memory::Memory,
@@ -43,6 +44,8 @@ pub(crate) struct Mapping {
     id: FileId,
     backing: Backing,
     read_only: bool,
+    /// What goes when this goes: names that an adopted segment's owner would have removed.
+    belongings: OnceLock<Belongings>,
 }
 
 type Key = (FileId, bool);
@@ -66,7 +69,7 @@ impl Mapping {
             // A core dump of a large region would keep its locks unmarked for seconds. Best effort.
             let _ = map.advise(Advice::DontDump);
         }
-        Ok(Self { map: ManuallyDrop::new(map), fd, id: facts.id, backing, read_only })
+        Ok(Self { map: ManuallyDrop::new(map), fd, id: facts.id, backing, read_only, belongings: OnceLock::new() })
     }
 
     /// The one mapping of the region behind `fd`, which may come from anywhere: made now unless there is one.
@@ -76,9 +79,18 @@ impl Mapping {
             return Ok(known);
         }
         let mapping = Self::new(fd, facts, backing, read_only, false)?;
-        let header = Header::check(mapping.memory())?;
-        mapping.check_epoch(header)?;
+        mapping.check()?;
         Ok(mapping.publish())
+    }
+
+    /// The gate for what others have made.
+    pub(super) fn check(&self) -> Result<()> {
+        self.check_epoch(Header::check(self.memory())?)
+    }
+
+    /// Removes the names with the last handle. Of two owners the first does.
+    pub(super) fn own(&self, belongings: Belongings) {
+        let _ = self.belongings.set(belongings);
     }
 
     pub(super) fn known(id: FileId, read_only: bool) -> Option<Arc<Self>> {

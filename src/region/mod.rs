@@ -16,6 +16,7 @@ use std::{
     sync::Arc,
 };
 
+mod adopt;
 mod build;
 mod directory;
 mod handle;

@@ -69,14 +69,13 @@ impl RLock {
     plain_constructors!("lock");
     locking!(RLockGuard<'_>);
 
+    #[inline]
     fn acquire(&self, wait: Wait) -> Result<RLockGuard<'_>> {
         let guard = self.acquire_any(wait)?;
-        match guard.poison() {
-            Some(poison) => Err(poison.into()),
-            None => Ok(guard),
-        }
+        if self.0.head().mutex.is_poisoned() { Err(refuse(&guard)) } else { Ok(guard) }
     }
 
+    #[inline]
     fn acquire_any(&self, wait: Wait) -> Result<RLockGuard<'_>> {
         let head = self.0.head();
         if head.mutex.is_mine() {
@@ -139,7 +138,14 @@ impl RLockGuard<'_> {
     }
 }
 
+/// What a caller is told who did not ask to recover.
+#[cold]
+fn refuse(guard: &RLockGuard<'_>) -> Error {
+    guard.poison().map_or(Error::WouldBlock, Error::from)
+}
+
 impl Drop for RLockGuard<'_> {
+    #[inline]
     fn drop(&mut self) {
         // A guard that a fork copied is not the child's.
         if !self.head.mutex.is_mine() {

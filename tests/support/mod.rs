@@ -5,7 +5,7 @@
 //! children here touch only handles that were made before the fork and end by `_exit`: no output, no panic (that ends
 //! the child with [`PANICKED`]), no test harness.
 //!
-//! No test hangs: a [`Deadline`] is a thread that kills the children that its owner started, which fails the test.
+//! No test hangs: a [`Deadline`] is a thread that ends the test process, and the children die with their parent.
 
 #![allow(unsafe_code, reason = "forks; an expectation would fail in tests that include only a part")]
 #![allow(dead_code, reason = "each test file uses a part")]
@@ -162,7 +162,6 @@ impl Drop for Deadline {
 pub(crate) struct Random(u64, u64);
 
 impl Random {
-    #[expect(clippy::new_without_default, reason = "two of them differ")]
     pub(crate) fn new() -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
         let seed = std::env::var("SHMKIT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(now) | 1;
