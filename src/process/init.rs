@@ -190,7 +190,12 @@ mod imp {
 
     /// The function value of a type that has only one, of no size.
     pub(in crate::process) fn instance<F: Copy>() -> F {
-        const { assert!(size_of::<F>() == 0, "a process runs a plain `fn`, or a closure that captures nothing") };
+        const {
+            assert!(
+                size_of::<F>() == 0,
+                "a process runs a plain `fn` or a closure that captures nothing: give it arguments, or use Process::fork"
+            )
+        };
         // SAFETY: reading no bytes from an aligned address is always valid, and the type is inhabited: the parent had a
         // value, and gave it away to be called here (`Copy`).
         unsafe { NonNull::<F>::dangling().read() }

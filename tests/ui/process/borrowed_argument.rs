@@ -1,0 +1,7 @@
+fn f(text: &str) -> usize {
+    text.len()
+}
+
+fn main() {
+    let _child = shmkit::Process::spawn(f, ("text",));
+}
