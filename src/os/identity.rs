@@ -84,12 +84,13 @@ impl Stamp {
     /// Whether the process lives, but without the memory that this process has at `address`: it has called `exec`,
     /// which ended all its threads, and what it is now knows nothing of what it held.
     pub(crate) fn has_let_go(self, address: usize) -> bool {
-        let maps_of = |pid| fs::read_to_string(format!("/proc/{pid}/maps"));
-        let (Some(pid), Ok(ours)) = (self.pid(), maps_of(std::process::id())) else { return false };
-        let (Some(file), Ok(theirs)) = (file_at(&ours, address), maps_of(pid)) else { return false };
-        // Empty: its first thread has ended, and others may live.
-        !theirs.is_empty() && !theirs.lines().any(|line| mapped_file(line) == Some(file))
+        // Of a process whose first thread has ended there is nothing to read, and others may live.
+        self.pid().is_some_and(|pid| !has_empty_maps(pid) && lacks_memory(pid, address).unwrap_or(false))
     }
+}
+
+fn has_empty_maps(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.is_empty())
 }
 
 /// The file that a line of `/proc/<pid>/maps` is about, device and inode.
@@ -121,10 +122,23 @@ pub(crate) fn file_mapped_at(address: usize) -> io::Result<Option<FileId>> {
     }))
 }
 
-/// Whether no thread has the id `tid`. One whose id is in use again counts as there until its successor ends too.
-pub(crate) fn thread_is_gone(tid: u32) -> bool {
+/// Whether the thread `tid` cannot hold a lock at `address` of this process: there is none, or its process does not
+/// have that memory (the id is in use again, or was never a holder's).
+pub(crate) fn thread_is_gone(tid: u32, address: usize) -> bool {
+    let Some(id) = Pid::from_raw(tid as i32) else { return false };
     // `kill` finds any thread by its id, not only the first of its process.
-    Pid::from_raw(tid as i32).is_some_and(|tid| matches!(test_kill_process(tid), Err(Errno::SRCH)))
+    if matches!(test_kill_process(id), Err(Errno::SRCH)) {
+        return true;
+    }
+    // Of a thread that has given its memory up, the kernel has walked the list before: an empty answer is one too.
+    lacks_memory(tid, address).unwrap_or(false)
+}
+
+/// Whether the process of `id`, a process or a thread, has not mapped the file that this one has at `address`.
+fn lacks_memory(id: u32, address: usize) -> io::Result<bool> {
+    let ours = fs::read_to_string("/proc/self/maps")?;
+    let theirs = fs::read_to_string(format!("/proc/{id}/maps"))?;
+    Ok(file_at(&ours, address).is_some_and(|file| !theirs.lines().any(|line| mapped_file(line) == Some(file))))
 }
 
 /// The time a process started, in clock ticks since boot: field 22 of `/proc/<pid>/stat`.

@@ -48,6 +48,13 @@ impl<T: Serialize + DeserializeOwned + 'static> Message for T {}
 /// fn runs<A, F: Target<A>>(_: F) {}
 /// runs::<(u32, u32), _>(add);
 /// ```
+///
+/// A closure that captures is refused when the program is built:
+///
+/// ```compile_fail
+/// let n = 7_u32;
+/// let _ = shmkit::Process::spawn(move || n, ());
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no function that a process can run with the arguments `{Args}`",
     note = "give a plain `fn`, or a closure that captures nothing, and a tuple of its arguments: `(a, b)`, `(a,)`, `()`",

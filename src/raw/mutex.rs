@@ -314,7 +314,7 @@ impl RawMutex {
 
     /// Does the kernel's work for an owner that vanished without it.
     fn mark_if_gone(&self, state: u32) {
-        if thread_is_gone(state & TID) {
+        if thread_is_gone(state & TID, std::ptr::from_ref(&self.word).addr()) {
             point();
             let _ = self.word.compare_exchange(state, OWNER_DIED | WAITERS, Relaxed, Relaxed);
         }

@@ -192,7 +192,7 @@ mod model {
     }
 
     /// Nobody vanishes in the model without the kernel's mark.
-    pub(crate) fn thread_is_gone(_: u32) -> bool {
+    pub(crate) fn thread_is_gone(_: u32, _: usize) -> bool {
         false
     }
 

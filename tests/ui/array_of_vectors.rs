@@ -1,0 +1,3 @@
+fn main() {
+    let _ = shmkit::Array::<Vec<u8>>::zeros(4);
+}

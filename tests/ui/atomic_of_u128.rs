@@ -1,0 +1,3 @@
+fn main() {
+    let _ = shmkit::AtomicArray::<u128>::zeros(4);
+}

@@ -1,0 +1,3 @@
+fn main() {
+    let _ = shmkit::Value::new((1_u32, 2_u32));
+}
