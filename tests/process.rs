@@ -300,6 +300,14 @@ fn nothing_strays_into_the_child() {
     // The three standard streams, the socket, and the directory that is being read.
     assert!(seen.len() <= 5, "{seen:?}");
     assert!(!seen.iter().any(|path| path.contains("memfd") || path.contains("status")), "{seen:?}");
+
+    fn open_with(values: Vec<Value<u8>>) -> usize {
+        let open = open().iter().filter(|path| path.contains("memfd")).count();
+        drop(values);
+        open
+    }
+    let values: Vec<_> = (0..3).map(|i| Value::new(i).unwrap()).collect();
+    assert_eq!(run(open_with, (values,)).unwrap(), 3, "one each for the handles that were sent");
 }
 
 #[test]

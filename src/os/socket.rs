@@ -13,6 +13,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::fs::FileExt,
     },
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -28,8 +29,9 @@ use rustix::{
 /// The most descriptors of one packet.
 const PER_PACKET: usize = 253;
 
-/// The most bytes that travel in the packet itself.
-const INLINE: usize = 32 * 1024;
+/// The most bytes that travel in the packet itself. Few: the receiver needs a buffer for the most, and a process that has
+/// just begun gets each page of it from the kernel.
+const INLINE: usize = 8 * 1024;
 
 /// Bytes before the message: how it travels, and how many descriptors it has in all.
 const HEAD: usize = 5;
@@ -41,10 +43,10 @@ const PAUSE: Duration = Duration::from_millis(1);
 const PAUSES: u32 = 10_000;
 
 /// Bytes, and the descriptors that came with them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) bytes: Vec<u8>,
-    pub(crate) descriptors: Vec<OwnedFd>,
+    pub(crate) descriptors: Arc<[OwnedFd]>,
 }
 
 /// Two connected ends; both are closed by `exec`.
@@ -99,27 +101,26 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[OwnedFd]) -> 
 
 /// Receives one message; `None` when the other end is closed. With `wait` false, no message is `WouldBlock`.
 pub(crate) fn receive(socket: impl AsFd, wait: bool) -> io::Result<Option<Message>> {
-    let mut message = Message::default();
-    let Some((head, body)) = packet(&socket, wait, &mut message.descriptors)? else { return Ok(None) };
+    let mut descriptors = Vec::new();
+    let Some((head, mut bytes)) = packet(&socket, wait, &mut descriptors)? else { return Ok(None) };
     let count = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
-    while message.descriptors.len() < count {
+    while descriptors.len() < count {
         // All packets of a message are sent at once: without `wait`, the sender has ended, and what is not there now was
         // never sent.
-        let before = message.descriptors.len();
-        if packet(&socket, wait, &mut message.descriptors)?.is_none() || message.descriptors.len() == before {
+        let before = descriptors.len();
+        if packet(&socket, wait, &mut descriptors)?.is_none() || descriptors.len() == before {
             return Ok(None);
         }
     }
-    message.bytes = body;
     if head[0] == IN_FILE {
-        if message.descriptors.is_empty() {
+        if descriptors.is_empty() {
             return Err(incomplete());
         }
-        let file = File::from(message.descriptors.remove(0));
-        message.bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(|_| incomplete())?];
-        file.read_exact_at(&mut message.bytes, 0)?;
+        let file = File::from(descriptors.remove(0));
+        bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(|_| incomplete())?];
+        file.read_exact_at(&mut bytes, 0)?;
     }
-    Ok(Some(message))
+    Ok(Some(Message { bytes, descriptors: descriptors.into() }))
 }
 
 fn packet(socket: &impl AsFd, wait: bool, into: &mut Vec<OwnedFd>) -> io::Result<Option<([u8; HEAD], Vec<u8>)>> {

@@ -200,7 +200,12 @@ impl<F, A> Builder<F, A> {
         F: Target<A>,
         A: Message,
     {
-        const { assert!(size_of::<F>() == 0, "a process runs a plain `fn`, or a closure that captures nothing") };
+        const {
+            assert!(
+                size_of::<F>() == 0,
+                "a process runs a plain `fn` or a closure that captures nothing: give it arguments, or use Process::fork"
+            )
+        };
         let Self { target, args, plan } = self;
         match plan.method.unwrap_or_else(super::start_method) {
             StartMethod::Spawn => plan.spawn::<F, A>(&args),

@@ -30,7 +30,14 @@ use super::{
 };
 use crate::{
     Error, Result,
-    os::{affinity, executable::Executable, identity::Stamp, robust, socket, start},
+    os::{
+        affinity,
+        executable::Executable,
+        identity::Stamp,
+        robust,
+        socket::{self, Message as Packet},
+        start,
+    },
     region::ticket,
 };
 
@@ -61,14 +68,16 @@ impl Bootstrap {
         Ok(message)
     }
 
-    fn split(message: &[u8]) -> Result<(Self, &[u8])> {
+    /// This, and where in the message the arguments begin.
+    fn split(message: &[u8]) -> Result<(Self, usize)> {
         postcard::take_from_bytes(message)
+            .map(|(bootstrap, args)| (bootstrap, message.len() - args.len()))
             .map_err(|_| Error::OtherExecutable { reason: "its first message makes no sense".into() })
     }
 }
 
-/// Runs a function with encoded arguments and reports; returns the exit code.
-type Trampoline = fn(&OwnedFd, &[u8], &[OwnedFd]) -> i32;
+/// Runs a function with the arguments that stand in the message from a point on, and reports; returns the exit code.
+type Trampoline = fn(&OwnedFd, Packet, usize) -> i32;
 
 /// Makes this program able to start processes. Call it first in `main`.
 ///
@@ -115,13 +124,11 @@ pub(super) fn place_of<F: Target<A>, A: DeserializeOwned + 'static>() -> Result<
     })
 }
 
-fn trampoline<F: Target<A>, A: DeserializeOwned + 'static>(
-    socket: &OwnedFd,
-    bytes: &[u8],
-    descriptors: &[OwnedFd],
-) -> i32 {
+fn trampoline<F: Target<A>, A: DeserializeOwned + 'static>(socket: &OwnedFd, message: Packet, start: usize) -> i32 {
     report::run(socket, || {
-        let args = ticket::decode::<A>(bytes, descriptors)?;
+        let args = ticket::decode::<A>(&message.bytes[start..], &message.descriptors)?;
+        // The handles among the arguments have descriptors of their own.
+        drop(message);
         instance::<F>().call(args).into_result()
     })
 }
@@ -141,8 +148,8 @@ fn become_child() -> i32 {
         Ok(None) => return report::send(&socket, &failed(Error::corrupt("the first message is cut off"))),
         Err(error) => return report::send(&socket, &failed(Error::os("receiving the arguments", error))),
     };
-    match Bootstrap::split(&message.bytes).and_then(|(bootstrap, args)| Ok((prepare(bootstrap)?, args))) {
-        Ok((trampoline, args)) => trampoline(&socket, args, &message.descriptors),
+    match Bootstrap::split(&message.bytes).and_then(|(bootstrap, start)| Ok((prepare(bootstrap)?, start))) {
+        Ok((trampoline, start)) => trampoline(&socket, message, start),
         Err(error) => report::send(&socket, &failed(error)),
     }
 }
@@ -190,7 +197,12 @@ mod imp {
 
     /// The function value of a type that has only one, of no size.
     pub(in crate::process) fn instance<F: Copy>() -> F {
-        const { assert!(size_of::<F>() == 0, "a process runs a plain `fn`, or a closure that captures nothing") };
+        const {
+            assert!(
+                size_of::<F>() == 0,
+                "a process runs a plain `fn` or a closure that captures nothing: give it arguments, or use Process::fork"
+            )
+        };
         // SAFETY: reading no bytes from an aligned address is always valid, and the type is inhabited: the parent had a
         // value, and gave it away to be called here (`Copy`).
         unsafe { NonNull::<F>::dangling().read() }

@@ -12,6 +12,7 @@ use std::{
     any::type_name,
     cell::RefCell,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    sync::Arc,
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -27,8 +28,10 @@ pub(crate) struct Parcel {
 
 #[derive(Default)]
 struct Scope {
-    /// The descriptors, and for those packed here the number that each is a duplicate of.
-    descriptors: Vec<(OwnedFd, RawFd)>,
+    /// The descriptors packed so far, each a duplicate of the number beside it.
+    packed: Vec<(OwnedFd, RawFd)>,
+    /// The descriptors that came with the bytes.
+    arrived: Arc<[OwnedFd]>,
     reason: Option<String>,
 }
 
@@ -59,7 +62,7 @@ fn within<T>(scope: Scope, run: impl FnOnce() -> T) -> (T, Scope) {
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Parcel> {
     let (bytes, scope) = within(Scope::default(), || postcard::to_stdvec(value));
     let bytes = bytes.map_err(|error| not_sendable::<T>(scope.reason, &error))?;
-    Ok(Parcel { bytes, descriptors: scope.descriptors.into_iter().map(|(fd, _)| fd).collect() })
+    Ok(Parcel { bytes, descriptors: scope.packed.into_iter().map(|(fd, _)| fd).collect() })
 }
 
 /// The value back. The descriptors can be used again for another copy of it.
@@ -67,10 +70,9 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Parcel> {
 /// # Errors
 ///
 /// [`Error::NotSendable`] with the type and the reason.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: &[OwnedFd]) -> Result<T> {
-    let copies = descriptors.iter().map(|fd| fd.try_clone().map(|copy| (copy, -1))).collect::<Result<Vec<_>, _>>();
-    let descriptors = copies.map_err(|error| Error::os("duplicating a descriptor", error))?;
-    let (value, scope) = within(Scope { descriptors, reason: None }, || postcard::from_bytes(bytes));
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: &Arc<[OwnedFd]>) -> Result<T> {
+    let scope = Scope { arrived: Arc::clone(descriptors), ..Scope::default() };
+    let (value, scope) = within(scope, || postcard::from_bytes(bytes));
     value.map_err(|error| not_sendable::<T>(scope.reason, &error))
 }
 
@@ -93,12 +95,12 @@ fn not_sendable<T: ?Sized>(kept: Option<String>, error: &postcard::Error) -> Err
 /// [`Error::NotSendable`] where no value is.
 pub(super) fn pack(fd: BorrowedFd<'_>) -> Result<u32> {
     with_scope(|scope| {
-        let at = match scope.descriptors.iter().position(|(_, original)| *original == fd.as_raw_fd()) {
+        let at = match scope.packed.iter().position(|(_, original)| *original == fd.as_raw_fd()) {
             Some(at) => at,
             None => {
                 let copy = fd.try_clone_to_owned().map_err(|error| Error::os("duplicating a descriptor", error))?;
-                scope.descriptors.push((copy, fd.as_raw_fd()));
-                scope.descriptors.len() - 1
+                scope.packed.push((copy, fd.as_raw_fd()));
+                scope.packed.len() - 1
             }
         };
         Ok(at as u32)
@@ -112,16 +114,21 @@ pub(super) fn pack(fd: BorrowedFd<'_>) -> Result<u32> {
 /// [`Error::NotSendable`] where no value is; [`Error::Corrupt`] when there is no such descriptor.
 pub(super) fn unpack(number: u32) -> Result<OwnedFd> {
     with_scope(|scope| {
-        let (fd, _) = scope.descriptors.get(number as usize).ok_or_else(|| {
-            Error::corrupt(format!("a ticket for descriptor {number} of {}", scope.descriptors.len()))
-        })?;
+        let fd = scope
+            .arrived
+            .get(number as usize)
+            .ok_or_else(|| Error::corrupt(format!("a ticket for descriptor {number} of {}", scope.arrived.len())))?;
         fd.as_fd().try_clone_to_owned().map_err(|error| Error::os("duplicating a descriptor", error))
     })
 }
 
 /// Keeps the reason for the report of the scope, and passes it on as text for serde.
 pub(super) fn keep_reason(error: Error) -> String {
-    let text = error.to_string();
+    // What the operating system said is its source.
+    let text = match std::error::Error::source(&error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
     let _ = with_scope(|scope| {
         scope.reason.get_or_insert_with(|| text.clone());
         Ok(())
@@ -151,8 +158,9 @@ mod tests {
         let b = Value::new_in(&region, "b", 2_u64).unwrap();
         let parcel = encode(&(&a, &b, &region)).unwrap();
         assert_eq!(parcel.descriptors.len(), 1);
+        let descriptors = parcel.descriptors.into();
         for _ in 0..2 {
-            let (c, d, same): (Value<u64>, Value<u64>, Region) = decode(&parcel.bytes, &parcel.descriptors).unwrap();
+            let (c, d, same): (Value<u64>, Value<u64>, Region) = decode(&parcel.bytes, &descriptors).unwrap();
             assert!(c.is_same(&a) && d.is_same(&b) && same.is_same(&region));
         }
     }
@@ -169,9 +177,9 @@ mod tests {
     fn the_reason_is_reported_with_the_type() {
         let value = Value::new(1_i32).unwrap();
         let parcel = encode(&value).unwrap();
-        let error = decode::<Value<f64>>(&parcel.bytes, &parcel.descriptors).unwrap_err().to_string();
+        let error = decode::<Value<f64>>(&parcel.bytes, &parcel.descriptors.into()).unwrap_err().to_string();
         assert!(error.contains("f64") && error.contains("i32"), "{error}");
-        let error = decode::<Value<i32>>(&parcel.bytes, &[]).unwrap_err().to_string();
+        let error = decode::<Value<i32>>(&parcel.bytes, &Arc::default()).unwrap_err().to_string();
         assert!(error.contains("descriptor 0 of 0"), "{error}");
     }
 }
