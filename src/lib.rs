@@ -1,4 +1,69 @@
 //! Shared-memory values, arrays, locks and processes that survive the death of any process.
+//!
+//! # Data
+//!
+//! * [`Value`], one value of plain data, with a lock.
+//! * [`Array`], an array of one to eight dimensions, with a lock.
+//! * [`AtomicValue`], one atomic number or `bool`.
+//! * [`AtomicArray`], an array of [`Atomic`]s.
+//! * [`RawArray`], an array without a lock: unsafe slices.
+//! * [`ReadOnlyValue`] and [`ReadOnlyArray`], through a mapping that cannot be written.
+//!
+//! # Locks
+//!
+//! * [`Lock`], for whatever its users agree on.
+//! * [`RLock`], which its holder may take again.
+//! * [`Poison`], what is known of a death or panic under a lock.
+//!
+//! # Memory
+//!
+//! * [`Region`], memory that many objects share: anonymous, named, or a file.
+//! * [`region::Place`], a name or a file.
+//!
+//! # Processes
+//!
+//! * [`init`], which stands first in `main`.
+//! * [`Process`], a function that another process runs.
+//! * [`StartMethod`], by a fresh start of the program or by a fork.
+//! * [`process`], the rest: the builder, children, parent, processors.
+//! * [`init_in_tests!`], for test programs that start processes.
+//!
+//! # What it is not
+//!
+//! * Not for data with pointers: no `String`, `Vec` or reference lives in shared memory, and no `bool`, `enum` or tuple,
+//!   which have invalid bits or no fixed layout. [`Value`] and [`Array`] take what is [`bytemuck::Pod`].
+//! * Not a boundary of trust: processes of the same user that share memory can harm each other. What is read from a
+//!   region is checked, but a named one can be truncated (see [`region`]).
+//! * Not past one machine, nor past one pid namespace.
+//! * Not portable yet: 64-bit Linux with glibc.
+//!
+//! A death loses what the dead process had not written, and may leave the data half changed that it held a lock on: the
+//! next one to lock is told. It never loses anything else.
+//!
+//! # Examples
+//!
+//! ```standalone_crate
+//! use shmkit::{Array, Process, Result, Value};
+//!
+//! fn f(n: Value<f64>, a: Array<i32>) -> Result<()> {
+//!     *n.lock()? = 3.1415927;
+//!     for x in a.lock()?.iter_mut() {
+//!         *x = -*x;
+//!     }
+//!     Ok(())
+//! }
+//!
+//! fn main() -> Result<()> {
+//!     shmkit::init(); // becomes the child here, in a child
+//!
+//!     let num = Value::new(0.0)?;
+//!     let arr = Array::from_iter(0..4)?;
+//!     Process::spawn(f, (num.clone(), arr.clone()))?.join()?;
+//!     assert_eq!(num.get()?, 3.1415927);
+//!     assert_eq!(arr.to_vec()?, [0, -1, -2, -3]);
+//!     Ok(())
+//! }
+//! ```
 
 pub use bytemuck;
 
@@ -34,3 +99,8 @@ mod sync;
 pub mod test_hooks {
     pub use crate::{os::files::without_nameless_files, raw::points::arm};
 }
+
+/// The program in the README, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
