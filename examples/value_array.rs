@@ -14,7 +14,7 @@
 
 use shmkit::{Array, Process, Result, StartMethod, Value, process};
 
-#[expect(clippy::approx_constant, reason = "seven digits are what this prints")]
+#[expect(clippy::approx_constant, reason = "a number like any other here")]
 fn f(n: Value<f64>, a: Array<i32>) -> Result<()> {
     *n.lock()? = 3.1415927;
     for x in a.lock()?.iter_mut() {

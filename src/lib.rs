@@ -1,58 +1,66 @@
-//! Typed values, arrays and locks in memory that processes share, and the processes to work on it.
+//! Shared-memory values, arrays, locks and processes that survive the death of any process.
 //!
 //! # Data
 //!
-//! - [`Value`]: one value of plain data, with a lock.
-//! - [`Array`]: an array of plain data in one to eight dimensions, with a lock.
-//! - [`AtomicValue`], [`AtomicArray`]: numbers and `bool` that need no lock.
-//! - [`RawArray`]: an array without a lock, for those who arrange themselves.
+//! * [`Value`], one value of plain data, with a lock.
+//! * [`Array`], an array of one to eight dimensions, with a lock.
+//! * [`AtomicValue`], one atomic number or `bool`.
+//! * [`AtomicArray`], an array of [`Atomic`]s.
+//! * [`RawArray`], an array without a lock: unsafe slices.
+//! * [`ReadOnlyValue`] and [`ReadOnlyArray`], through a mapping that cannot be written.
 //!
-//! # Synchronisation
+//! # Locks
 //!
-//! - [`Lock`]: a mutual exclusion lock that a death does not leave locked.
-//! - [`RLock`]: the same, for a holder that takes it again.
+//! * [`Lock`], for whatever its users agree on.
+//! * [`RLock`], which its holder may take again.
+//! * [`Poison`], what is known of a death or panic under a lock.
 //!
 //! # Memory
 //!
-//! - [`Region`]: a stretch of shared memory, for one object or for thousands; without a name, with one, or in a file.
+//! * [`Region`], memory that many objects share: anonymous, named, or a file.
+//! * [`region::Place`], a name or a file.
 //!
 //! # Processes
 //!
-//! - [`init`]: makes a program able to start processes; in tests, [`init_in_tests!`].
-//! - [`Process`]: a function in another process, and its result.
-//! - [`process`](mod@process): builders, start methods, the family.
-//!
-//! # When a process dies
-//!
-//! No process that dies, at any instruction, by any signal, can hang, corrupt or leak what the others share. Each type says
-//! under *If a process dies* what that means for it. What it was changing when it died may be half changed: then the
-//! next one to lock is told ([`Error::Poisoned`]), and can repair it.
+//! * [`init`], which stands first in `main`.
+//! * [`Process`], a function that another process runs.
+//! * [`StartMethod`], by a fresh start of the program or by a fork.
+//! * [`process`], the rest: the builder, children, parent, processors.
+//! * [`init_in_tests!`], for test programs that start processes.
 //!
 //! # What it is not
 //!
-//! Shared memory holds plain data ([`bytemuck::Pod`]): no references, no `String`, no `bool` or `enum`, whose bits can be
-//! wrong. It ends at the machine. And it protects from deaths and mistakes, not from malice: processes of the same
-//! user are trusted with the links of the kernel's lock lists, and can truncate what has a name.
+//! * Not for data with pointers: no `String`, `Vec` or reference lives in shared memory, and no `bool`, `enum` or tuple,
+//!   which have invalid bits or no fixed layout. [`Value`] and [`Array`] take what is [`bytemuck::Pod`].
+//! * Not a boundary of trust: processes of the same user that share memory can harm each other. What is read from a
+//!   region is checked, but a named one can be truncated (see [`region`]).
+//! * Not past one machine, nor past one pid namespace.
+//! * Not portable yet: 64-bit Linux with glibc.
+//!
+//! A death loses what the dead process had not written, and may leave the data half changed that it held a lock on: the
+//! next one to lock is told. It never loses anything else.
 //!
 //! # Examples
 //!
 //! ```standalone_crate
 //! use shmkit::{Array, Process, Result, Value};
 //!
-//! fn scale(by: Value<f64>, samples: Array<f64>) -> Result<f64> {
-//!     let by = by.get()?;
-//!     let mut samples = samples.lock()?;
-//!     samples.iter_mut().for_each(|x| *x *= by);
-//!     Ok(samples.iter().sum())
+//! fn f(n: Value<f64>, a: Array<i32>) -> Result<()> {
+//!     *n.lock()? = 3.1415927;
+//!     for x in a.lock()?.iter_mut() {
+//!         *x = -*x;
+//!     }
+//!     Ok(())
 //! }
 //!
 //! fn main() -> Result<()> {
-//!     shmkit::init();
-//!     let by = Value::new(2.0)?;
-//!     let samples = Array::from_slice(&[1.0, 2.0, 3.0])?;
-//!     let child = Process::spawn(scale, (by, samples.clone()))?;
-//!     assert_eq!(child.join()?, 12.0);
-//!     assert_eq!(samples.to_vec()?, [2.0, 4.0, 6.0]);
+//!     shmkit::init(); // becomes the child here, in a child
+//!
+//!     let num = Value::new(0.0)?;
+//!     let arr = Array::from_iter(0..4)?;
+//!     Process::spawn(f, (num.clone(), arr.clone()))?.join()?;
+//!     assert_eq!(num.get()?, 3.1415927);
+//!     assert_eq!(arr.to_vec()?, [0, -1, -2, -3]);
 //!     Ok(())
 //! }
 //! ```
@@ -92,7 +100,7 @@ pub mod test_hooks {
     pub use crate::{os::files::without_nameless_files, raw::points::arm};
 }
 
-/// The programs of the README, so that they stay true.
+/// The program in the README, as a test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct Readme;
+mod readme {}
