@@ -66,6 +66,7 @@
 //! ```
 
 pub use bytemuck;
+pub use shared_memory;
 
 pub use crate::error::{Error, Poison, Result};
 #[cfg(not(loom))]

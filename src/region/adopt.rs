@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     Error, Result,
-    os::{files, identity},
+    os::{
+        files::{self, FileId},
+        identity,
+    },
 };
 
 /// What is removed when the adopted segment's last handle in the process that adopted it is dropped.
@@ -29,6 +32,7 @@ pub(super) struct Belongings {
     /// A fork's copy removes nothing.
     owner: u32,
     segment: PathBuf,
+    id: FileId,
     /// The file that leads to it, where the segment was made with one.
     link: Option<PathBuf>,
 }
@@ -36,7 +40,9 @@ pub(super) struct Belongings {
 impl Drop for Belongings {
     fn drop(&mut self) {
         if self.owner == std::process::id() {
-            for path in [Some(&self.segment), self.link.as_ref()].into_iter().flatten() {
+            // The name may have been removed, and given to other memory, in between.
+            let segment = Some(&self.segment).filter(|path| files::names(path, self.id));
+            for path in [segment, self.link.as_ref()].into_iter().flatten() {
                 // Somebody may have been faster.
                 let _ = files::remove(path);
             }
@@ -98,7 +104,7 @@ impl Region {
         };
         let link = shmem.get_flink_path().cloned();
         if shmem.set_owner(false) {
-            mapping.own(Belongings { owner: std::process::id(), segment: path, link });
+            mapping.own(Belongings { owner: std::process::id(), segment: path, id: facts.id, link });
         }
         Ok(Self(mapping))
     }
@@ -109,6 +115,9 @@ fn make_header(memory: Memory<'_>, epoch: Epoch) -> Result<()> {
     let header = Header::of(memory)?;
     if !header.is_blank() {
         return Ok(());
+    }
+    if !header.could_be_unfinished(memory.len()) {
+        return Err(Error::NotARegion { reason: "the segment has other contents".into() });
     }
     let rest = memory.slice::<AtomicU8>(header::SIZE, memory.len() - header::SIZE)?;
     if let Some(at) = rest.iter().position(|byte| byte.load(Relaxed) != 0)

@@ -197,6 +197,22 @@ impl Header {
         self.magic.load(Relaxed) == 0
     }
 
+    /// Whether a header without a magic number is that of zeroed memory, or of a maker at work or dead: the size is what is
+    /// written first.
+    pub(super) fn could_be_unfinished(&self, size: u64) -> bool {
+        let others = [&self.pid_namespace, &self.boot[0], &self.boot[1], &self.device, &self.inode]
+            .into_iter()
+            .chain([&self.table, &self.buckets, &self.end, &self.last, &self.root])
+            .chain(&self.members)
+            .chain(&self.unused);
+        let words = [&self.version, &self.byte_order, &self.pointer_width, &self.reserved];
+        let zeroed = others.into_iter().all(|field| field.load(Relaxed) == 0)
+            && words.into_iter().all(|field| field.load(Relaxed) == 0);
+        // Read after the others: a maker that begins now has written it before them.
+        let found = self.size.load(Relaxed);
+        found == size || found == 0 && zeroed
+    }
+
     /// The gate: whether this is a region that this program may use, from the constant part of the header.
     pub(crate) fn check(memory: Memory<'_>) -> Result<&Header> {
         let header = Self::of(memory)?;
