@@ -64,7 +64,7 @@ static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
 fn use_all(region: &Region) {
     let _ = (region.names(), region.left(), region.size());
     if let Ok(value) = Value::<u64>::open_in(region, "value") {
-        let _ = value.try_lock().map(|mut guard| *guard += 1);
+        let _ = value.try_lock().map(|mut guard| *guard = guard.wrapping_add(1));
         let _ = value.try_recover().map(|mut guard| guard.clear_poison());
         let _ = format!("{value:?}");
     }
