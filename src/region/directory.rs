@@ -216,7 +216,7 @@ impl<'a> Directory<'a> {
     ) -> Result<Found> {
         let text = name.unwrap_or_default();
         let (hash, at) = (hash(text), self.end());
-        let plan = Plan::new(at, text, description)?;
+        let plan = Plan::new(at, text, description, at == self.first())?;
         if plan.size > self.left() {
             return Err(Error::RegionFull { needed: plan.size, left: self.left() });
         }
