@@ -386,7 +386,7 @@ impl<T: Pod> Array<T> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn acquire(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
         Held::lock(self.0.head(), wait).map(|held| self.guard(held))
     }

@@ -205,7 +205,7 @@ impl<T: Pod> Value<T> {
         Ok(*guard)
     }
 
-    #[inline]
+    #[inline(always)]
     fn acquire(&self, wait: Wait) -> Result<ValueGuard<'_, T>> {
         Held::lock(self.0.head(), wait).map(|held| ValueGuard { held, value: self.0.data().cast() })
     }

@@ -118,6 +118,10 @@ thread_local! {
     };
 }
 
+/// The first entry of the calling thread's list, asked for before the lock is taken: a load after it would wait for it.
+#[derive(Clone, Copy)]
+pub(crate) struct First(usize);
+
 /// The calling thread, ready to hold locks.
 #[derive(Clone, Copy)]
 pub(crate) struct Thread {
@@ -194,11 +198,16 @@ impl Thread {
         self.head().pending.store(0, Relaxed);
     }
 
-    /// Puts a lock that this thread has just taken on its list.
+    /// The first entry of this thread's list, for [`link`](Self::link).
     #[inline(always)]
-    pub(crate) fn link(self, links: &Links) {
+    pub(crate) fn first(self) -> First {
+        First(self.head().first.load(Relaxed))
+    }
+
+    /// Puts a lock that this thread has just taken on its list, before the entry that was the `first` until now.
+    #[inline(always)]
+    pub(crate) fn link(self, links: &Links, First(first): First) {
         let head = self.head();
-        let first = head.first.load(Relaxed);
         links.next.store(first, Relaxed);
         links.prev.store(ptr::from_ref(head).addr(), Relaxed);
         // SAFETY: `first` is the head or the first entry of this thread's list: a lock that this thread holds, so mapped.
@@ -364,7 +373,7 @@ mod tests {
         for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0]] {
             let locks: [Lock; 3] = Default::default();
             for lock in &locks {
-                thread.link(&lock.links);
+                thread.link(&lock.links, thread.first());
             }
             assert_eq!(held(), 3);
             for at in order {

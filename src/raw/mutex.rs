@@ -55,7 +55,7 @@ use loom::sync::atomic::{
 
 use super::{
     points::point,
-    sys::{AtomicU32, AtomicU64, LIMIT, Links, Stamp, Thread, futex, known_thread, this_thread, thread_is_gone},
+    sys::{AtomicU32, AtomicU64, First, LIMIT, Links, Stamp, Thread, futex, known_thread, this_thread, thread_is_gone},
     waiting::{Patience, SLICE, Spin},
 };
 use crate::{
@@ -119,7 +119,7 @@ impl RawMutex {
     /// `WouldBlock`, `TimedOut`, `WouldDeadlock`, `TooManyLocks`, and `Unsupported` from the robust list.
     #[inline]
     pub(crate) fn lock(&self, use_: Use, wait: Wait) -> Result<Found> {
-        if self.lock_free(use_) { Ok(Found::Free) } else { self.lock_slow(use_, wait) }
+        if self.lock_uncontended(use_) { Ok(Found::Free) } else { self.lock_contended(use_, wait) }
     }
 
     /// Releases the lock, if the calling thread holds it. With a guard that a fork copied it does not: nothing happens.
@@ -143,42 +143,43 @@ impl RawMutex {
 
     /// Takes a lock that is free and of which nobody knows anything else. No errors here: they make the caller's code
     /// for the common case slower.
-    #[inline]
-    fn lock_free(&self, use_: Use) -> bool {
+    #[inline(always)]
+    pub(crate) fn lock_uncontended(&self, use_: Use) -> bool {
         let Some(me) = known_thread() else { return false };
         if !me.has_room() {
             return false;
         }
         me.begin(&self.links);
+        let first = me.first();
         point();
         // Acquire: pairs with the Release of `unlock`, so that the holder sees what its predecessor wrote.
         if self.word.compare_exchange(0, me.tid(), Acquire, Relaxed).is_err() {
             me.end();
             return false;
         }
-        self.settle(me, use_);
+        self.settle(me, first, use_);
         true
     }
 
-    /// Takes the lock in all other cases.
+    /// [`lock`](Self::lock) after [`lock_uncontended`](Self::lock_uncontended) has failed.
     #[cold]
-    fn lock_slow(&self, use_: Use, wait: Wait) -> Result<Found> {
+    pub(crate) fn lock_contended(&self, use_: Use, wait: Wait) -> Result<Found> {
         let me = this_thread()?;
         if !me.has_room() {
             return Err(Error::TooManyLocks { limit: LIMIT });
         }
         me.begin(&self.links);
         let found = self.take(me, wait).inspect_err(|_| me.end())?;
-        self.settle(me, use_);
+        self.settle(me, me.first(), use_);
         Ok(found)
     }
 
     /// What every new holder does, from the word on.
     #[inline(always)]
-    fn settle(&self, me: Thread, use_: Use) {
+    fn settle(&self, me: Thread, first: First, use_: Use) {
         point();
         // The entry stays pending: linked and pending it is looked at once, and a store is saved.
-        me.link(&self.links);
+        me.link(&self.links, first);
         point();
         self.owner.store(me.stamp() | use_ as u64, Relaxed);
         // The record must stand before the data is touched: the same thread dies in program order.

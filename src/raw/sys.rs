@@ -7,7 +7,7 @@ pub(crate) use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 pub(crate) use crate::os::{
     futex,
     identity::{Stamp, thread_is_gone},
-    robust::{LIMIT, Links, Thread, known_thread, this_thread},
+    robust::{First, LIMIT, Links, Thread, known_thread, this_thread},
 };
 
 #[cfg(loom)]
@@ -31,6 +31,9 @@ mod model {
 
     #[derive(Debug, Default)]
     pub(crate) struct Links;
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct First;
 
     #[derive(Clone, Copy)]
     pub(crate) struct Thread(u32);
@@ -178,7 +181,11 @@ mod model {
             OWN.with(|own| own.pending.set(false));
         }
 
-        pub(crate) fn link(self, _: &Links) {
+        pub(crate) fn first(self) -> First {
+            First
+        }
+
+        pub(crate) fn link(self, _: &Links, _: First) {
             OWN.with(|own| assert!(!own.linked.replace(true), "linked twice"));
         }
 

@@ -60,7 +60,7 @@ impl Lock {
     plain_constructors!("lock");
     locking!(LockGuard<'_>);
 
-    #[inline]
+    #[inline(always)]
     fn acquire(&self, wait: Wait) -> Result<LockGuard<'_>> {
         Held::lock(self.0.head(), wait).map(|held| LockGuard { held })
     }
