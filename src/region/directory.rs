@@ -24,7 +24,7 @@ use std::sync::atomic::{
 use super::{
     header::Header,
     memory::Memory,
-    object::{BLOCK_ALIGN, BUILDING, Block, Description, Found, LIVE, MAX_NAME, Plan, REMOVED, up},
+    object::{BLOCK_ALIGN, BUILDING, Block, Description, Found, LIVE, MAX_NAME, Plan, REMOVED, Spot, up},
 };
 use crate::{
     Error, Result,
@@ -72,8 +72,8 @@ impl<'a> Directory<'a> {
         self,
         name: Option<&str>,
         description: &Description,
-        initialise: impl FnOnce(Memory<'a>, &Found) -> Result<()>,
-    ) -> Result<Found> {
+        initialise: impl FnOnce(Memory<'a>, Spot) -> Result<()>,
+    ) -> Result<Spot> {
         check_name(name)?;
         let _held = self.lock()?;
         if let Some(name) = name
@@ -91,7 +91,7 @@ impl<'a> Directory<'a> {
         name: &str,
         intent: Intent,
         description: &Description,
-        initialise: impl FnOnce(Memory<'a>, &Found) -> Result<()>,
+        initialise: impl FnOnce(Memory<'a>, Spot) -> Result<()>,
     ) -> Result<(Found, bool)> {
         check_name(Some(name))?;
         let _held = self.lock()?;
@@ -99,7 +99,10 @@ impl<'a> Directory<'a> {
             (Some(_), Intent::Create) => Err(Error::AlreadyExists { name: name.into() }),
             (Some(found), _) => Ok((found, false)),
             (None, Intent::Open) => Err(Error::NotFound { name: name.into() }),
-            (None, _) => Ok((self.create_locked(Some(name), description, initialise)?, true)),
+            (None, _) => {
+                let spot = self.create_locked(Some(name), description, initialise)?;
+                Ok((Found { spot, description: description.clone() }, true))
+            }
         }
     }
 
@@ -212,8 +215,8 @@ impl<'a> Directory<'a> {
         self,
         name: Option<&str>,
         description: &Description,
-        initialise: impl FnOnce(Memory<'a>, &Found) -> Result<()>,
-    ) -> Result<Found> {
+        initialise: impl FnOnce(Memory<'a>, Spot) -> Result<()>,
+    ) -> Result<Spot> {
         let text = name.unwrap_or_default();
         let (hash, at) = (hash(text), self.end());
         let plan = Plan::new(at, text, description, at == self.first())?;
@@ -225,8 +228,8 @@ impl<'a> Directory<'a> {
         self.header.last.store(at, Relaxed);
         point();
         plan.write(self.memory, at, hash, text, description)?;
-        let found = plan.found(at, description.clone());
-        initialise(self.memory, &found)?;
+        let spot = plan.spot(at);
+        initialise(self.memory, spot)?;
         let block = self.memory.at::<Block>(at)?;
         block.next.store(bucket.load(Relaxed), Relaxed);
         point();
@@ -237,7 +240,7 @@ impl<'a> Directory<'a> {
             bucket.store(at, Release);
         }
         block.set_state(LIVE);
-        Ok(found)
+        Ok(spot)
     }
 
     fn find(self, name: &str) -> Result<Option<Found>> {

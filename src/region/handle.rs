@@ -5,7 +5,7 @@
 
 #![expect(unsafe_code, reason = "hands out the body of an object in a mapping")]
 
-use std::{fmt, marker::PhantomData, ptr::NonNull, sync::Arc};
+use std::{fmt, marker::PhantomData, ptr::NonNull, slice, sync::Arc};
 
 use super::{
     Region, build,
@@ -14,7 +14,7 @@ use super::{
     header,
     mapping::Mapping,
     memory::{Memory, Shared},
-    object::{Description, Dims, Found, Kind, MAX_NAME},
+    object::{Description, Dims, Found, Kind, MAX_NAME, Spot},
     place::Place,
     whole_pages,
 };
@@ -51,7 +51,7 @@ pub(crate) unsafe trait Resident: 'static {
 fn last_segment<T: 'static>() -> &'static str {
     let full = std::any::type_name::<T>();
     let outer = full.find(['<', '[', '(']).unwrap_or(full.len());
-    let start = full[..outer].rfind("::").map_or(0, |at| at + 2);
+    let start = full[..outer].rfind(':').map_or(0, |at| at + 1);
     let mut end = full.len().min(start + MAX_NAME);
     while !full.is_char_boundary(end) {
         end -= 1;
@@ -67,9 +67,37 @@ pub(crate) struct Handle<R> {
     at: u64,
     body: NonNull<u8>,
     data: NonNull<u8>,
-    dims: Dims,
+    shape: Shape,
     len: usize,
     _kind: PhantomData<R>,
+}
+
+/// [`Dims`] as handles keep them, of which there may be thousands, nearly all of single values.
+#[derive(Debug, Clone)]
+enum Shape {
+    Scalar,
+    Line(usize),
+    Grid(Arc<[usize]>),
+}
+
+impl From<Dims> for Shape {
+    fn from(dims: Dims) -> Self {
+        match dims.as_slice() {
+            [] => Self::Scalar,
+            [length] => Self::Line(*length),
+            lengths => Self::Grid(lengths.into()),
+        }
+    }
+}
+
+impl Shape {
+    fn as_slice(&self) -> &[usize] {
+        match self {
+            Self::Scalar => &[],
+            Self::Line(length) => slice::from_ref(length),
+            Self::Grid(lengths) => lengths,
+        }
+    }
 }
 
 // SAFETY: a handle is a counted reference to shared memory. What is done with the body is the kind's matter; the handle
@@ -92,11 +120,11 @@ impl<R: Resident> Handle<R> {
     /// In a region, under `name` or without one.
     pub(crate) fn new_in(region: &Region, name: Option<&str>, dims: Dims, initialise: Initialise<'_>) -> Result<Self> {
         let mapping = region.mapping();
-        let found = mapping.writable()?.directory()?.create(name, &R::description(dims), |memory, found| {
-            initialise(data(memory, found)?);
+        let spot = mapping.writable()?.directory()?.create(name, &R::description(dims), |memory, spot| {
+            initialise(data(memory, spot)?);
             Ok(())
         })?;
-        Self::adopt(Arc::clone(mapping), found, Some(dims))
+        Self::of(Arc::clone(mapping), spot, dims)
     }
 
     /// In a region, under `name`: the one that is there, or a new one.
@@ -109,8 +137,8 @@ impl<R: Resident> Handle<R> {
         let mapping = region.mapping();
         let directory = mapping.writable()?.directory()?;
         let (found, _) =
-            directory.open_or_create(name, Intent::OpenOrCreate, &R::description(dims), |memory, found| {
-                initialise(data(memory, found)?);
+            directory.open_or_create(name, Intent::OpenOrCreate, &R::description(dims), |memory, spot| {
+                initialise(data(memory, spot)?);
                 Ok(())
             })?;
         Self::adopt(Arc::clone(mapping), found, Some(dims))
@@ -139,8 +167,8 @@ impl<R: Resident> Handle<R> {
 
     /// The elements of the object that a region at `place` was made for, in a mapping that cannot be written.
     pub(crate) fn open_read_only(place: &Place) -> Result<ReadOnly> {
-        let Self { mapping, data, dims, len, .. } = Self::root(build::open(place, true)?, None)?;
-        Ok(ReadOnly { _mapping: mapping, data, dims, len })
+        let Self { mapping, data, shape, len, .. } = Self::root(build::open(place, true)?, None)?;
+        Ok(ReadOnly { _mapping: mapping, data, shape, len })
     }
 
     fn root(mapping: Arc<Mapping>, dims: Option<Dims>) -> Result<Self> {
@@ -162,11 +190,15 @@ impl<R: Resident> Handle<R> {
         if found.description != expected || !same_rank {
             return Err(mismatch(&expected, &found.description));
         }
+        Self::of(mapping, found.spot, found.description.dims)
+    }
+
+    /// The handle of what is known to be a `R` of this shape.
+    fn of(mapping: Arc<Mapping>, spot: Spot, dims: Dims) -> Result<Self> {
         let memory = mapping.memory();
-        let body = memory.bytes(found.body, found.layout.size, found.layout.align)?;
-        let data = data(memory, &found)?;
-        let len = found.description.dims.count()?;
-        Ok(Self { at: found.at, body, data, dims: found.description.dims, len, mapping, _kind: PhantomData })
+        let body = memory.bytes(spot.body, spot.layout.size, spot.layout.align)?;
+        let data = data(memory, spot)?;
+        Ok(Self { at: spot.at, body, data, len: dims.count()?, shape: dims.into(), mapping, _kind: PhantomData })
     }
 }
 
@@ -196,7 +228,7 @@ impl<R> Handle<R> {
     }
 
     pub(crate) fn shape(&self) -> &[usize] {
-        self.dims.as_slice()
+        self.shape.as_slice()
     }
 
     pub(crate) fn region(&self) -> Region {
@@ -216,7 +248,7 @@ impl<R> Handle<R> {
 pub(crate) struct ReadOnly {
     _mapping: Arc<Mapping>,
     data: NonNull<u8>,
-    dims: Dims,
+    shape: Shape,
     len: usize,
 }
 
@@ -235,19 +267,19 @@ impl ReadOnly {
     }
 
     pub(crate) fn shape(&self) -> &[usize] {
-        self.dims.as_slice()
+        self.shape.as_slice()
     }
 }
 
 impl<R> Clone for Handle<R> {
     fn clone(&self) -> Self {
-        Self { mapping: Arc::clone(&self.mapping), ..*self }
+        Self { mapping: Arc::clone(&self.mapping), shape: self.shape.clone(), ..*self }
     }
 }
 
 impl<R> fmt::Debug for Handle<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("at", &self.at).field("dims", &self.dims).finish_non_exhaustive()
+        f.debug_struct("Handle").field("at", &self.at).field("shape", &self.shape()).finish_non_exhaustive()
     }
 }
 
@@ -255,8 +287,8 @@ fn mismatch(expected: &Description, found: &Description) -> Error {
     Error::TypeMismatch { expected: expected.to_string(), found: found.to_string() }
 }
 
-fn data(memory: Memory<'_>, found: &Found) -> Result<NonNull<u8>> {
-    memory.bytes(found.body + found.layout.data, found.layout.size - found.layout.data, 1)
+fn data(memory: Memory<'_>, spot: Spot) -> Result<NonNull<u8>> {
+    memory.bytes(spot.body + spot.layout.data, spot.layout.size - spot.layout.data, 1)
 }
 
 /// A region that has room for one object.
@@ -267,11 +299,11 @@ fn single(description: &Description) -> Result<Recipe> {
 }
 
 fn fill(directory: Directory<'_>, description: &Description, initialise: Initialise<'_>) -> Result<()> {
-    let found = directory.create(None, description, |memory, found| {
-        initialise(data(memory, found)?);
+    let spot = directory.create(None, description, |memory, spot| {
+        initialise(data(memory, spot)?);
         Ok(())
     })?;
-    directory.set_root(found.at);
+    directory.set_root(spot.at);
     Ok(())
 }
 

@@ -258,8 +258,8 @@ impl Plan {
         Ok(())
     }
 
-    pub(super) fn found(&self, at: u64, description: Description) -> Found {
-        Found { at, body: at + u64::from(self.body), layout: self.layout, description }
+    pub(super) fn spot(&self, at: u64) -> Spot {
+        Spot { at, body: at + u64::from(self.body), layout: self.layout }
     }
 }
 
@@ -268,14 +268,20 @@ pub(super) fn end_with(at: u64, name: &str, description: &Description) -> Result
     Ok(at + Plan::new(at, name, description, true)?.size)
 }
 
-/// An object in a region, checked: its body lies inside and is as large as its description says.
-#[derive(Debug, Clone)]
-pub(crate) struct Found {
+/// Where an object lies in a region, checked: its body lies inside and is as large as its description says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spot {
     /// The offset of the block: names the object for as long as the region exists.
     pub(crate) at: u64,
     /// The offset of the body.
     pub(crate) body: u64,
     pub(crate) layout: Layout,
+}
+
+/// An object that was there already.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) spot: Spot,
     pub(crate) description: Description,
 }
 
@@ -346,7 +352,7 @@ impl Block {
             return Err(Error::corrupt(format!("{description} has its body at {} of {size} bytes", body - at)));
         }
         memory.bytes(body, layout.size, layout.align)?;
-        Ok(Found { at, body, layout, description })
+        Ok(Found { spot: Spot { at, body, layout }, description })
     }
 
     pub(super) fn set_state(&self, state: u8) {
