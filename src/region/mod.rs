@@ -185,7 +185,7 @@ impl Region {
     /// let region = shmkit::Region::anonymous(4096)?;
     /// let before = region.left()?;
     /// let value = shmkit::Value::new_in(&region, "x", 0_u64)?;
-    /// assert!(before - region.left()? < 128);
+    /// assert!(before - region.left()? <= 128);
     /// # Ok(())
     /// # }
     /// ```
