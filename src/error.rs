@@ -57,6 +57,13 @@ pub enum Error {
         limit: usize,
     },
 
+    /// As many processes use what needs members in this region as it has slots for.
+    #[error("{limit} processes are members of the region already, the most that it was made for (RegionOptions::members)")]
+    TooManyMembers {
+        /// The number of slots.
+        limit: usize,
+    },
+
     /// A region, file or object of this name exists.
     #[error("{name:?} exists already")]
     AlreadyExists {

@@ -160,6 +160,13 @@ pub(crate) fn known_thread() -> Option<Thread> {
     CACHE.with(Cache::thread)
 }
 
+/// The number of this process among its ancestors: a fork's is another than its parent's. Never 0.
+#[inline]
+pub(crate) fn generation() -> Result<u32> {
+    this_thread()?;
+    Ok(CACHE.with(|cache| cache.generation.get()))
+}
+
 /// The number of locks that the calling thread holds.
 #[inline]
 pub(crate) fn held() -> usize {

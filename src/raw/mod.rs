@@ -4,6 +4,7 @@
 //! checker puts its own.
 
 pub(crate) mod init;
+pub(crate) mod lives;
 pub(crate) mod mutex;
 pub(crate) mod points;
 mod sys;

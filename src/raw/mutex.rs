@@ -211,6 +211,44 @@ impl RawMutex {
         self.word.load(Relaxed) & TID != 0 && self.owner.load(Relaxed) & !Stamp::SPARE == stamp
     }
 
+    /// Whether a living thread holds the lock, as far as the word tells: the kernel has not marked it, and nobody
+    /// has found out that its last holder died.
+    pub(crate) fn is_held_alive(&self) -> bool {
+        // Acquire: what the holder stored before it took the lock is not older than the lock.
+        let word = self.word.load(Acquire);
+        word & OWNER_DIED == 0 && word & TID != 0 && !self.is_poisoned()
+    }
+
+    /// Whether the holder of a lock that the kernel has marked can do nothing any more, none of its threads.
+    pub(crate) fn testator_is_gone(&self, wait: Wait) -> bool {
+        fence(Acquire);
+        let testator = Stamp::from_bits(self.owner.load(Relaxed));
+        testator.is_dead(wait) || testator.has_let_go(std::ptr::from_ref(self).addr())
+    }
+
+    /// Gives the word a mark that makes the kernel wake a sleeper when the holder dies, and returns it for the sleep.
+    /// `None` if no living thread holds the lock.
+    pub(crate) fn watch(&self) -> Option<(&AtomicU32, u32)> {
+        let mut word = self.word.load(Relaxed);
+        loop {
+            if word & OWNER_DIED != 0 || word & TID == 0 {
+                return None;
+            }
+            if word & WAITERS != 0 {
+                return Some((&self.word, word));
+            }
+            match self.word.compare_exchange(word, word | WAITERS, Relaxed, Relaxed) {
+                Ok(_) => return Some((&self.word, word | WAITERS)),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Wakes all who sleep on the word.
+    pub(crate) fn wake_all(&self) {
+        futex::wake(&self.word, u32::MAX);
+    }
+
     /// The word, for the model of the kernel.
     #[cfg(loom)]
     pub(crate) fn word(&self) -> &AtomicU32 {

@@ -23,8 +23,11 @@ use std::sync::atomic::{
 
 use super::{
     header::Header,
+    members::{self, Members},
     memory::Memory,
-    object::{BLOCK_ALIGN, BUILDING, Block, Description, Found, LIVE, MAX_NAME, Plan, REMOVED, Spot, up},
+    object::{
+        BLOCK_ALIGN, BUILDING, Block, Description, Dims, Found, Kind, LIVE, MAX_NAME, Plan, REMOVED, Spot, up,
+    },
 };
 use crate::{
     Error, Result,
@@ -162,6 +165,21 @@ impl<'a> Directory<'a> {
             link = &block.next;
         }
         Err(Error::corrupt("the directory goes round in circles"))
+    }
+
+    /// Makes the table of `count` members unless there is one.
+    ///
+    /// A death between the two steps, the object and its publication, costs the space of the object.
+    pub(crate) fn provide_members(self, count: u64) -> Result<()> {
+        let _held = self.lock()?;
+        if Members::is_in(self.memory) {
+            return Ok(());
+        }
+        let count = usize::try_from(count).map_err(|_| Error::invalid_size(format!("{count} members")))?;
+        let table = members_description(count)?;
+        let spot = self.create_locked(None, &table, |_, _| Ok(()))?;
+        self.header.set_members(spot.body + spot.layout.data, count as u64);
+        Ok(())
     }
 
     /// The names in the directory, in no particular order.
@@ -353,10 +371,24 @@ impl<'a> Directory<'a> {
         if was_held {
             self.repair()?;
         }
+        if let Ok(members) = Members::of(self.memory) {
+            members.reset();
+        }
         self.for_each_lock(|lock| {
             lock.reset(Use::Data);
         })
     }
+}
+
+/// What the table of `count` members is, as an object of the arena.
+pub(super) fn members_description(count: usize) -> Result<Description> {
+    Ok(Description {
+        kind: Kind::Members,
+        tag: "".into(),
+        element_size: members::SLOT,
+        element_align: members::SLOT as u16,
+        dims: Dims::new(&[count])?,
+    })
 }
 
 fn check_name(name: Option<&str>) -> Result<()> {

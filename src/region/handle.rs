@@ -10,15 +10,16 @@ use std::{fmt, marker::PhantomData, ptr::NonNull, slice, sync::Arc};
 use super::{
     Region, build,
     build::Recipe,
-    directory::{Directory, Intent},
+    directory::{Directory, Intent, members_description},
     header,
     mapping::Mapping,
+    members::{self, Members},
     memory::{Memory, Shared},
-    object::{Description, Dims, Found, Kind, MAX_NAME, Spot},
+    object::{Description, Dims, Found, Kind, MAX_NAME, Spot, end_with},
     place::Place,
     whole_pages,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, raw::lives::MemberId};
 
 /// A kind of object that can live in a region.
 ///
@@ -120,7 +121,8 @@ impl<R: Resident> Handle<R> {
     /// In a region, under `name` or without one.
     pub(crate) fn new_in(region: &Region, name: Option<&str>, dims: Dims, initialise: Initialise<'_>) -> Result<Self> {
         let mapping = region.mapping();
-        let spot = mapping.writable()?.directory()?.create(name, &R::description(dims), |memory, spot| {
+        let directory = Self::directory(mapping)?;
+        let spot = directory.create(name, &R::description(dims), |memory, spot| {
             initialise(data(memory, spot)?);
             Ok(())
         })?;
@@ -135,13 +137,22 @@ impl<R: Resident> Handle<R> {
         initialise: Initialise<'_>,
     ) -> Result<Self> {
         let mapping = region.mapping();
-        let directory = mapping.writable()?.directory()?;
+        let directory = Self::directory(mapping)?;
         let (found, _) =
             directory.open_or_create(name, Intent::OpenOrCreate, &R::description(dims), |memory, spot| {
                 initialise(data(memory, spot)?);
                 Ok(())
             })?;
         Self::adopt(Arc::clone(mapping), found, Some(dims))
+    }
+
+    /// The directory of a region that is to have one more such object.
+    fn directory(mapping: &Mapping) -> Result<Directory<'_>> {
+        let directory = mapping.writable()?.directory()?;
+        if R::KIND.needs_members() {
+            directory.provide_members(members::slots_for(mapping.memory().len()))?;
+        }
+        Ok(directory)
     }
 
     /// The object `name` of a region.
@@ -231,6 +242,17 @@ impl<R> Handle<R> {
         self.shape.as_slice()
     }
 
+    /// This process as a member of the region.
+    #[inline]
+    pub(crate) fn member(&self) -> Result<MemberId> {
+        self.mapping.member()
+    }
+
+    /// Those who take part in the region.
+    pub(crate) fn members(&self) -> Result<Members<'_>> {
+        self.mapping.members()
+    }
+
     pub(crate) fn region(&self) -> Region {
         Region(Arc::clone(&self.mapping))
     }
@@ -293,8 +315,11 @@ fn data(memory: Memory<'_>, spot: Spot) -> Result<NonNull<u8>> {
 
 /// A region that has room for one object.
 fn single(description: &Description) -> Result<Recipe> {
-    let size = header::SIZE + 8 * header::SINGLE;
-    let size = whole_pages(super::object::end_with(size, "", description)?)?;
+    let mut size = end_with(header::SIZE + 8 * header::SINGLE, description, true)?;
+    if description.kind.needs_members() {
+        size = end_with(size, &members_description(members::SINGLE as usize)?, false)?;
+    }
+    let size = whole_pages(size)?;
     Ok(Recipe { size, buckets: header::SINGLE, sparse: false, dump: false })
 }
 
@@ -303,6 +328,9 @@ fn fill(directory: Directory<'_>, description: &Description, initialise: Initial
         initialise(data(memory, spot)?);
         Ok(())
     })?;
+    if description.kind.needs_members() {
+        directory.provide_members(members::SINGLE)?;
+    }
     directory.set_root(spot.at);
     Ok(())
 }

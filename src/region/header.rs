@@ -59,7 +59,7 @@ pub(crate) struct Header {
     pub(super) last: AtomicU64,
     /// The object that is the region's own content, where it was made for one; 0 else.
     pub(super) root: AtomicU64,
-    /// Kept for the table of members.
+    /// The table of the members: where it begins, 0 as long as nobody needs one, and its number of slots.
     members: [AtomicU64; 2],
     /// Makes the header once; its lock then guards the directory.
     pub(super) init: RawInit,
@@ -254,6 +254,21 @@ impl Header {
     /// Bytes of the region, checked against the mapping by [`check`](Self::check).
     pub(crate) fn size(&self, memory: Memory<'_>) -> u64 {
         self.size.load(Relaxed).min(memory.len())
+    }
+
+    /// Where the table of the members begins, 0 for none, and its number of slots.
+    pub(super) fn members(&self) -> (u64, u64) {
+        // Acquire: the slots are zeroed for whoever finds them.
+        let at = self.members[0].load(Acquire);
+        (at, self.members[1].load(Relaxed))
+    }
+
+    /// For the holder of the directory's lock, once.
+    pub(super) fn set_members(&self, at: u64, count: u64) {
+        point();
+        self.members[1].store(count, Relaxed);
+        point();
+        self.members[0].store(at, Release);
     }
 
     /// The lock of the directory.

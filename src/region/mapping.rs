@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    mem::ManuallyDrop,
+    mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     ptr::NonNull,
     sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak},
@@ -16,6 +16,7 @@ use super::{
     adopt::Belongings,
     directory::Directory,
     header::{Epoch, Header},
+    members::{self, Members, Membership},
     memory::Memory,
 };
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
         files::{self, Facts, FileId},
         robust,
     },
+    raw::lives::MemberId,
 };
 
 /// What a region rests on: decides what its descriptor can be and how far it can be trusted.
@@ -36,10 +38,12 @@ pub(crate) enum Backing {
 
 /// A mapped region, checked.
 ///
-/// Invariant: `map` is mapped for the life of this value, at least as long as the header says, and stays mapped for
-/// ever when a thread of this process holds a lock in it (a forgotten guard): the thread's robust list leads there.
+/// Invariant: `map` is mapped for the life of this value, at least as long as the header says, and stays mapped while a
+/// thread of this process holds a lock in it, for the thread's robust list leads there: for ever with a forgotten guard,
+/// and until it has let go with the thread that keeps this process's lifeline.
 pub(crate) struct Mapping {
-    map: ManuallyDrop<MmapRaw>,
+    map: Arc<MmapRaw>,
+    membership: Membership,
     fd: OwnedFd,
     id: FileId,
     backing: Backing,
@@ -69,7 +73,15 @@ impl Mapping {
             // A core dump of a large region would keep its locks unmarked for seconds. Best effort.
             let _ = map.advise(Advice::DontDump);
         }
-        Ok(Self { map: ManuallyDrop::new(map), fd, id: facts.id, backing, read_only, belongings: OnceLock::new() })
+        Ok(Self {
+            map: Arc::new(map),
+            membership: Membership::default(),
+            fd,
+            id: facts.id,
+            backing,
+            read_only,
+            belongings: OnceLock::new(),
+        })
     }
 
     /// The one mapping of the region behind `fd`, which may come from anywhere: made now unless there is one.
@@ -112,9 +124,26 @@ impl Mapping {
     }
 
     pub(crate) fn memory(&self) -> Memory<'_> {
-        let base = NonNull::new(self.map.as_mut_ptr()).expect("a mapping has an address");
-        // SAFETY: the invariant of the type: `len` bytes from a page on, mapped as long as `self`.
-        unsafe { Memory::new(base, self.map.len()) }
+        memory_of(&self.map)
+    }
+
+    /// This process as a member of the region, which it becomes now if it is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyMembers`], [`Error::ReadOnly`], [`Error::Os`] when the thread that keeps the lifeline cannot be
+    /// started.
+    #[inline]
+    pub(crate) fn member(&self) -> Result<MemberId> {
+        match self.membership.get(robust::generation()?) {
+            Some(id) => Ok(id),
+            None => members::join(&self.writable()?.map, &self.membership),
+        }
+    }
+
+    /// The members of the region, of which there must be a table.
+    pub(crate) fn members(&self) -> Result<Members<'_>> {
+        Members::of(self.memory())
     }
 
     pub(crate) fn directory(&self) -> Result<Directory<'_>> {
@@ -168,6 +197,13 @@ impl Mapping {
     }
 }
 
+/// The memory of a map.
+pub(super) fn memory_of(map: &MmapRaw) -> Memory<'_> {
+    let base = NonNull::new(map.as_mut_ptr()).expect("a mapping has an address");
+    // SAFETY: a map is `len` bytes from a page on, mapped as long as it lives.
+    unsafe { Memory::new(base, map.len()) }
+}
+
 impl AsFd for Mapping {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -184,10 +220,10 @@ impl Drop for Mapping {
         let held = !self.read_only
             && robust::this_thread()
                 .is_ok_and(|me| self.directory().is_ok_and(|directory| directory.is_held_by(me.stamp())));
-        if !held {
-            // SAFETY: `map` is not used after this: `self` is being dropped.
-            unsafe { ManuallyDrop::drop(&mut self.map) };
+        if held {
+            mem::forget(Arc::clone(&self.map));
         }
+        self.membership.leave(&self.map);
     }
 }
 

@@ -22,13 +22,14 @@ mod directory;
 mod handle;
 mod header;
 mod mapping;
+mod members;
 mod memory;
 mod object;
 mod place;
 pub(crate) mod ticket;
 mod travel;
 
-use self::{build::Recipe, mapping::Mapping};
+use self::{build::Recipe, directory::Directory, mapping::Mapping};
 pub(crate) use self::{
     directory::Intent,
     handle::{Handle, ReadOnly, Resident, resident_handle},
@@ -37,7 +38,7 @@ pub(crate) use self::{
 };
 pub use place::Place;
 
-use crate::{Error, Result};
+use crate::{Error, Result, raw::lives::MemberId};
 
 /// A stretch of shared memory that holds objects, with names or without.
 ///
@@ -301,6 +302,7 @@ impl fmt::Debug for Region {
 pub struct RegionOptions {
     place: Option<Place>,
     size: usize,
+    members: Option<usize>,
     sparse: bool,
     core_dump: bool,
     read_only: bool,
@@ -326,6 +328,14 @@ impl RegionOptions {
     /// Bytes of a new region, rounded up to whole pages. An existing one keeps its own.
     pub fn size(mut self, bytes: usize) -> Self {
         self.size = bytes;
+        self
+    }
+
+    /// The most processes that can use what needs to know who lives (barriers, read-write locks and their like) at the
+    /// same time: 64 bytes each, 1 to 4,096. Without it a new region has one for each 4 KiB, at least 16 and at most
+    /// 1,024.
+    pub fn members(mut self, most: usize) -> Self {
+        self.members = Some(most);
         self
     }
 
@@ -356,7 +366,7 @@ impl RegionOptions {
     /// As [`Region::create`].
     pub fn create(&self) -> Result<Region> {
         let recipe = self.recipe()?;
-        self.make(Intent::Create, recipe, &|_| Ok(()))
+        self.make(Intent::Create, recipe, &|directory| self.fill(directory))
     }
 
     /// Opens the region.
@@ -380,7 +390,7 @@ impl RegionOptions {
             return self.open();
         }
         let recipe = self.recipe()?;
-        self.make(Intent::OpenOrCreate, recipe, &|_| Ok(()))
+        self.make(Intent::OpenOrCreate, recipe, &|directory| self.fill(directory))
     }
 
     fn recipe(&self) -> Result<Recipe> {
@@ -388,7 +398,17 @@ impl RegionOptions {
             return Err(Error::ReadOnly);
         }
         let size = whole_pages(self.size as u64)?;
+        if let Some(members) = self.members
+            && !(1..=MemberId::MOST as usize).contains(&members)
+        {
+            return Err(Error::invalid_argument(format!("{members} members; 1 to {} are possible", MemberId::MOST)));
+        }
         Ok(Recipe { size, buckets: header::buckets_for(size), sparse: self.sparse, dump: self.core_dump })
+    }
+
+    /// What a new region begins with.
+    fn fill(&self, directory: Directory<'_>) -> Result<()> {
+        self.members.map_or(Ok(()), |members| directory.provide_members(members as u64))
     }
 
     fn make(&self, intent: Intent, recipe: Recipe, fill: build::Fill<'_>) -> Result<Region> {

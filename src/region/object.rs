@@ -46,11 +46,25 @@ pub(crate) enum Kind {
     AtomicValue = 5,
     AtomicArray = 6,
     RawArray = 7,
+    /// The table of the members: no object of a user's.
+    Members = 9,
+    BoundedSemaphore = 12,
+    Barrier = 13,
 }
 
 impl Kind {
-    const ALL: [Self; 7] =
-        [Self::Lock, Self::RLock, Self::Value, Self::Array, Self::AtomicValue, Self::AtomicArray, Self::RawArray];
+    const ALL: [Self; 10] = [
+        Self::Lock,
+        Self::RLock,
+        Self::Value,
+        Self::Array,
+        Self::AtomicValue,
+        Self::AtomicArray,
+        Self::RawArray,
+        Self::Members,
+        Self::BoundedSemaphore,
+        Self::Barrier,
+    ];
 
     fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
@@ -61,12 +75,17 @@ impl Kind {
         self.head() > 0
     }
 
+    /// Whether its operations need to know who lives, so that its region has a table of members.
+    pub(crate) const fn needs_members(self) -> bool {
+        matches!(self, Self::BoundedSemaphore | Self::Barrier)
+    }
+
     /// Bytes of the words at the start of the body, before the elements.
     pub(crate) const fn head(self) -> u64 {
         match self {
             Self::Lock | Self::Value | Self::Array => 40,
             Self::RLock => 48,
-            Self::AtomicValue | Self::AtomicArray | Self::RawArray => 0,
+            Self::AtomicValue | Self::AtomicArray | Self::RawArray | Self::Members => 0,
         }
     }
 }
@@ -263,9 +282,9 @@ impl Plan {
     }
 }
 
-/// Where an arena that begins at `at` would end with this object as its first.
-pub(super) fn end_with(at: u64, name: &str, description: &Description) -> Result<u64> {
-    Ok(at + Plan::new(at, name, description, true)?.size)
+/// Where an arena that ends at `at` would end with this nameless object too.
+pub(super) fn end_with(at: u64, description: &Description, is_first: bool) -> Result<u64> {
+    Ok(at + Plan::new(at, "", description, is_first)?.size)
 }
 
 /// Where an object lies in a region, checked: its body lies inside and is as large as its description says.

@@ -1,0 +1,236 @@
+//! The processes that take part in a region, and how the others see that one has died.
+//!
+//! The protocol and its windows are in the `README.md` beside this file.
+
+#![expect(unsafe_code, reason = "declares the slots a type that may be looked at in foreign bytes")]
+
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+mod keeper;
+
+use super::{
+    header::Header,
+    memory::{Memory, Shared},
+};
+use crate::{
+    Error, Result,
+    os::{
+        clock::Wait,
+        futex::{self, MOST_WORDS, Woken},
+    },
+    raw::{
+        lives::{Life, Lives, MemberId},
+        mutex::{RawMutex, Use},
+        points::point,
+        waiting::SLICE,
+    },
+};
+pub(super) use keeper::{Membership, join};
+
+/// One member's place. A cache line, so that a death is seen where nothing else is going on.
+#[derive(Default)]
+#[repr(C)]
+pub(super) struct Slot {
+    /// Held by a parked thread of the member: the kernel marks it when that thread dies.
+    lifeline: RawMutex,
+    /// Odd from the moment that a member has entered, even from the moment that it has left.
+    generation: AtomicU32,
+    /// The process that entered last.
+    pid: AtomicU32,
+    /// The last generation that died here, and its process. 0: none.
+    died: AtomicU32,
+    died_pid: AtomicU32,
+    spare: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Slot>() == 64);
+
+// SAFETY: `repr(C)`, of atomics only.
+unsafe impl Shared for Slot {}
+
+/// The bytes of a slot.
+pub(super) const SLOT: u32 = size_of::<Slot>() as u32;
+
+/// The slots of a region that was made for one object.
+pub(super) const SINGLE: u64 = 256;
+
+/// The slots of a region of `size` bytes for many objects, unless it was made with another number.
+pub(super) fn slots_for(size: u64) -> u64 {
+    (size / 4096).clamp(16, 1024)
+}
+
+impl Slot {
+    /// Whether the calling thread holds the slot now.
+    fn enter(&self, at: usize) -> Result<Option<MemberId>> {
+        match self.lifeline.lock(Use::Data, Wait::No) {
+            Ok(_) => {}
+            // Held, or its process is not yet gone as a whole.
+            Err(Error::WouldBlock) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let generation = self.generation.load(Relaxed);
+        let has_died = self.lifeline.is_poisoned();
+        if has_died && generation & 1 == 1 {
+            point();
+            self.died_pid.store(self.lifeline.culprit().unwrap_or(0), Relaxed);
+            point();
+            self.died.store(generation, Relaxed);
+        }
+        point();
+        self.pid.store(std::process::id(), Relaxed);
+        let entered = generation.wrapping_add(1) | 1;
+        point();
+        // Release: whoever sees the new member sees what is known of the last one.
+        self.generation.store(entered, Release);
+        if has_died {
+            // Only now: until here the poison has told that the last member died.
+            self.lifeline.clear_poison();
+        }
+        Ok(Some(MemberId::new(at, entered)))
+    }
+
+    /// Tells everybody at once that `id` has left; the slot is free after [`vacate`](Self::vacate).
+    fn leave(&self, id: MemberId) {
+        let generation = self.generation.load(Relaxed);
+        if id.is_of(generation) {
+            point();
+            self.generation.store(generation.wrapping_add(1), Release);
+            self.lifeline.wake_all();
+        }
+    }
+
+    /// Frees the slot. For the thread that has entered.
+    fn vacate(&self) {
+        self.lifeline.unlock();
+        // Who went to sleep on the word after `leave` had woken the others.
+        self.lifeline.wake_all();
+    }
+
+    fn life(&self, id: MemberId) -> Life {
+        loop {
+            // Acquire: pairs with the Release of `enter`.
+            let generation = self.generation.load(Acquire);
+            let life = match id.age(generation) {
+                0 if self.lifeline.is_held_alive() => Life::Lives,
+                0 => Life::Died,
+                _ if id.is_of(self.died.load(Relaxed)) => Life::Died,
+                _ => Life::Left,
+            };
+            // What was read in between was of this generation if it still is the one.
+            if self.generation.load(Relaxed) == generation {
+                return life;
+            }
+        }
+    }
+}
+
+/// The table of a region's members.
+#[derive(Clone, Copy)]
+pub(crate) struct Members<'a>(&'a [Slot]);
+
+impl<'a> Members<'a> {
+    /// The table that the header tells of, checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] when there is none, or none that can be one.
+    pub(super) fn of(memory: Memory<'a>) -> Result<Self> {
+        let (at, count) = Header::of(memory)?.members();
+        if at == 0 || count == 0 || count > MemberId::MOST {
+            return Err(Error::corrupt(format!("a table of {count} members at {at}")));
+        }
+        memory.slice::<Slot>(at, count).map(Self)
+    }
+
+    pub(super) fn is_in(memory: Memory<'_>) -> bool {
+        Header::of(memory).is_ok_and(|header| header.members().0 != 0)
+    }
+
+    /// The number of slots.
+    pub(crate) fn len(self) -> usize {
+        self.0.len()
+    }
+
+    /// Makes the calling thread the lifeline of a new member.
+    fn enter(self) -> Result<MemberId> {
+        // Processes that start one after the other do not all try the same slots, and a slot is not used again at once.
+        let start = std::process::id() as usize % self.0.len();
+        let (before, after) = self.0.split_at(start);
+        for (at, slot) in (start..).zip(after).chain((0..).zip(before)) {
+            if let Some(id) = slot.enter(at)? {
+                return Ok(id);
+            }
+        }
+        Err(Error::TooManyMembers { limit: self.0.len() })
+    }
+
+    fn slot(self, id: MemberId) -> Option<&'a Slot> {
+        self.0.get(id.slot())
+    }
+
+    /// Makes every member one that has died: for whoever knows that none lives, and keeps others out.
+    pub(super) fn reset(self) {
+        for slot in self.0 {
+            slot.lifeline.reset(Use::Data);
+        }
+    }
+}
+
+impl Lives for Members<'_> {
+    fn life(&self, id: MemberId) -> Life {
+        self.slot(id).map_or(Life::Left, |slot| slot.life(id))
+    }
+
+    fn is_gone(&self, id: MemberId, wait: Wait) -> bool {
+        // A slot is given to another only when all of the last one's process is gone.
+        self.slot(id).is_none_or(|slot| match slot.life(id) {
+            Life::Lives => false,
+            Life::Left => true,
+            Life::Died => !id.is_of(slot.generation.load(Acquire)) || slot.lifeline.testator_is_gone(wait),
+        })
+    }
+
+    fn pid(&self, id: MemberId) -> Option<u32> {
+        let slot = self.slot(id)?;
+        let pid = if id.is_of(slot.generation.load(Acquire)) {
+            slot.pid.load(Relaxed)
+        } else if id.is_of(slot.died.load(Relaxed)) {
+            slot.died_pid.load(Relaxed)
+        } else {
+            0
+        };
+        (pid != 0).then_some(pid)
+    }
+
+    fn sleep(&self, word: &AtomicU32, expected: u32, watched: &[MemberId], wait: Wait) -> Woken {
+        let mut words = Vec::with_capacity(1 + watched.len().min(MOST_WORDS));
+        words.push((word, expected));
+        for id in watched.iter().take(MOST_WORDS - 1) {
+            match self.slot(*id).filter(|slot| id.is_of(slot.generation.load(Acquire))).and_then(|slot| slot.lifeline.watch()) {
+                Some(lifeline) => words.push(lifeline),
+                None => return Woken::Changed,
+            }
+        }
+        let woken = futex::wait_any(&words, wait.slice(SLICE));
+        if woken != Woken::TimedOut {
+            self.pass_on(watched);
+        }
+        woken
+    }
+}
+
+impl Members<'_> {
+    /// The kernel wakes one sleeper for a death: it wakes the others.
+    fn pass_on(&self, watched: &[MemberId]) {
+        for id in watched.iter().take(MOST_WORDS - 1) {
+            if let Some(slot) = self.slot(*id)
+                && slot.life(*id) != Life::Lives
+            {
+                slot.lifeline.wake_all();
+            }
+        }
+    }
+}
