@@ -58,7 +58,9 @@ pub enum Error {
     },
 
     /// As many processes use what needs members in this region as it has slots for.
-    #[error("{limit} processes are members of the region already, the most that it was made for (RegionOptions::members)")]
+    #[error(
+        "{limit} processes are members of the region already, the most that it was made for (RegionOptions::members)"
+    )]
     TooManyMembers {
         /// The number of slots.
         limit: usize,

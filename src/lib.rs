@@ -98,7 +98,10 @@ mod sync;
 #[cfg(all(feature = "death-points", not(loom)))]
 #[doc(hidden)]
 pub mod test_hooks {
-    pub use crate::{os::files::without_nameless_files, raw::points::arm};
+    pub use crate::{
+        os::{files::without_nameless_files, futex::without_waitv},
+        raw::points::arm,
+    };
 }
 
 /// The program in the README, as a test.

@@ -10,17 +10,10 @@
 
 use std::{
     ptr,
-    sync::atomic::{
-        AtomicBool, AtomicU32,
-        Ordering::Relaxed,
-    },
+    sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
 };
 
-use rustix::{
-    io::Errno,
-    thread::futex as futex2,
-    time::ClockId,
-};
+use rustix::{io::Errno, thread::futex as futex2, time::ClockId};
 
 use super::clock::Deadline;
 
@@ -105,6 +98,7 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> Woken
 
 /// Does without the wait on several words from now on, as on older kernels: for tests.
 #[cfg(any(test, feature = "death-points"))]
+#[cfg_attr(not(feature = "death-points"), expect(unreachable_pub, reason = "exported with the feature"))]
 pub fn without_waitv(without: bool) {
     HAS_WAITV.store(!without, Relaxed);
 }

@@ -125,13 +125,14 @@ pub(crate) fn file_mapped_at(address: usize) -> io::Result<Option<FileId>> {
 /// Whether the thread `tid` cannot hold a lock at `address` of this process: there is none, or its process does not
 /// have that memory (the id is in use again, or was never a holder's).
 pub(crate) fn thread_is_gone(tid: u32, address: usize) -> bool {
-    let Some(id) = Pid::from_raw(tid as i32) else { return false };
-    // `kill` finds any thread by its id, not only the first of its process.
-    if matches!(test_kill_process(id), Err(Errno::SRCH)) {
-        return true;
-    }
     // Of a thread that has given its memory up, the kernel has walked the list before: an empty answer is one too.
-    lacks_memory(tid, address).unwrap_or(false)
+    has_no_thread(tid) || lacks_memory(tid, address).unwrap_or(false)
+}
+
+/// Whether no thread has the id `tid`.
+pub(crate) fn has_no_thread(tid: u32) -> bool {
+    // `kill` finds any thread by its id, not only the first of its process.
+    Pid::from_raw(tid as i32).is_some_and(|id| matches!(test_kill_process(id), Err(Errno::SRCH)))
 }
 
 /// Whether the process of `id`, a process or a thread, has not mapped the file that this one has at `address`.

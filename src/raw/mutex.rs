@@ -63,6 +63,9 @@ use crate::{
     os::{clock::Wait, futex::Woken},
 };
 
+#[cfg(not(loom))]
+use super::sys::has_no_thread;
+
 #[cfg(loom)]
 fn compiler_fence(_: loom::sync::atomic::Ordering) {}
 
@@ -241,6 +244,16 @@ impl RawMutex {
                 Ok(_) => return Some((&self.word, word | WAITERS)),
                 Err(now) => word = now,
             }
+        }
+    }
+
+    /// Marks the lock if the kernel knows no thread of the holder's id: its walk was cut short.
+    #[cfg(not(loom))]
+    pub(crate) fn mark_if_no_thread(&self) {
+        let word = self.word.load(Relaxed);
+        if word & OWNER_DIED == 0 && word & TID != 0 && has_no_thread(word & TID) {
+            point();
+            let _ = self.word.compare_exchange(word, OWNER_DIED | word & WAITERS, Relaxed, Relaxed);
         }
     }
 

@@ -6,7 +6,7 @@ pub(crate) use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 #[cfg(not(loom))]
 pub(crate) use crate::os::{
     futex,
-    identity::{Stamp, thread_is_gone},
+    identity::{Stamp, has_no_thread, thread_is_gone},
     robust::{First, LIMIT, Links, Thread, known_thread, this_thread},
 };
 

@@ -25,9 +25,7 @@ use super::{
     header::Header,
     members::{self, Members},
     memory::Memory,
-    object::{
-        BLOCK_ALIGN, BUILDING, Block, Description, Dims, Found, Kind, LIVE, MAX_NAME, Plan, REMOVED, Spot, up,
-    },
+    object::{BLOCK_ALIGN, BUILDING, Block, Description, Dims, Found, Kind, LIVE, MAX_NAME, Plan, REMOVED, Spot, up},
 };
 use crate::{
     Error, Result,

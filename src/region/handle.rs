@@ -196,9 +196,8 @@ impl<R: Resident> Handle<R> {
     /// The gate: whether `found` is a `R`, of the expected shape where one is expected.
     fn adopt(mapping: Arc<Mapping>, found: Found, dims: Option<Dims>) -> Result<Self> {
         let expected = R::description(dims.unwrap_or(found.description.dims));
-        let same_rank = (found.description.dims == Dims::NONE) == matches!(R::KIND, Kind::Value | Kind::AtomicValue)
-            || matches!(R::KIND, Kind::Lock | Kind::RLock);
-        if found.description != expected || !same_rank {
+        let is_single = found.description.dims == Dims::NONE;
+        if found.description != expected || is_single != R::KIND.is_single() {
             return Err(mismatch(&expected, &found.description));
         }
         Self::of(mapping, found.spot, found.description.dims)

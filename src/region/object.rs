@@ -72,7 +72,12 @@ impl Kind {
 
     /// Whether the body begins with a lock.
     pub(crate) const fn has_lock(self) -> bool {
-        self.head() > 0
+        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::Array)
+    }
+
+    /// Whether an object is always one element, or none, and never has dimensions.
+    pub(crate) const fn is_single(self) -> bool {
+        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::AtomicValue)
     }
 
     /// Whether its operations need to know who lives, so that its region has a table of members.
@@ -86,6 +91,7 @@ impl Kind {
             Self::Lock | Self::Value | Self::Array => 40,
             Self::RLock => 48,
             Self::AtomicValue | Self::AtomicArray | Self::RawArray | Self::Members => 0,
+            Self::BoundedSemaphore | Self::Barrier => 16,
         }
     }
 }

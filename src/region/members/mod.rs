@@ -7,6 +7,7 @@
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
+    fence,
 };
 
 mod keeper;
@@ -73,9 +74,10 @@ impl Slot {
         }
         let generation = self.generation.load(Relaxed);
         let has_died = self.lifeline.is_poisoned();
-        if has_died && generation & 1 == 1 {
+        // Who died here half way through this has recorded the death, or has not yet overwritten `pid`.
+        if has_died && generation & 1 == 1 && self.died.load(Relaxed) != generation {
             point();
-            self.died_pid.store(self.lifeline.culprit().unwrap_or(0), Relaxed);
+            self.died_pid.store(self.pid.load(Relaxed), Relaxed);
             point();
             self.died.store(generation, Relaxed);
         }
@@ -86,7 +88,9 @@ impl Slot {
         // Release: whoever sees the new member sees what is known of the last one.
         self.generation.store(entered, Release);
         if has_died {
-            // Only now: until here the poison has told that the last member died.
+            // Only now: until here the poison has told that the last member died. Whoever misses the poison sees the new
+            // generation: pairs with the fence of `life`.
+            fence(Release);
             self.lifeline.clear_poison();
         }
         Ok(Some(MemberId::new(at, entered)))
@@ -109,6 +113,13 @@ impl Slot {
         self.lifeline.wake_all();
     }
 
+    /// What to sleep on to be woken when the member `id` dies or leaves. `None` when it has.
+    fn watch(&self, id: MemberId) -> Option<(&AtomicU32, u32)> {
+        let lifeline = self.lifeline.watch()?;
+        // Read after the word, which so is this member's.
+        id.is_of(self.generation.load(Acquire)).then_some(lifeline)
+    }
+
     fn life(&self, id: MemberId) -> Life {
         loop {
             // Acquire: pairs with the Release of `enter`.
@@ -120,6 +131,7 @@ impl Slot {
                 _ => Life::Left,
             };
             // What was read in between was of this generation if it still is the one.
+            fence(Acquire);
             if self.generation.load(Relaxed) == generation {
                 return life;
             }
@@ -209,28 +221,127 @@ impl Lives for Members<'_> {
         let mut words = Vec::with_capacity(1 + watched.len().min(MOST_WORDS));
         words.push((word, expected));
         for id in watched.iter().take(MOST_WORDS - 1) {
-            match self.slot(*id).filter(|slot| id.is_of(slot.generation.load(Acquire))).and_then(|slot| slot.lifeline.watch()) {
+            match self.slot(*id).and_then(|slot| slot.watch(*id)) {
                 Some(lifeline) => words.push(lifeline),
                 None => return Woken::Changed,
             }
         }
         let woken = futex::wait_any(&words, wait.slice(SLICE));
-        if woken != Woken::TimedOut {
-            self.pass_on(watched);
+        for id in watched.iter().take(MOST_WORDS - 1) {
+            let Some(slot) = self.slot(*id) else { continue };
+            if woken == Woken::TimedOut {
+                slot.lifeline.mark_if_no_thread();
+            }
+            if slot.life(*id) != Life::Lives {
+                // The kernel wakes one sleeper for a death.
+                slot.lifeline.wake_all();
+            }
         }
         woken
     }
 }
 
-impl Members<'_> {
-    /// The kernel wakes one sleeper for a death: it wakes the others.
-    fn pass_on(&self, watched: &[MemberId]) {
-        for id in watched.iter().take(MOST_WORDS - 1) {
-            if let Some(slot) = self.slot(*id)
-                && slot.life(*id) != Life::Lives
-            {
-                slot.lifeline.wake_all();
-            }
+#[cfg(test)]
+mod tests {
+    use std::{thread, time::Duration};
+
+    use super::*;
+    use crate::os::clock::Deadline;
+
+    fn table(count: usize) -> Vec<Slot> {
+        std::iter::repeat_with(Slot::default).take(count).collect()
+    }
+
+    #[test]
+    fn a_member_lives_until_it_leaves_and_its_slot_is_used_again() {
+        let slots = table(1);
+        let members = Members(&slots);
+        let id = members.enter().unwrap();
+        assert_eq!((members.life(id), members.pid(id)), (Life::Lives, Some(std::process::id())));
+        assert!(!members.is_gone(id, Wait::No));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let error = members.enter().unwrap_err();
+                assert!(matches!(error, Error::TooManyMembers { limit: 1 }), "{error}");
+            });
+        });
+        slots[0].leave(id);
+        assert_eq!(members.life(id), Life::Left);
+        assert!(members.is_gone(id, Wait::No));
+        thread::scope(|scope| {
+            scope.spawn(|| assert!(members.enter().is_err(), "the slot is free after vacate"));
+        });
+        slots[0].vacate();
+        let next = members.enter().unwrap();
+        assert_eq!((members.life(id), members.life(next)), (Life::Left, Life::Lives));
+        slots[0].leave(next);
+        slots[0].vacate();
+    }
+
+    #[test]
+    fn the_end_of_the_thread_that_keeps_a_lifeline_is_a_death() {
+        let slots = table(1);
+        let members = Members(&slots);
+        let id = thread::scope(|scope| scope.spawn(|| members.enter().unwrap()).join().unwrap());
+        assert_eq!(members.life(id), Life::Died);
+        // Its process, this one, can still do what it likes.
+        assert!(!members.is_gone(id, Wait::No));
+        assert!(members.enter().is_err());
+        // As after a restart of the machine.
+        members.reset();
+        assert!(members.is_gone(id, Wait::No));
+        let next = members.enter().unwrap();
+        assert_eq!((members.life(id), members.pid(id)), (Life::Died, Some(std::process::id())));
+        assert_eq!(members.life(next), Life::Lives);
+        slots[0].leave(next);
+        slots[0].vacate();
+    }
+
+    #[test]
+    fn an_end_wakes_every_sleeper() {
+        for without_waitv in [false, true] {
+            futex::without_waitv(without_waitv);
+            let slots = table(1);
+            let members = Members(&slots);
+            let word = AtomicU32::new(0);
+            let limit = Wait::Until(Deadline::now().after(Duration::from_secs(20)).unwrap());
+            thread::scope(|scope| {
+                let keeper = scope.spawn(|| {
+                    let id = members.enter().unwrap();
+                    word.store(id.to_bits(), Relaxed);
+                    while word.load(Relaxed) != 0 {
+                        thread::yield_now();
+                    }
+                });
+                while word.load(Relaxed) == 0 {
+                    thread::yield_now();
+                }
+                let id = MemberId::from_bits(word.load(Relaxed)).unwrap();
+                for _ in 0..3 {
+                    scope.spawn(move || {
+                        let other = AtomicU32::new(7);
+                        while members.life(id) == Life::Lives {
+                            assert!(!limit.is_over(), "nobody told the sleeper");
+                            members.sleep(&other, 7, &[id], limit);
+                        }
+                    });
+                }
+                word.store(0, Relaxed);
+                keeper.join().unwrap();
+            });
+        }
+        futex::without_waitv(false);
+    }
+
+    #[test]
+    fn ids_from_anywhere_are_of_nobody() {
+        let slots = table(2);
+        let members = Members(&slots);
+        for bits in [1, u32::MAX, 0x1001, 0xfff] {
+            let id = MemberId::from_bits(bits).unwrap();
+            assert_ne!(members.life(id), Life::Lives, "{bits:#x}");
+            assert!(members.is_gone(id, Wait::No), "{bits:#x}");
+            assert_eq!(members.pid(id), None, "{bits:#x}");
         }
     }
 }
