@@ -6,6 +6,7 @@
 pub(crate) mod init;
 pub(crate) mod lives;
 pub(crate) mod mutex;
+pub(crate) mod permits;
 pub(crate) mod points;
 mod sys;
 pub(crate) mod waiting;

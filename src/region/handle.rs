@@ -37,6 +37,15 @@ pub(crate) unsafe trait Resident: 'static {
     type Element: 'static;
     type Stored;
 
+    /// Whether an object can have this shape, beyond what its kind says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for whoever wants to make one.
+    fn check(_dims: Dims) -> Result<()> {
+        Ok(())
+    }
+
     fn description(dims: Dims) -> Description {
         Description {
             kind: Self::KIND,
@@ -200,6 +209,7 @@ impl<R: Resident> Handle<R> {
         if found.description != expected || is_single != R::KIND.is_single() {
             return Err(mismatch(&expected, &found.description));
         }
+        R::check(found.description.dims).map_err(|error| Error::corrupt(error.to_string()))?;
         Self::of(mapping, found.spot, found.description.dims)
     }
 
@@ -241,7 +251,24 @@ impl<R> Handle<R> {
         self.shape.as_slice()
     }
 
-    /// This process as a member of the region.
+    /// The elements, of a kind whose elements are atomics.
+    #[inline]
+    pub(crate) fn elements(&self) -> &[R::Stored]
+    where
+        R: Resident,
+        R::Stored: Shared,
+    {
+        // SAFETY: the invariant: `len` elements of this type begin at `data`; `Shared` makes any contents valid and any
+        // change by others allowed.
+        unsafe { slice::from_raw_parts(self.data.cast().as_ptr(), self.len) }
+    }
+
+    /// This process as a member of the region, if it is one already.
+    pub(crate) fn known_member(&self) -> Option<MemberId> {
+        self.mapping.known_member()
+    }
+
+    /// This process as a member of the region, which it becomes now if it is none.
     #[inline]
     pub(crate) fn member(&self) -> Result<MemberId> {
         self.mapping.member()

@@ -141,6 +141,10 @@ impl Mapping {
         }
     }
 
+    pub(crate) fn known_member(&self) -> Option<MemberId> {
+        self.membership.get(robust::generation().ok()?)
+    }
+
     /// The members of the region, of which there must be a table.
     pub(crate) fn members(&self) -> Result<Members<'_>> {
         Members::of(self.memory())

@@ -91,7 +91,8 @@ impl Kind {
             Self::Lock | Self::Value | Self::Array => 40,
             Self::RLock => 48,
             Self::AtomicValue | Self::AtomicArray | Self::RawArray | Self::Members => 0,
-            Self::BoundedSemaphore | Self::Barrier => 16,
+            Self::BoundedSemaphore => 8,
+            Self::Barrier => 16,
         }
     }
 }

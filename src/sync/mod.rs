@@ -1,10 +1,13 @@
-//! Locks and their guards.
+//! What processes and threads wait for.
 
+mod bounded_semaphore;
+mod constructors;
 pub(crate) mod held;
 mod lock;
 mod rlock;
 
 pub use self::{
+    bounded_semaphore::{BoundedSemaphore, Permit},
     lock::{Lock, LockGuard},
     rlock::{RLock, RLockGuard},
 };

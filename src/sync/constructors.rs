@@ -1,0 +1,82 @@
+//! The constructors of objects that are made for a number of something, once for all of them.
+
+/// For a type with a handle and a function `dims`, which checks the number.
+macro_rules! counted_constructors {
+    ($name:literal, $count:ident, $what:literal) => {
+        #[doc = concat!("A new ", $name, " for `", stringify!($count), "` ", $what, ", in shared memory of its own.")]
+        ///
+        /// # Errors
+        ///
+        #[doc = concat!("[`InvalidArgument`](crate::Error::InvalidArgument) when `", stringify!($count), "` is 0 or more than ")]
+        /// [`MAX`](Self::MAX); else as [`Region::anonymous`](crate::Region::anonymous).
+        ///
+        /// # Examples
+        ///
+        /// See the type.
+        pub fn new($count: usize) -> crate::Result<Self> {
+            crate::region::Handle::new(Self::dims($count)?, &|_| {}).map(Self)
+        }
+
+        #[doc = concat!("A new ", $name, " in a region, under a name or (`None`) without one.")]
+        ///
+        /// # Errors
+        ///
+        /// As [`new`](Self::new), and [`AlreadyExists`](crate::Error::AlreadyExists),
+        /// [`RegionFull`](crate::Error::RegionFull), [`InvalidName`](crate::Error::InvalidName),
+        /// [`ReadOnly`](crate::Error::ReadOnly).
+        ///
+        /// # Examples
+        ///
+        /// See [`Region`](crate::Region).
+        pub fn new_in<'n>(
+            region: &crate::Region,
+            name: impl Into<Option<&'n str>>,
+            $count: usize,
+        ) -> crate::Result<Self> {
+            crate::region::Handle::new_in(region, name.into(), Self::dims($count)?, &|_| {}).map(Self)
+        }
+
+        #[doc = concat!("The ", $name, " of this name in a region, or a new one.")]
+        ///
+        /// # Errors
+        ///
+        /// As [`new_in`](Self::new_in), and [`TypeMismatch`](crate::Error::TypeMismatch), also when it was made for
+        #[doc = concat!("another number of ", $what, ".")]
+        ///
+        /// # Examples
+        ///
+        /// See [`Region`](crate::Region).
+        pub fn open_or_create_in(region: &crate::Region, name: &str, $count: usize) -> crate::Result<Self> {
+            crate::region::Handle::open_or_create_in(region, name, Self::dims($count)?, &|_| {}).map(Self)
+        }
+
+        #[doc = concat!("A new ", $name, " that other programs find by name or file.")]
+        ///
+        /// # Errors
+        ///
+        /// As [`new`](Self::new) and [`Region::create`](crate::Region::create).
+        ///
+        /// # Examples
+        ///
+        /// See the type.
+        pub fn create(at: impl Into<crate::region::Place>, $count: usize) -> crate::Result<Self> {
+            let intent = crate::region::Intent::Create;
+            crate::region::Handle::at_place(&at.into(), intent, Self::dims($count)?, &|_| {}).map(Self)
+        }
+
+        #[doc = concat!("The ", $name, " at this name or file, or a new one.")]
+        ///
+        /// # Errors
+        ///
+        /// As [`create`](Self::create) and [`open`](Self::open).
+        ///
+        /// # Examples
+        ///
+        /// See the type.
+        pub fn open_or_create(at: impl Into<crate::region::Place>, $count: usize) -> crate::Result<Self> {
+            let intent = crate::region::Intent::OpenOrCreate;
+            crate::region::Handle::at_place(&at.into(), intent, Self::dims($count)?, &|_| {}).map(Self)
+        }
+    };
+}
+pub(crate) use counted_constructors;
