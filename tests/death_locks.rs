@@ -5,74 +5,18 @@
 mod support;
 
 use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
+    sync::atomic::AtomicU64,
     time::{Duration, Instant},
 };
 
 use shmkit::{Array, Error, Lock, RLock, Region, Value};
-use support::{Board, Child, Deadline, End, Flag, Random, eventually, is_raised, raise, sleep_for_ever};
+use support::{
+    Board, Child, Deadline, End, Flag, Random, eventually, is_raised,
+    kills::random_kills,
+    raise, sleep_for_ever,
+};
 
 const SOON: Duration = Duration::from_secs(10);
-const WORKERS: usize = 8;
-const ROUNDS: usize = 250;
-
-/// What workers tell, and who has been killed so far.
-struct Progress {
-    steps: [AtomicU64; WORKERS],
-    pair: [AtomicU64; 2],
-    killed: [AtomicU32; ROUNDS + WORKERS],
-}
-
-impl Progress {
-    fn was_killed(&self, pid: u32) -> bool {
-        self.killed.iter().any(|one| one.load(SeqCst) == pid)
-    }
-
-    /// Half by half, so that a death may come between.
-    fn change_pair(&self) {
-        let next = self.pair[0].load(SeqCst) + 1;
-        self.pair[0].store(next, SeqCst);
-        self.pair[1].store(next, SeqCst);
-    }
-
-    fn check_pair(&self) {
-        assert_eq!(self.pair[0].load(SeqCst), self.pair[1].load(SeqCst));
-    }
-}
-
-/// Eight workers repeat `step` for ever; random ones are killed at random moments and replaced.
-fn random_kills(what: &'static str, step: impl Fn(&Progress)) {
-    let _deadline = Deadline::seconds(120, what);
-    let mut random = Random::new();
-    let progress = Board::<Progress>::new();
-    let start = |at: usize| {
-        Child::start(|| {
-            loop {
-                step(&progress);
-                progress.steps[at].fetch_add(1, SeqCst);
-            }
-        })
-    };
-    let mut workers: Vec<Child> = (0..WORKERS).map(start).collect();
-    for round in 0..ROUNDS {
-        random.pause(Duration::from_micros(500));
-        let at = random.below(WORKERS as u64) as usize;
-        // On record before anybody can see the poison.
-        progress.killed[round].store(workers[at].pid(), SeqCst);
-        workers[at].kill();
-        assert_eq!(workers[at].wait(), End::Signal(libc::SIGKILL), "round {round}: a worker failed");
-        let total = || progress.steps.iter().map(|steps| steps.load(SeqCst)).sum::<u64>();
-        let before = total();
-        eventually(|| total() > before + 3);
-        for worker in workers.iter_mut().enumerate().filter(|(other, _)| *other != at).map(|(_, worker)| worker) {
-            assert!(!worker.has_ended(), "round {round}: a worker failed");
-        }
-        workers[at] = start(at);
-    }
-    // Every one that is left goes on.
-    let before: Vec<u64> = progress.steps.iter().map(|steps| steps.load(SeqCst)).collect();
-    eventually(|| progress.steps.iter().zip(&before).all(|(now, before)| now.load(SeqCst) > *before));
-}
 
 /// Recovers from the death of one who was killed; anything else fails the worker.
 macro_rules! lock_or_repair {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use shmkit::{
-    Error, Lock, RLock, Region, Value,
+    BoundedSemaphore, Error, Lock, RLock, Region, Value,
     region::Place,
     test_hooks::{arm, without_nameless_files},
 };
@@ -156,6 +156,52 @@ fn nested_lock() {
         check(&pair, &[victim.pid()]);
         end
     });
+}
+
+/// Dies at every step of becoming a member, of taking a permit, and of giving both up.
+#[test]
+fn members_and_permits() {
+    let _alone = alone("members_and_permits");
+    let region = Region::options().size(1 << 16).members(2).create().unwrap();
+    let semaphore = BoundedSemaphore::new_in(&region, None, 2).unwrap();
+    let points = at_every_point(|n| {
+        let mut victim = armed(n, || {
+            let permit = semaphore.acquire_timeout(SOON).unwrap();
+            semaphore.acquire_timeout(SOON).unwrap().detach();
+            semaphore.release().unwrap();
+            drop(permit);
+        });
+        let end = victim.wait();
+        assert_eq!(semaphore.available().unwrap(), 2, "at point {n}");
+        // Both places among the members are free again.
+        let others: Vec<Child> = (0..2).map(|_| armed(0, || drop(semaphore.acquire_timeout(SOON).unwrap()))).collect();
+        assert!(others.into_iter().all(|mut other| other.wait() == support::End::Code(0)), "at point {n}");
+        end
+    });
+    assert!(points >= 10, "{points} points");
+}
+
+/// The victim waits for a permit together with another, which must get it whatever the victim does with its wake-up;
+/// then it gives one back, and the other must get that.
+#[test]
+fn contended_permits() {
+    let _alone = alone("contended_permits");
+    let semaphore = BoundedSemaphore::new(1).unwrap();
+    let waiter = |n| {
+        let child = armed(n, || drop(semaphore.acquire_timeout(SOON).unwrap()));
+        child.wait_until_asleep();
+        child
+    };
+    let points = at_every_point(|n| {
+        let held = semaphore.acquire_timeout(SOON).unwrap();
+        let (mut victim, mut other) = (waiter(n), waiter(0));
+        drop(held);
+        let end = victim.wait();
+        assert_eq!(other.wait(), support::End::Code(0), "the other, at point {n}");
+        assert_eq!(semaphore.available().unwrap(), 1, "at point {n}");
+        end
+    });
+    assert!(points >= 8, "{points} points");
 }
 
 #[test]

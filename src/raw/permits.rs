@@ -144,12 +144,12 @@ impl Permits<'_> {
         self.records[at].compare_exchange(record, record | DETACHED, Relaxed, Relaxed).is_ok()
     }
 
-    /// Gives back a permit without a guard: one of `me`, else anybody's. `false` when there is none.
-    pub(crate) fn release_detached(&self, me: MemberId) -> bool {
+    /// Gives back a permit without a guard: one of `me`, else anybody's who lives. `false` when there is none.
+    pub(crate) fn release_detached(&self, me: MemberId, lives: &impl Lives) -> bool {
         let mine = owned_by(me) | DETACHED;
-        let is_mine = |record: u64| record == mine;
-        let is_any = |record: u64| record & DETACHED != 0;
-        self.find_and_free(is_mine) || self.find_and_free(is_any)
+        let has_living_owner = |record| owner_of(record).is_some_and(|owner| lives.life(owner) == Life::Lives);
+        self.find_and_free(|record| record == mine)
+            || self.find_and_free(|record| record & DETACHED != 0 && has_living_owner(record))
     }
 
     /// The number of permits that nobody has who lives.

@@ -194,7 +194,7 @@ impl BoundedSemaphore {
     ///
     /// See [`Permit::detach`].
     pub fn release(&self) -> Result<()> {
-        if self.raw().release_detached(self.0.member()?) {
+        if self.raw().release_detached(self.0.member()?, &self.0.members()?) {
             Ok(())
         } else {
             Err(Error::invalid_argument("released more often than acquired: no permit is detached"))
@@ -246,7 +246,7 @@ pub struct Permit<'a> {
 
 impl Permit<'_> {
     /// Keeps the permit without a guard: [`BoundedSemaphore::release`] gives it back, in any process, and so does the
-    /// death of this one.
+    /// end of this one.
     ///
     /// # Examples
     ///

@@ -10,6 +10,8 @@
 #![allow(unsafe_code, reason = "forks; an expectation would fail in tests that include only a part")]
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod kills;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
