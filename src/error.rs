@@ -66,6 +66,14 @@ pub enum Error {
         limit: usize,
     },
 
+    /// A party of the barrier died or left, ran out of time, failed in the action, or the barrier was aborted or reset:
+    /// nobody passes until it is [reset](crate::Barrier::reset).
+    #[error("the barrier is broken{}", By(.pid))]
+    BarrierBroken {
+        /// The process that died or left, where that was the cause.
+        pid: Option<u32>,
+    },
+
     /// A region, file or object of this name exists.
     #[error("{name:?} exists already")]
     AlreadyExists {
@@ -379,6 +387,17 @@ impl fmt::Display for Died {
         match self.0 {
             Some(pid) => write!(f, "process {pid} died or panicked"),
             None => f.write_str("a process died or panicked"),
+        }
+    }
+}
+
+struct By<'a>(&'a Option<u32>);
+
+impl fmt::Display for By<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(pid) => write!(f, ": process {pid} died or left"),
+            None => Ok(()),
         }
     }
 }

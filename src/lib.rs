@@ -77,7 +77,7 @@ pub use crate::{
     },
     process::{Process, StartMethod, init},
     region::Region,
-    sync::{BoundedSemaphore, Lock, LockGuard, Permit, RLock, RLockGuard},
+    sync::{Barrier, BarrierWaitResult, BoundedSemaphore, Lock, LockGuard, Permit, RLock, RLockGuard},
 };
 
 #[cfg(not(loom))]

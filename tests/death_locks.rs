@@ -11,9 +11,7 @@ use std::{
 
 use shmkit::{Array, Error, Lock, RLock, Region, Value};
 use support::{
-    Board, Child, Deadline, End, Flag, Random, eventually, is_raised,
-    kills::random_kills,
-    raise, sleep_for_ever,
+    Board, Child, Deadline, End, Flag, Random, eventually, is_raised, kills::random_kills, raise, sleep_for_ever,
 };
 
 const SOON: Duration = Duration::from_secs(10);

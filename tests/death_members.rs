@@ -9,9 +9,7 @@ use std::{
 
 use shmkit::BoundedSemaphore;
 use support::{
-    Board, Child, Deadline, End, Flag, Random, eventually, is_raised,
-    kills::random_kills,
-    raise, sleep_for_ever,
+    Board, Child, Deadline, End, Flag, Random, eventually, is_raised, kills::random_kills, raise, sleep_for_ever,
 };
 
 const SOON: Duration = Duration::from_secs(10);

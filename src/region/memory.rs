@@ -21,6 +21,8 @@ pub(crate) unsafe trait Shared {}
 unsafe impl Shared for std::sync::atomic::AtomicU8 {}
 // SAFETY: an atomic.
 unsafe impl Shared for std::sync::atomic::AtomicU64 {}
+// SAFETY: atomics.
+unsafe impl Shared for [std::sync::atomic::AtomicU64; 2] {}
 // SAFETY: atomics in `repr(C)`.
 unsafe impl Shared for crate::raw::mutex::RawMutex {}
 // SAFETY: nothing at all.

@@ -92,7 +92,7 @@ impl Kind {
             Self::RLock => 48,
             Self::AtomicValue | Self::AtomicArray | Self::RawArray | Self::Members => 0,
             Self::BoundedSemaphore => 8,
-            Self::Barrier => 16,
+            Self::Barrier => 56,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What processes and threads wait for.
 
+mod barrier;
 mod bounded_semaphore;
 mod constructors;
 pub(crate) mod held;
@@ -7,6 +8,7 @@ mod lock;
 mod rlock;
 
 pub use self::{
+    barrier::{Barrier, BarrierWaitResult},
     bounded_semaphore::{BoundedSemaphore, Permit},
     lock::{Lock, LockGuard},
     rlock::{RLock, RLockGuard},

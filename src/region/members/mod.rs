@@ -44,7 +44,8 @@ pub(super) struct Slot {
     /// The last generation that died here, and its process. 0: none.
     died: AtomicU32,
     died_pid: AtomicU32,
-    spare: AtomicU64,
+    /// The last generation that left in good order, and its process in the lower half. 0: none.
+    left: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Slot>() == 64);
@@ -82,7 +83,8 @@ impl Slot {
             self.died.store(generation, Relaxed);
         }
         point();
-        self.pid.store(std::process::id(), Relaxed);
+        // Release: who finds this one finds the record of the last one too.
+        self.pid.store(std::process::id(), Release);
         let entered = generation.wrapping_add(1) | 1;
         point();
         // Release: whoever sees the new member sees what is known of the last one.
@@ -100,6 +102,8 @@ impl Slot {
     fn leave(&self, id: MemberId) {
         let generation = self.generation.load(Relaxed);
         if id.is_of(generation) {
+            point();
+            self.left.store(u64::from(generation) << 32 | u64::from(self.pid.load(Relaxed)), Relaxed);
             point();
             self.generation.store(generation.wrapping_add(1), Release);
             self.lifeline.wake_all();
@@ -161,11 +165,6 @@ impl<'a> Members<'a> {
         Header::of(memory).is_ok_and(|header| header.members().0 != 0)
     }
 
-    /// The number of slots.
-    pub(crate) fn len(self) -> usize {
-        self.0.len()
-    }
-
     /// Makes the calling thread the lifeline of a new member.
     fn enter(self) -> Result<MemberId> {
         // Processes that start one after the other do not all try the same slots, and a slot is not used again at once.
@@ -207,10 +206,15 @@ impl Lives for Members<'_> {
 
     fn pid(&self, id: MemberId) -> Option<u32> {
         let slot = self.slot(id)?;
-        let pid = if id.is_of(slot.generation.load(Acquire)) {
-            slot.pid.load(Relaxed)
-        } else if id.is_of(slot.died.load(Relaxed)) {
+        // Acquire: whoever is seen to have the slot now has put the last one on record before.
+        let pid = slot.pid.load(Acquire);
+        let left = slot.left.load(Relaxed);
+        let pid = if id.is_of(slot.died.load(Relaxed)) {
             slot.died_pid.load(Relaxed)
+        } else if id.is_of((left >> 32) as u32) {
+            left as u32
+        } else if id.is_of(slot.generation.load(Relaxed)) {
+            pid
         } else {
             0
         };
@@ -266,7 +270,7 @@ mod tests {
             });
         });
         slots[0].leave(id);
-        assert_eq!(members.life(id), Life::Left);
+        assert_eq!((members.life(id), members.pid(id)), (Life::Left, Some(std::process::id())));
         assert!(members.is_gone(id, Wait::No));
         thread::scope(|scope| {
             scope.spawn(|| assert!(members.enter().is_err(), "the slot is free after vacate"));

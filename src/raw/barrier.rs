@@ -1,0 +1,490 @@
+//! A barrier that knows who its parties are: the death of one breaks it, and nobody waits for the dead.
+//!
+//! # The word
+//!
+//! | bits | name | meaning |
+//! | --- | --- | --- |
+//! | 0–11 | `COUNT` | parties that have arrived in this round; all of them: the last one runs the action |
+//! | 12 | `SLEEPERS` | somebody may sleep on the word |
+//! | 13 | `BROKEN` | nobody passes any more until a reset |
+//! | 14–31 | round | one more with every passage and every reset |
+//!
+//! Everything that decides is a compare-and-swap of this word: an arrival, the passage, the break, the reset. So a round
+//! ends in one way for everybody. Who waits looks at the round first: if that has gone on, all had arrived, whatever came
+//! after. Only a reset goes on with the round too; it breaks the barrier first and then puts the round on record
+//! (`resets`), so that those who slept through the break know it from a passage.
+//!
+//! # The parties
+//!
+//! Two records for each party, for there may be holders that never arrive: 0, or a member that has arrived once or was
+//! given the barrier by its parent, or a process that was given it and has not begun to take part. Who arrives is on
+//! record before it counts; those that never have make room for it.
+//!
+//! | dies | the others |
+//! | --- | --- |
+//! | before it is on record | wait for a party that has not come yet, as before |
+//! | on record, before it arrives, or arrived | see it by its lifeline, and break the barrier |
+//! | last, in the action | the same |
+//! | last, between the passage and the wake-up | are woken by its lifeline, and find the round gone on |
+//! | having broken it, before the wake-up | the same, or at the end of their slice; find it broken |
+//! | in a reset | find it broken; the next reset does it again |
+//! | before the round began, having left in good order | do not wait for it: the first to arrive takes it off the record |
+//!
+//! Sources: D. Hensgen, R. Finkel, U. Manber, *Two Algorithms for Barrier Synchronization* (1988), for the rounds; Python's
+//! `threading.Barrier` for what breaks it.
+
+#[cfg(not(loom))]
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+#[cfg(loom)]
+use loom::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use super::{
+    lives::{Life, Lives, MemberId},
+    points::point,
+    sys::{AtomicU16, AtomicU32, AtomicU64, Stamp, futex},
+    waiting::{Patience, Spin},
+};
+use crate::{
+    Error, Result,
+    os::{clock::Wait, futex::MOST_WORDS},
+};
+
+const COUNT: u32 = (1 << 12) - 1;
+const SLEEPERS: u32 = 1 << 12;
+const BROKEN: u32 = 1 << 13;
+const ROUND_SHIFT: u32 = 14;
+const ROUND: u32 = u32::MAX << ROUND_SHIFT;
+const ONE_ROUND: u32 = 1 << ROUND_SHIFT;
+
+/// The most parties: what `COUNT` can hold.
+pub(crate) const MOST_PARTIES: usize = COUNT as usize;
+
+/// Resets that are told apart from passages, at least, by one that slept through all of them.
+const RESETS: usize = 8;
+
+/// What the parties share besides the records. Zeroed memory is a barrier that nobody has come to.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct BarrierWords {
+    state: AtomicU32,
+    patience: Patience,
+    spare: AtomicU16,
+    /// The round that a death broke in the upper half, the process that died in the lower one.
+    culprit: AtomicU64,
+    /// Nanoseconds; 0 for none.
+    pub(crate) timeout: AtomicU64,
+    /// For each of the last resets the round that it ended, and a mark: see [`reset_mark`].
+    resets: [AtomicU32; RESETS],
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<BarrierWords>() == 56);
+
+/// The record of a party: a member.
+///
+/// | bits | |
+/// | --- | --- |
+/// | 0 | 0: a member. 1: a process that has not taken part yet, the rest is its stamp |
+/// | 1 | of a member: it has arrived once |
+/// | 2–33 | of a member: its id |
+const ARRIVED: u64 = 0b10;
+const IS_STAMP: u64 = 0b01;
+
+fn record_of(id: MemberId) -> u64 {
+    u64::from(id.to_bits()) << 2
+}
+
+fn member_of(record: u64) -> Option<MemberId> {
+    MemberId::from_bits((record >> 2) as u32).filter(|_| record & IS_STAMP == 0)
+}
+
+/// Marks a round as one that a reset ended; 0 is none.
+fn reset_mark(round: u32) -> u32 {
+    round & ROUND | 1
+}
+
+fn reset_place(round: u32) -> usize {
+    (round >> ROUND_SHIFT) as usize % RESETS
+}
+
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Broken,
+}
+
+/// The barrier with its parties.
+pub(crate) struct Barrier<'a> {
+    pub(crate) words: &'a BarrierWords,
+    /// Two records for each party.
+    pub(crate) parties: &'a [[AtomicU64; 2]],
+}
+
+impl Barrier<'_> {
+    fn all(&self) -> u32 {
+        (self.parties.len() as u32).min(COUNT)
+    }
+
+    /// Waits until all parties have arrived. The last one runs `action` before anybody passes. Returns the number of
+    /// parties that arrived after this one: 0 for the last.
+    ///
+    /// # Errors
+    ///
+    /// `BarrierBroken`; `TimedOut`, which breaks it for the others; `WouldBlock` when this is not the last party, which
+    /// then has not arrived; what `action` returns, which breaks it too; `InvalidArgument` when too many processes take
+    /// part.
+    #[inline]
+    pub(crate) fn wait<L: Lives, E: From<Error>>(
+        &self,
+        me: MemberId,
+        lives: impl Fn() -> Result<L>,
+        wait: Wait,
+        action: Option<impl FnOnce() -> Result<(), E>>,
+    ) -> Result<usize, E> {
+        let mut state = self.words.state.load(Acquire);
+        loop {
+            if state & COUNT == 0 {
+                // First of a round, as far as anybody can tell: there is time to see who has left since.
+                self.strike_off_the_departed(&lives()?);
+            }
+            if !self.is_on_record(me) {
+                self.enlist(me, &lives()?)?;
+            }
+            if state & BROKEN != 0 {
+                return Err(self.broken(state).into());
+            }
+            let before = state & COUNT;
+            if before >= self.all() {
+                // The last party of this round is in its action: this is a party of the next one.
+                if wait == Wait::No {
+                    return Err(Error::WouldBlock.into());
+                }
+                self.wait_for_the_end(me, state & ROUND, &lives, wait)?;
+                state = self.words.state.load(Acquire);
+                continue;
+            }
+            let is_last = before + 1 == self.all();
+            if !is_last && wait == Wait::No {
+                return Err(Error::WouldBlock.into());
+            }
+            let next = match is_last && action.is_none() {
+                true => (state & ROUND).wrapping_add(ONE_ROUND),
+                false => state + 1,
+            };
+            point();
+            // Release: what this party did before is seen by all that pass. Acquire: the last one sees what all did.
+            if let Err(now) = self.words.state.compare_exchange(state, next, AcqRel, Acquire) {
+                state = now;
+                continue;
+            }
+            if !is_last {
+                self.wait_for_the_end(me, state & ROUND, &lives, wait)?;
+            } else if let Some(action) = action {
+                self.act_and_pass(next, action)?;
+            } else if state & SLEEPERS != 0 {
+                self.wake();
+            }
+            return Ok((self.all() - before - 1) as usize);
+        }
+    }
+
+    /// Runs the action of the last party, and lets everybody pass.
+    fn act_and_pass<E: From<Error>>(&self, state: u32, action: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        let round = state & ROUND;
+        let breaker = BreakOnDrop(self, round);
+        action()?;
+        std::mem::forget(breaker);
+        let mut state = self.words.state.load(Relaxed);
+        loop {
+            if state & ROUND != round || state & BROKEN != 0 {
+                // Somebody ran out of time.
+                return Err(self.broken(state).into());
+            }
+            point();
+            match self.words.state.compare_exchange(state, round.wrapping_add(ONE_ROUND), AcqRel, Acquire) {
+                Ok(_) => {
+                    if state & SLEEPERS != 0 {
+                        self.wake();
+                    }
+                    return Ok(());
+                }
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    /// Waits until `round` has ended, as one whose arrival in it, if it was one, has been counted.
+    #[inline]
+    fn wait_for_the_end<L: Lives>(
+        &self,
+        me: MemberId,
+        round: u32,
+        lives: impl Fn() -> Result<L>,
+        wait: Wait,
+    ) -> Result<()> {
+        let mut spin = Spin::new(&self.words.patience);
+        loop {
+            // Acquire: pairs with the last party's Release, and through it with all others'.
+            let state = self.words.state.load(Acquire);
+            match self.outcome(round, state) {
+                Some(Outcome::Passed) => {
+                    spin.succeeded();
+                    return Ok(());
+                }
+                Some(Outcome::Broken) => return Err(self.broken(round)),
+                None if spin.turn() => {}
+                None => return self.sleep(me, round, &lives()?, wait),
+            }
+        }
+    }
+
+    #[cold]
+    fn sleep(&self, me: MemberId, round: u32, lives: &impl Lives, wait: Wait) -> Result<()> {
+        loop {
+            let state = self.words.state.load(Acquire);
+            match self.outcome(round, state) {
+                Some(Outcome::Passed) => return Ok(()),
+                Some(Outcome::Broken) => return Err(self.broken(round)),
+                None => {}
+            }
+            match self.who_is_missing(me, lives) {
+                Err(pid) => {
+                    self.break_round(round, pid);
+                }
+                Ok(_) if wait.is_over() => {
+                    self.break_round(round, None);
+                    return self.verdict_of_the_late(round);
+                }
+                Ok(watched) => {
+                    let sleeping = state | SLEEPERS;
+                    if state != sleeping {
+                        point();
+                        if self.words.state.compare_exchange(state, sleeping, Relaxed, Relaxed).is_err() {
+                            continue;
+                        }
+                    }
+                    lives.sleep(&self.words.state, sleeping, &watched, wait);
+                }
+            }
+        }
+    }
+
+    /// What one is told whose time is over: it may have been let through at the last moment.
+    fn verdict_of_the_late(&self, round: u32) -> Result<()> {
+        match self.outcome(round, self.words.state.load(Acquire)) {
+            Some(Outcome::Passed) => Ok(()),
+            _ => Err(Error::TimedOut),
+        }
+    }
+
+    /// How `round` has ended, if it has.
+    #[inline]
+    fn outcome(&self, round: u32, state: u32) -> Option<Outcome> {
+        if state & ROUND == round {
+            return (state & BROKEN != 0).then_some(Outcome::Broken);
+        }
+        // Acquire above: a reset puts itself on record before it goes on with the round.
+        let last = self.words.resets[reset_place(round)].load(Relaxed);
+        // The same place later means so many resets that this one's own end is forgotten.
+        let is_later = (last & ROUND).wrapping_sub(round) < ROUND / 2;
+        Some(if last & 1 != 0 && is_later { Outcome::Broken } else { Outcome::Passed })
+    }
+
+    /// The other members to watch, or the process of one that will not come.
+    fn who_is_missing(&self, me: MemberId, lives: &impl Lives) -> Result<Vec<MemberId>, Option<u32>> {
+        let mut watched = Vec::new();
+        for party in self.records() {
+            let record = party.load(Acquire);
+            let Some(id) = member_of(record) else {
+                let expected = Stamp::from_bits(record);
+                if record != 0 && expected.is_dead(Wait::No) {
+                    return Err(expected.pid());
+                }
+                continue;
+            };
+            match lives.life(id) {
+                Life::Lives if id != me && watched.len() < MOST_WORDS => watched.push(id),
+                Life::Lives => {}
+                Life::Died => return Err(lives.pid(id)),
+                Life::Left if record & ARRIVED != 0 => return Err(lives.pid(id)),
+                Life::Left => {}
+            }
+        }
+        Ok(watched)
+    }
+
+    /// Breaks the barrier, unless `round` is over. Says whether it is broken.
+    fn break_round(&self, round: u32, culprit: Option<u32>) -> bool {
+        if let Some(pid) = culprit {
+            point();
+            // Before the word: whoever sees it broken finds out by whom.
+            self.words.culprit.store(u64::from(round | 1) << 32 | u64::from(pid), Release);
+        }
+        let mut state = self.words.state.load(Relaxed);
+        while state & ROUND == round {
+            if state & BROKEN != 0 {
+                return true;
+            }
+            point();
+            match self.words.state.compare_exchange(state, (state | BROKEN) & !SLEEPERS, AcqRel, Relaxed) {
+                Ok(_) => {
+                    self.wake();
+                    return true;
+                }
+                Err(now) => state = now,
+            }
+        }
+        false
+    }
+
+    /// Breaks the barrier for all who wait or come.
+    pub(crate) fn abort(&self) {
+        while !self.break_round(self.words.state.load(Relaxed) & ROUND, None) {}
+    }
+
+    /// Makes the barrier one that nobody has come to; those who wait find it broken.
+    pub(crate) fn reset(&self) {
+        let round = self.words.state.load(Relaxed) & ROUND;
+        // Nobody can arrive while it is broken, so nobody counts in the next round whose record is forgotten here.
+        if !self.break_round(round, None) {
+            // All have passed meanwhile, or another has reset it.
+            return;
+        }
+        let place = &self.words.resets[reset_place(round)];
+        let before = place.load(Relaxed);
+        let mut state = self.words.state.load(Relaxed);
+        if state & ROUND != round {
+            return;
+        }
+        self.forget_parties();
+        point();
+        // Fails only when another reset is at work, for the same round.
+        let _ = place.compare_exchange(before, reset_mark(round), Relaxed, Relaxed);
+        while state & ROUND == round {
+            point();
+            // Release: the record of the reset and the empty list of parties come before the next round.
+            match self.words.state.compare_exchange(state, round.wrapping_add(ONE_ROUND), AcqRel, Relaxed) {
+                Ok(_) => return self.wake(),
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    /// Puts the process `stamp` on record, which was given the barrier and has not taken part yet.
+    pub(crate) fn expect(&self, stamp: u64) {
+        let record = stamp & !(IS_STAMP | ARRIVED) | IS_STAMP;
+        // Without a place for it, it is on record when it arrives.
+        let _ = self.records().any(|party| self.change(party, 0, record));
+    }
+
+    /// Puts `me` on record, which was given the barrier, in the place of the process `stamp` that is expected.
+    pub(crate) fn attend(&self, me: MemberId, stamp: u64) {
+        let expected = stamp & !(IS_STAMP | ARRIVED) | IS_STAMP;
+        let known = self.records().map(|party| party.load(Relaxed)).any(|record| member_of(record) == Some(me));
+        let _ = known
+            || self.records().any(|party| self.change(party, expected, record_of(me)))
+            || self.records().any(|party| self.change(party, 0, record_of(me)));
+    }
+
+    fn forget_parties(&self) {
+        for party in self.records() {
+            let record = party.load(Relaxed);
+            // Who comes meanwhile is kept.
+            let _ = record == 0 || self.change(party, record, 0);
+        }
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        let state = self.words.state.load(Relaxed);
+        if state & BROKEN != 0 { 0 } else { (state & COUNT) as usize }
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.words.state.load(Relaxed) & BROKEN != 0
+    }
+
+    /// The error of whoever finds the barrier broken in the round of `state`.
+    #[cold]
+    fn broken(&self, state: u32) -> Error {
+        let culprit = self.words.culprit.load(Acquire);
+        let is_of_round = (culprit >> 32) as u32 == state & ROUND | 1;
+        Error::BarrierBroken { pid: is_of_round.then_some(culprit as u32).filter(|pid| *pid != 0) }
+    }
+
+    /// Whether `me` is on record as one that has arrived.
+    #[inline]
+    fn is_on_record(&self, me: MemberId) -> bool {
+        let wanted = record_of(me) | ARRIVED;
+        let start = me.slot() % self.parties.len();
+        let (before, from) = self.parties.split_at(start);
+        from.iter().chain(before).flatten().any(|party| party.load(Relaxed) == wanted)
+    }
+
+    /// Puts `me` on record as one that arrives.
+    #[cold]
+    fn enlist(&self, me: MemberId, lives: &impl Lives) -> Result<()> {
+        let arriving = record_of(me) | ARRIVED;
+        let start = me.slot() % self.parties.len();
+        for _ in 0..2 {
+            let places = || self.parties[start..].iter().chain(&self.parties[..start]).flatten();
+            if places().any(|party| self.change(party, record_of(me), arriving))
+                || places().any(|party| self.change(party, 0, arriving))
+                // One that has never arrived makes room.
+                || places().any(|party| match party.load(Relaxed) {
+                    record if record & ARRIVED == 0 || record & IS_STAMP != 0 => self.change(party, record, arriving),
+                    _ => false,
+                })
+            {
+                // The others watch this one from now on.
+                if self.words.state.load(Relaxed) & SLEEPERS != 0 {
+                    self.wake();
+                }
+                return Ok(());
+            }
+            self.strike_off_the_departed(lives);
+        }
+        let most = self.records().count();
+        Err(Error::invalid_argument(format!("{most} other processes take part in this barrier")))
+    }
+
+    /// Replaces a record, if it is `from`.
+    fn change(&self, party: &AtomicU64, from: u64, to: u64) -> bool {
+        if party.load(Relaxed) != from {
+            return false;
+        }
+        point();
+        // Release, here and in the arrival that follows: who sees the arrival sees the record.
+        party.compare_exchange(from, to, AcqRel, Relaxed).is_ok()
+    }
+
+    fn records(&self) -> impl Iterator<Item = &AtomicU64> {
+        self.parties.iter().flatten()
+    }
+
+    /// Takes those off the record that have left in good order.
+    fn strike_off_the_departed(&self, lives: &impl Lives) {
+        for party in self.records() {
+            let record = party.load(Relaxed);
+            if member_of(record).is_some_and(|id| lives.life(id) == Life::Left) {
+                self.change(party, record, 0);
+            }
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        point();
+        futex::wake(&self.words.state, u32::MAX);
+    }
+}
+
+/// Breaks the barrier when an action does not return in good order.
+struct BreakOnDrop<'a>(&'a Barrier<'a>, u32);
+
+impl Drop for BreakOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.break_round(self.1, None);
+    }
+}
