@@ -1,5 +1,6 @@
 //! Members of a region that are killed: what they had comes back, and those who wait go on.
 
+mod scratch;
 mod support;
 
 use std::{
@@ -7,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use shmkit::BoundedSemaphore;
+use shmkit::{Barrier, BoundedSemaphore, Error};
 use support::{
     Board, Child, Deadline, End, Flag, Random, eventually, is_raised, kills::random_kills, raise, sleep_for_ever,
 };
@@ -84,12 +85,14 @@ fn exec_and_exit_give_permits_back() {
     drop(semaphore.acquire_timeout(SOON).unwrap());
     assert_eq!(child.wait(), End::Code(0));
 
+    let taken = Board::<Flag>::new();
     let mut child = Child::start(|| {
         std::mem::forget(semaphore.acquire_timeout(SOON).unwrap());
+        raise(&taken);
         let error = std::os::unix::process::CommandExt::exec(std::process::Command::new("sleep").arg("1000"));
         error.raw_os_error().unwrap_or(1)
     });
-    eventually(|| semaphore.available().unwrap() == 0 || child.has_ended());
+    eventually(|| is_raised(&taken));
     drop(semaphore.acquire_timeout(SOON).unwrap());
     assert!(!child.has_ended(), "it sleeps as another program");
 }
@@ -168,4 +171,164 @@ fn a_death_is_noticed_within_a_second() {
     }
     times.sort();
     println!("from SIGKILL to the permit: median {:?}, longest {:?}", times[10], times[19]);
+}
+
+/// Seven or eight processes pass in groups of four, and make the barrier whole again after each death.
+#[test]
+fn random_kills_on_a_barrier() {
+    let barrier = Barrier::new(4).unwrap();
+    random_kills("random_kills_on_a_barrier", |progress| match barrier.wait_timeout(SOON) {
+        Ok(_) => {}
+        Err(Error::BarrierBroken { pid }) => {
+            assert!(pid.is_none_or(|pid| progress.was_killed(pid)));
+            if barrier.is_broken() {
+                barrier.reset();
+            }
+        }
+        Err(_) => panic!(),
+    });
+}
+
+/// A child that waits at the barrier and finds it broken by `culprit`.
+fn waits_in_vain(barrier: &Barrier, culprit: &Board<AtomicUsize>) -> Child {
+    let waiting = barrier.n_waiting();
+    let child = Child::start(|| match barrier.wait_timeout(SOON) {
+        Err(Error::BarrierBroken { pid: Some(pid) }) => i32::from(culprit.load(SeqCst) != pid as usize),
+        _ => 2,
+    });
+    eventually(|| barrier.n_waiting() == waiting + 1);
+    child
+}
+
+#[test]
+fn a_waiting_party_is_killed() {
+    let _deadline = Deadline::seconds(60, "a_waiting_party_is_killed");
+    for round in 0..30 {
+        let barrier = Barrier::new(4).unwrap();
+        let culprit = Board::<AtomicUsize>::new();
+        let mut others = vec![waits_in_vain(&barrier, &culprit)];
+        let mut victim = waits_in_vain(&barrier, &culprit);
+        others.push(waits_in_vain(&barrier, &culprit));
+        culprit.store(victim.pid() as usize, SeqCst);
+        if round % 3 == 0 {
+            victim.signal(libc::SIGABRT);
+        } else {
+            victim.kill();
+        }
+        victim.wait();
+        for other in &mut others {
+            assert_eq!(other.wait(), End::Code(0), "round {round}");
+        }
+        // The one who comes late is told too.
+        let error = barrier.wait_timeout(SOON).unwrap_err();
+        assert!(matches!(error, Error::BarrierBroken { pid: Some(pid) } if pid == victim.pid()), "{error}");
+        barrier.reset();
+        assert!(barrier.wait_timeout(Duration::from_millis(1)).unwrap_err().is_timed_out());
+    }
+}
+
+/// It has passed once, and dies on its way to the next round.
+#[test]
+fn a_party_is_killed_before_it_arrives() {
+    let _deadline = Deadline::seconds(60, "a_party_is_killed_before_it_arrives");
+    for kill_first in [false, true] {
+        let barrier = Barrier::new(2).unwrap();
+        let mut victim = Child::start(|| {
+            barrier.wait_timeout(SOON).unwrap();
+            sleep_for_ever()
+        });
+        barrier.wait_timeout(SOON).unwrap();
+        if kill_first {
+            victim.kill();
+            victim.wait();
+        }
+        let culprit = Board::<AtomicUsize>::new();
+        culprit.store(victim.pid() as usize, SeqCst);
+        let mut other = Child::start(|| match barrier.wait_timeout(SOON) {
+            Err(Error::BarrierBroken { pid: Some(pid) }) => i32::from(culprit.load(SeqCst) != pid as usize),
+            _ => 2,
+        });
+        if !kill_first {
+            other.wait_until_asleep();
+            victim.kill();
+        }
+        assert_eq!(other.wait(), End::Code(0), "killed first: {kill_first}");
+    }
+}
+
+#[test]
+fn the_leader_is_killed_in_the_action() {
+    let _deadline = Deadline::seconds(60, "the_leader_is_killed_in_the_action");
+    let barrier = Barrier::new(3).unwrap();
+    let culprit = Board::<AtomicUsize>::new();
+    let mut others = [(); 2].map(|()| waits_in_vain(&barrier, &culprit));
+    let acting = Board::<Flag>::new();
+    let mut leader = Child::start(|| {
+        let _ = barrier.wait_with(|| {
+            raise(&acting);
+            sleep_for_ever()
+        });
+        0
+    });
+    eventually(|| is_raised(&acting));
+    culprit.store(leader.pid() as usize, SeqCst);
+    leader.kill();
+    leader.wait();
+    assert!(others.iter_mut().all(|other| other.wait() == End::Code(0)));
+}
+
+#[test]
+fn a_stopped_party_is_not_dead() {
+    let _deadline = Deadline::seconds(60, "a_stopped_party_is_not_dead");
+    let barrier = Barrier::new(2).unwrap();
+    let mut stopped = Child::start(|| {
+        for _ in 0..2 {
+            barrier.wait_timeout(SOON).unwrap();
+        }
+        0
+    });
+    eventually(|| barrier.n_waiting() == 1);
+    stopped.signal(libc::SIGSTOP);
+    barrier.wait_timeout(SOON).unwrap();
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| barrier.wait_timeout(SOON));
+        eventually(|| barrier.n_waiting() == 1);
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!barrier.is_broken());
+        stopped.signal(libc::SIGCONT);
+        second.join().unwrap().unwrap();
+    });
+    assert_eq!(stopped.wait(), End::Code(0));
+}
+
+/// Clean leaving breaks it for those who wait, with the process that left; and for nobody else.
+#[test]
+fn a_party_leaves() {
+    let _deadline = Deadline::seconds(60, "a_party_leaves");
+    let name = scratch::Name::new();
+    let [made, passed, go] = [(); 3].map(|()| Board::<Flag>::new());
+    // Forked before the barrier is made: a copy of the handle would keep it in.
+    let leaver = Child::start(|| {
+        eventually(|| is_raised(&made));
+        let own = Barrier::open(&*name).unwrap();
+        own.wait_timeout(SOON).unwrap();
+        raise(&passed);
+        eventually(|| is_raised(&go));
+        drop(own);
+        sleep_for_ever()
+    });
+    let barrier = Barrier::create(&*name, 2).unwrap();
+    raise(&made);
+    barrier.wait_timeout(SOON).unwrap();
+    eventually(|| is_raised(&passed));
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| barrier.wait_timeout(SOON));
+        eventually(|| barrier.n_waiting() == 1);
+        raise(&go);
+        let error = waiter.join().unwrap().unwrap_err();
+        assert!(matches!(error, Error::BarrierBroken { pid: Some(pid) } if pid == leaver.pid()), "{error}");
+    });
+    barrier.reset();
+    // It is not waited for any more, and breaks nothing.
+    assert!(barrier.wait_timeout(Duration::from_millis(50)).unwrap_err().is_timed_out());
 }

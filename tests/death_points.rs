@@ -7,16 +7,19 @@ mod support;
 
 use std::{
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
 use shmkit::{
-    BoundedSemaphore, Error, Lock, RLock, Region, Value,
+    Barrier, BoundedSemaphore, Error, Lock, RLock, Region, Value,
     region::Place,
     test_hooks::{arm, without_nameless_files},
 };
-use support::{Child, Deadline, at_every_point};
+use support::{Board, Child, Deadline, Flag, at_every_point, eventually, is_raised, raise};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -202,6 +205,77 @@ fn contended_permits() {
         end
     });
     assert!(points >= 8, "{points} points");
+}
+
+/// One of two parties dies at every step of a barrier, as the first or as the last to arrive: the other one passes, or
+/// is told who died, and never waits until its time is over.
+#[test]
+fn barrier() {
+    let _alone = alone("barrier");
+    for victim_is_last in [false, true] {
+        let points = at_every_point(|n| {
+            let barrier = Barrier::new(2).unwrap();
+            let culprit = Board::<AtomicU32>::new();
+            let other = || {
+                armed(0, || match barrier.wait_timeout(SOON) {
+                    Ok(_) => {}
+                    Err(Error::BarrierBroken { pid }) => assert_eq!(pid, Some(culprit.load(SeqCst))),
+                    Err(error) => panic!("{error}"),
+                })
+            };
+            let go = Board::<Flag>::new();
+            let mut victim = Child::start(|| {
+                eventually(|| is_raised(&go));
+                arm(n);
+                let done = match victim_is_last {
+                    true => barrier.wait_with(|| Ok(())),
+                    false => barrier.wait_timeout(SOON),
+                };
+                arm(0);
+                i32::from(done.is_err())
+            });
+            culprit.store(victim.pid(), SeqCst);
+            let mut other = if victim_is_last {
+                let other = other();
+                eventually(|| barrier.n_waiting() == 1);
+                raise(&go);
+                other
+            } else {
+                raise(&go);
+                eventually(|| barrier.n_waiting() == 1 || victim.has_ended());
+                other()
+            };
+            let end = victim.wait();
+            // A victim that died before it was on record leaves room for somebody else.
+            let _replacement =
+                (end != support::End::Code(0)).then(|| armed(0, || assert!(barrier.wait_timeout(SOON).is_err())));
+            assert_eq!(other.wait(), support::End::Code(0), "the other, at point {n}");
+            end
+        });
+        assert!(points >= 6, "{points} points");
+    }
+}
+
+/// Who dies while it resets leaves a barrier that is as it was, broken, or reset; the next one resets it.
+#[test]
+fn barrier_reset() {
+    let _alone = alone("barrier_reset");
+    let points = at_every_point(|n| {
+        let barrier = Barrier::new(2).unwrap();
+        let mut waiter = armed(0, || match barrier.wait_timeout(SOON) {
+            Err(Error::BarrierBroken { .. }) => {}
+            other => panic!("{other:?}"),
+        });
+        eventually(|| barrier.n_waiting() == 1);
+        let mut victim = armed(n, || barrier.reset());
+        let end = victim.wait();
+        barrier.reset();
+        assert_eq!(waiter.wait(), support::End::Code(0), "at point {n}");
+        let mut two = [(); 2].map(|()| armed(0, || assert!(barrier.wait_timeout(SOON).is_ok())));
+        assert!(two.iter_mut().all(|one| one.wait() == support::End::Code(0)), "at point {n}");
+        end
+    });
+    assert!(points >= 5, "{points} points");
 }
 
 #[test]

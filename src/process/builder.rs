@@ -22,8 +22,13 @@ use super::{
 };
 use crate::{
     Error, Result,
-    os::{affinity, executable::Executable, robust, socket, start, threads},
-    region::ticket,
+    os::{
+        affinity,
+        executable::Executable,
+        identity::{self, Stamp},
+        robust, socket, start, threads,
+    },
+    region::ticket::{self, Seat},
 };
 
 /// A process that is about to be started. From [`Process::builder`].
@@ -117,7 +122,7 @@ impl Process<()> {
     /// }
     /// ```
     pub fn fork<R: Outcome>(run: impl FnOnce() -> R) -> Result<Process<R::Output>> {
-        Plan::default().fork(run)
+        Plan::default().fork(Vec::new(), run)
     }
 
     /// A process to be started step by step.
@@ -210,7 +215,7 @@ impl<F, A> Builder<F, A> {
         match plan.method.unwrap_or_else(super::start_method) {
             StartMethod::Spawn => plan.spawn::<F, A>(&args),
             // Nothing travels: the child has a copy of the arguments as it has of all else.
-            StartMethod::Fork => plan.fork(move || target.call(args)),
+            StartMethod::Fork => plan.fork(ticket::seats_of(&args), move || target.call(args)),
         }
     }
 }
@@ -252,6 +257,7 @@ impl Plan {
             socket: &theirs,
         })
         .map_err(|error| Error::os("starting a process", error))?;
+        expect(&args.seats, pid);
         Child::new(pid, origin.name, origin.daemon, ours).map(Process::new)
     }
 
@@ -284,7 +290,7 @@ impl Plan {
             .collect()
     }
 
-    fn fork<R: Outcome>(mut self, run: impl FnOnce() -> R) -> Result<Process<R::Output>> {
+    fn fork<R: Outcome>(mut self, seats: Vec<Box<dyn Seat>>, run: impl FnOnce() -> R) -> Result<Process<R::Output>> {
         let refused = |reason: String| Err(Error::ForkRefused { reason });
         let held = robust::held();
         if held > 0 {
@@ -311,10 +317,16 @@ impl Plan {
         drop(still);
         let forked = forked.map_err(|error| Error::os("fork", error))?;
         match forked {
-            Some(pid) => Child::new(pid, origin.name, origin.daemon, ours).map(Process::new),
+            Some(pid) => {
+                expect(&seats, pid);
+                Child::new(pid, origin.name, origin.daemon, ours).map(Process::new)
+            }
             None => {
                 drop(ours);
-                self.run_in_fork(origin, directory, &theirs, run)
+                self.run_in_fork(origin, directory, &theirs, || {
+                    seats.into_iter().for_each(|seat| seat.attend());
+                    run()
+                })
             }
         }
     }
@@ -362,6 +374,14 @@ impl Plan {
             family::die_with(origin.parent)?;
         }
         Ok(())
+    }
+}
+
+/// Puts the new process on record where it counts from now on: it may die before it has done so itself.
+fn expect(seats: &[Box<dyn Seat>], pid: u32) {
+    if !seats.is_empty() {
+        let child = Stamp::new(pid, identity::start_time(pid).unwrap_or(0));
+        seats.iter().for_each(|seat| seat.expect(child));
     }
 }
 

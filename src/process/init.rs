@@ -126,7 +126,8 @@ pub(super) fn place_of<F: Target<A>, A: DeserializeOwned + 'static>() -> Result<
 
 fn trampoline<F: Target<A>, A: DeserializeOwned + 'static>(socket: &OwnedFd, message: Packet, start: usize) -> i32 {
     report::run(socket, || {
-        let args = ticket::decode::<A>(&message.bytes[start..], &message.descriptors)?;
+        let (args, seats) = ticket::decode_with_seats::<A>(&message.bytes[start..], &message.descriptors)?;
+        seats.into_iter().for_each(|seat| seat.attend());
         // The handles among the arguments have descriptors of their own.
         drop(message);
         instance::<F>().call(args).into_result()

@@ -136,13 +136,13 @@ impl Barrier<'_> {
     /// then has not arrived; what `action` returns, which breaks it too; `InvalidArgument` when too many processes take
     /// part.
     #[inline]
-    pub(crate) fn wait<L: Lives, E: From<Error>>(
+    pub(crate) fn wait<L: Lives>(
         &self,
         me: MemberId,
         lives: impl Fn() -> Result<L>,
         wait: Wait,
-        action: Option<impl FnOnce() -> Result<(), E>>,
-    ) -> Result<usize, E> {
+        action: Option<impl FnOnce() -> Result<()>>,
+    ) -> Result<usize> {
         let mut state = self.words.state.load(Acquire);
         loop {
             if state & COUNT == 0 {
@@ -153,13 +153,13 @@ impl Barrier<'_> {
                 self.enlist(me, &lives()?)?;
             }
             if state & BROKEN != 0 {
-                return Err(self.broken(state).into());
+                return Err(self.broken(state));
             }
             let before = state & COUNT;
             if before >= self.all() {
                 // The last party of this round is in its action: this is a party of the next one.
                 if wait == Wait::No {
-                    return Err(Error::WouldBlock.into());
+                    return Err(Error::WouldBlock);
                 }
                 self.wait_for_the_end(me, state & ROUND, &lives, wait)?;
                 state = self.words.state.load(Acquire);
@@ -167,7 +167,7 @@ impl Barrier<'_> {
             }
             let is_last = before + 1 == self.all();
             if !is_last && wait == Wait::No {
-                return Err(Error::WouldBlock.into());
+                return Err(Error::WouldBlock);
             }
             let next = match is_last && action.is_none() {
                 true => (state & ROUND).wrapping_add(ONE_ROUND),
@@ -191,7 +191,7 @@ impl Barrier<'_> {
     }
 
     /// Runs the action of the last party, and lets everybody pass.
-    fn act_and_pass<E: From<Error>>(&self, state: u32, action: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    fn act_and_pass(&self, state: u32, action: impl FnOnce() -> Result<()>) -> Result<()> {
         let round = state & ROUND;
         let breaker = BreakOnDrop(self, round);
         action()?;
@@ -200,7 +200,7 @@ impl Barrier<'_> {
         loop {
             if state & ROUND != round || state & BROKEN != 0 {
                 // Somebody ran out of time.
-                return Err(self.broken(state).into());
+                return Err(self.broken(state));
             }
             point();
             match self.words.state.compare_exchange(state, round.wrapping_add(ONE_ROUND), AcqRel, Acquire) {
@@ -444,6 +444,11 @@ impl Barrier<'_> {
                 return Ok(());
             }
             self.strike_off_the_departed(lives);
+        }
+        if let Err(pid) = self.who_is_missing(me, lives) {
+            let round = self.words.state.load(Relaxed) & ROUND;
+            self.break_round(round, pid);
+            return Err(self.broken(round));
         }
         let most = self.records().count();
         Err(Error::invalid_argument(format!("{most} other processes take part in this barrier")))

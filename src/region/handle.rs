@@ -17,6 +17,7 @@ use super::{
     memory::{Memory, Shared},
     object::{Description, Dims, Found, Kind, MAX_NAME, Spot, end_with},
     place::Place,
+    ticket::{self, Seat},
     whole_pages,
 };
 use crate::{Error, Result, raw::lives::MemberId};
@@ -44,6 +45,17 @@ pub(crate) unsafe trait Resident: 'static {
     /// [`Error::InvalidArgument`] for whoever wants to make one.
     fn check(_dims: Dims) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether a process counts from the moment that it is given such a handle.
+    const HAS_SEAT: bool = false;
+
+    /// How it is made to count.
+    fn seat(_handle: &Handle<Self>) -> Option<Box<dyn Seat>>
+    where
+        Self: Sized,
+    {
+        None
     }
 
     fn description(dims: Dims) -> Description {
@@ -215,6 +227,9 @@ impl<R: Resident> Handle<R> {
 
     /// The handle of what is known to be a `R` of this shape.
     fn of(mapping: Arc<Mapping>, spot: Spot, dims: Dims) -> Result<Self> {
+        if R::HAS_SEAT {
+            ticket::has_seats();
+        }
         let memory = mapping.memory();
         let body = memory.bytes(spot.body, spot.layout.size, spot.layout.align)?;
         let data = data(memory, spot)?;

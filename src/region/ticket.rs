@@ -12,18 +12,38 @@ use std::{
     any::type_name,
     cell::RefCell,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Error, Result};
+use crate::{Error, Result, os::identity::Stamp};
 
 /// An encoded value.
-#[derive(Debug)]
 pub(crate) struct Parcel {
     pub(crate) bytes: Vec<u8>,
     pub(crate) descriptors: Vec<OwnedFd>,
+    /// What among the value wants to know who gets it.
+    pub(crate) seats: Vec<Box<dyn Seat>>,
+}
+
+/// A handle through which a process is counted on from the moment that it is given it.
+pub(crate) trait Seat {
+    /// In the parent, which has started the process `child`.
+    fn expect(&self, child: Stamp);
+
+    /// In the child, this process.
+    fn attend(&self);
+}
+
+/// Whether this process has had any such handle.
+static HAS_SEATS: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn has_seats() {
+    HAS_SEATS.store(true, Relaxed);
 }
 
 #[derive(Default)]
@@ -33,6 +53,7 @@ struct Scope {
     /// The descriptors that came with the bytes.
     arrived: Arc<[OwnedFd]>,
     reason: Option<String>,
+    seats: Vec<Box<dyn Seat>>,
 }
 
 thread_local! {
@@ -62,7 +83,17 @@ fn within<T>(scope: Scope, run: impl FnOnce() -> T) -> (T, Scope) {
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Parcel> {
     let (bytes, scope) = within(Scope::default(), || postcard::to_stdvec(value));
     let bytes = bytes.map_err(|error| not_sendable::<T>(scope.reason, &error))?;
-    Ok(Parcel { bytes, descriptors: scope.packed.into_iter().map(|(fd, _)| fd).collect() })
+    Ok(Parcel { bytes, descriptors: scope.packed.into_iter().map(|(fd, _)| fd).collect(), seats: scope.seats })
+}
+
+/// The seats among a value that goes to another process without being encoded.
+pub(crate) fn seats_of<T: Serialize + ?Sized>(value: &T) -> Vec<Box<dyn Seat>> {
+    if !HAS_SEATS.load(Relaxed) {
+        return Vec::new();
+    }
+    // What cannot be encoded ends the search, and is no error here.
+    let (_, scope) = within(Scope::default(), || postcard::to_stdvec(value));
+    scope.seats
 }
 
 /// The value back. The descriptors can be used again for another copy of it.
@@ -71,9 +102,17 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Parcel> {
 ///
 /// [`Error::NotSendable`] with the type and the reason.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: &Arc<[OwnedFd]>) -> Result<T> {
+    decode_with_seats(bytes, descriptors).map(|(value, _)| value)
+}
+
+/// As [`decode`], with the seats among the value.
+pub(crate) fn decode_with_seats<T: DeserializeOwned>(
+    bytes: &[u8],
+    descriptors: &Arc<[OwnedFd]>,
+) -> Result<(T, Vec<Box<dyn Seat>>)> {
     let scope = Scope { arrived: Arc::clone(descriptors), ..Scope::default() };
     let (value, scope) = within(scope, || postcard::from_bytes(bytes));
-    value.map_err(|error| not_sendable::<T>(scope.reason, &error))
+    Ok((value.map_err(|error| not_sendable::<T>(scope.reason, &error))?, scope.seats))
 }
 
 fn not_sendable<T: ?Sized>(kept: Option<String>, error: &postcard::Error) -> Error {
@@ -120,6 +159,14 @@ pub(super) fn unpack(number: u32) -> Result<OwnedFd> {
             .ok_or_else(|| Error::corrupt(format!("a ticket for descriptor {number} of {}", scope.arrived.len())))?;
         fd.as_fd().try_clone_to_owned().map_err(|error| Error::os("duplicating a descriptor", error))
     })
+}
+
+/// Tells the scope of a handle that wants to know who gets it.
+pub(super) fn add_seat(seat: Box<dyn Seat>) {
+    let _ = with_scope(|scope| {
+        scope.seats.push(seat);
+        Ok(())
+    });
 }
 
 /// Keeps the reason for the report of the scope, and passes it on as text for serde.

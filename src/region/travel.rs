@@ -49,6 +49,9 @@ impl<'de> Deserialize<'de> for Region {
 
 impl<R: Resident> Serialize for Handle<R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(seat) = R::seat(self) {
+            ticket::add_seat(seat);
+        }
         (self.region(), self.offset()).serialize(serializer)
     }
 }
@@ -57,6 +60,10 @@ impl<'de, R: Resident> Deserialize<'de> for Handle<R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (region, at) = <(Region, u64)>::deserialize(deserializer)?;
         let handle = Self::at_offset(region.mapping().clone(), at);
-        handle.map_err(|error| D::Error::custom(ticket::keep_reason(error)))
+        let handle = handle.map_err(|error| D::Error::custom(ticket::keep_reason(error)))?;
+        if let Some(seat) = R::seat(&handle) {
+            ticket::add_seat(seat);
+        }
+        Ok(handle)
     }
 }

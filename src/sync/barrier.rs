@@ -11,20 +11,20 @@ use std::{
 use super::constructors::counted_constructors;
 use crate::{
     Error, Result,
-    os::clock::Wait,
+    os::{clock::Wait, identity::Stamp, robust},
     raw::barrier::{Barrier as Raw, BarrierWords, MOST_PARTIES},
-    region::{Dims, Handle, Kind, Resident, Shared, resident_handle},
+    region::{Dims, Handle, Kind, Resident, Shared, resident_handle, ticket::Seat},
 };
 
 /// A place where a number of parties, threads of any processes, wait for each other, again and again.
 ///
 /// # If a process dies
 ///
-/// The barrier breaks as soon as a party of it dies: one that has arrived once since it was made or reset, or that was
-/// given the barrier as an argument of a [`Process`](crate::Process) by `Spawn`. All who wait get
-/// [`BarrierBroken`](crate::Error::BarrierBroken) with its process id, and so does everybody who comes until the barrier
-/// is [reset](Self::reset). Who leaves in good order, by dropping all handles of the region, breaks the barrier only for
-/// those that wait at that moment.
+/// The barrier breaks as soon as a party of it dies: a process that has arrived once since the barrier was made or
+/// reset, or that was given it among the arguments of its target ([`Process::spawn`](crate::Process::spawn), by any
+/// start method). All who wait get [`BarrierBroken`](crate::Error::BarrierBroken) with its process id, and so does
+/// everybody who comes until the barrier is [reset](Self::reset). Who leaves in good order, by dropping all handles of
+/// the region, breaks the barrier only for those that wait at that moment.
 ///
 /// As many processes as twice the number of parties can be on record; more that arrive are refused.
 ///
@@ -79,6 +79,12 @@ unsafe impl Resident for BarrierCell {
     type Head = BarrierWords;
     type Element = Party;
     type Stored = [AtomicU64; 2];
+
+    const HAS_SEAT: bool = true;
+
+    fn seat(handle: &Handle<Self>) -> Option<Box<dyn Seat>> {
+        Some(Box::new(Barrier(handle.clone())))
+    }
 
     fn check(dims: Dims) -> Result<()> {
         match dims.as_slice() {
@@ -141,11 +147,7 @@ impl Barrier {
     }
 
     #[inline]
-    fn pass<E: From<Error>>(
-        &self,
-        wait: Wait,
-        action: Option<impl FnOnce() -> Result<(), E>>,
-    ) -> Result<BarrierWaitResult, E> {
+    fn pass(&self, wait: Wait, action: Option<impl FnOnce() -> Result<()>>) -> Result<BarrierWaitResult> {
         let index = self.raw().wait(self.0.member()?, || self.0.members(), wait, action)?;
         Ok(BarrierWaitResult { index })
     }
@@ -269,7 +271,7 @@ impl Barrier {
     /// let round = || -> shmkit::Result<()> {
     ///     barrier.wait_with(|| {
     ///         rounds.fetch_add(1, Relaxed);
-    ///         shmkit::Result::Ok(())
+    ///         Ok(())
     ///     })?;
     ///     assert_eq!(rounds.load(Relaxed), 1);
     ///     Ok(())
@@ -281,7 +283,7 @@ impl Barrier {
     /// })
     /// # }
     /// ```
-    pub fn wait_with<E: From<Error>>(&self, action: impl FnOnce() -> Result<(), E>) -> Result<BarrierWaitResult, E> {
+    pub fn wait_with(&self, action: impl FnOnce() -> Result<()>) -> Result<BarrierWaitResult> {
         self.pass(self.default_wait(), Some(action))
     }
 
@@ -364,6 +366,20 @@ impl Barrier {
     #[must_use]
     pub fn parties(&self) -> usize {
         self.0.len()
+    }
+}
+
+/// A child that is given a barrier counts as a party from its start on.
+impl Seat for Barrier {
+    fn expect(&self, child: Stamp) {
+        self.raw().expect(child.to_bits());
+    }
+
+    fn attend(&self) {
+        // Who cannot take part is told so when it arrives.
+        if let (Ok(me), Ok(thread)) = (self.0.member(), robust::this_thread()) {
+            self.raw().attend(me, thread.stamp());
+        }
     }
 }
 
