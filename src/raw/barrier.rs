@@ -493,3 +493,6 @@ impl Drop for BreakOnDrop<'_> {
         self.0.break_round(self.1, None);
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

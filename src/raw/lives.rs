@@ -81,6 +81,48 @@ pub(crate) trait Lives {
     fn sleep(&self, word: &AtomicU32, expected: u32, watched: &[MemberId], wait: Wait) -> Woken;
 }
 
+/// Members for the model checker: one for each slot, which lives until it is told to die.
+#[cfg(all(test, loom))]
+pub(crate) mod model {
+    use loom::sync::atomic::Ordering::{Acquire, Release};
+
+    use super::{Life, Lives, MemberId, Wait, Woken};
+    use crate::raw::sys::{AtomicU32, futex};
+
+    #[derive(Default)]
+    pub(crate) struct Members([AtomicU32; 3]);
+
+    impl Members {
+        pub(crate) fn id(slot: usize) -> MemberId {
+            MemberId::new(slot, 1)
+        }
+
+        /// The kernel's mark, and the wake-up of those who watch: all the sleepers of `word`.
+        pub(crate) fn die(&self, slot: usize, word: &AtomicU32) {
+            self.0[slot].store(1, Release);
+            futex::wake(word, u32::MAX);
+        }
+    }
+
+    impl Lives for &Members {
+        fn life(&self, id: MemberId) -> Life {
+            if self.0[id.slot()].load(Acquire) == 0 { Life::Lives } else { Life::Died }
+        }
+
+        fn is_gone(&self, id: MemberId, _: Wait) -> bool {
+            self.life(id) != Life::Lives
+        }
+
+        fn pid(&self, id: MemberId) -> Option<u32> {
+            Some(id.slot() as u32 + 1)
+        }
+
+        fn sleep(&self, word: &AtomicU32, expected: u32, watched: &[MemberId], _: Wait) -> Woken {
+            futex::wait_while(word, expected, || watched.iter().all(|id| self.life(*id) == Life::Lives))
+        }
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;

@@ -34,7 +34,7 @@ use loom::sync::atomic::Ordering::{Relaxed, SeqCst};
 use super::{
     lives::{Life, Lives, MemberId},
     points::point,
-    sys::{AtomicU32, AtomicU64, futex},
+    sys::{AtomicU32, AtomicU64, futex, one_order_for_all},
     waiting::{Patience, SLICE, Spin},
 };
 use crate::{
@@ -121,10 +121,12 @@ impl Permits<'_> {
                 return Err(Error::TimedOut);
             }
             let turn = self.announce();
+            // Before the last look: an owner that has released since then is found there, or is watched.
+            let owners = self.owners();
             if let Some(at) = self.take_free(me, start, self.records.len()) {
                 return Ok(at);
             }
-            lives.sleep(&self.gate.word, turn, &self.owners(), wait);
+            lives.sleep(&self.gate.word, turn, &owners, wait);
             if let Some(at) = self.take_free(me, start, self.records.len()) {
                 return Ok(at);
             }
@@ -191,6 +193,7 @@ impl Permits<'_> {
         point();
         let freed = self.records[at].compare_exchange(record, 0, SeqCst, Relaxed).is_ok();
         // After the record: who goes to sleep announces itself and then looks at the records.
+        one_order_for_all();
         let turn = self.gate.word.load(SeqCst);
         if freed && turn & WAITERS != 0 {
             self.wake();
@@ -217,10 +220,12 @@ impl Permits<'_> {
             let next = turn.wrapping_add(TURN) | WAITERS;
             point();
             match self.gate.word.compare_exchange(turn, next, SeqCst, Relaxed) {
-                Ok(_) => return next,
+                Ok(_) => break,
                 Err(now) => turn = now,
             }
         }
+        one_order_for_all();
+        turn.wrapping_add(TURN) | WAITERS
     }
 
     /// The members that have permits, each once, as far as they can be watched.
@@ -242,3 +247,6 @@ impl Permits<'_> {
 fn is_free(record: u64, lives: &impl Lives, wait: Wait) -> bool {
     owner_of(record).is_none_or(|owner| lives.life(owner) != Life::Lives && lives.is_gone(owner, wait))
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -10,6 +10,14 @@ pub(crate) use crate::os::{
     robust::{First, LIMIT, Links, Thread, known_thread, this_thread},
 };
 
+/// Stands between a sequentially consistent exchange and a sequentially consistent load, which need nothing more: the
+/// model checker takes both for weaker ones, and knows only fences.
+#[inline(always)]
+pub(crate) fn one_order_for_all() {
+    #[cfg(loom)]
+    loom::sync::atomic::fence(loom::sync::atomic::Ordering::SeqCst);
+}
+
 #[cfg(loom)]
 pub(crate) use model::*;
 
@@ -231,12 +239,18 @@ mod model {
         use crate::os::{clock::Deadline, futex::Woken};
 
         pub(crate) fn wait(word: &AtomicU32, expected: u32, _: Deadline) -> Woken {
+            wait_while(word, expected, || true)
+        }
+
+        /// As `wait`, if `also` holds too at the moment that the sleep begins: for other words that are watched, whose
+        /// changes then wake the sleepers of `word`.
+        pub(crate) fn wait_while(word: &AtomicU32, expected: u32, also: impl FnOnce() -> bool) -> Woken {
             point();
             let tid = this_thread().map_or(0, |me| me.tid());
             let (sleepers, changed) = &*SLEEPERS;
             let mut list = sleepers.lock().unwrap();
             // Who wakes has stored first and takes this lock after, so it is seen here or finds the sleeper.
-            if word.load(Relaxed) != expected {
+            if word.load(Relaxed) != expected || !also() {
                 return Woken::Changed;
             }
             list.push(Sleeper { word: std::ptr::from_ref(word).addr(), tid, woken: false, killed: false });

@@ -1,0 +1,173 @@
+//! The barrier under the model checker: passages, breaks, resets, and parties that die at every point.
+//!
+//! No time passes in the model, so a party that nobody wakes shows as a deadlock.
+
+#![expect(unsafe_code, reason = "the checker's cell hands out pointers")]
+
+use loom::{cell::UnsafeCell, model::Builder, sync::Arc, thread};
+
+use super::{Barrier, BarrierWords};
+use crate::{
+    Error, Result,
+    os::clock::Wait,
+    raw::{
+        lives::model::Members,
+        sys::{AtomicU32, AtomicU64, enter, mortal},
+    },
+};
+
+/// The most points that one wait passes, with room to spare.
+const POINTS: u32 = 12;
+
+#[derive(Default)]
+struct Shared {
+    words: BarrierWords,
+    parties: [[AtomicU64; 2]; 2],
+    members: Members,
+    /// Each party writes its own before it arrives, and reads the other's when it has passed.
+    data: [UnsafeCell<u32>; 2],
+    /// Of no lock: nobody holds one here.
+    none: AtomicU32,
+}
+
+impl Shared {
+    fn barrier(&self) -> Barrier<'_> {
+        Barrier { words: &self.words, parties: &self.parties }
+    }
+
+    fn wait(&self, slot: usize) -> Result<usize> {
+        let action = None::<fn() -> Result<()>>;
+        self.barrier().wait(Members::id(slot), || Ok(&self.members), Wait::Forever, action)
+    }
+
+    /// One step of a computation in two halves.
+    fn step(&self, slot: usize) -> Result<usize> {
+        self.data[slot].with_mut(|data| {
+            // SAFETY: before the barrier this is the party's own; the checker fails the test if it is not.
+            unsafe { *data += 1 };
+        });
+        let index = self.wait(slot)?;
+        self.data[1 - slot].with(|data| {
+            // SAFETY: between the barriers nobody writes.
+            assert_ne!(unsafe { *data }, 0);
+        });
+        Ok(index)
+    }
+}
+
+fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
+
+fn start<T: 'static>(
+    slot: usize,
+    shared: &Arc<Shared>,
+    body: impl FnOnce(&Shared) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let shared = Arc::clone(shared);
+    thread::spawn(move || {
+        enter(slot as u32 + 1);
+        body(&shared)
+    })
+}
+
+#[test]
+fn two_pass_together_twice() {
+    explore(3, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let other = start(1, &shared, |shared| {
+            let first = shared.step(1).unwrap();
+            (first, shared.wait(1).unwrap())
+        });
+        let here = (shared.step(0).unwrap(), shared.wait(0).unwrap());
+        let there = other.join().unwrap();
+        assert_eq!((here.0 + there.0, here.1 + there.1), (1, 1), "one leader a round");
+    });
+}
+
+/// The action runs once, with both there and before either has passed.
+#[test]
+fn an_action_runs_before_anybody_passes() {
+    explore(3, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let go = |shared: &Shared, slot| {
+            let action = || {
+                shared.data[0].with_mut(|data| {
+                    // SAFETY: of all parties one runs this, while the others wait; the checker fails the test else.
+                    unsafe { *data += 1 };
+                });
+                Ok(())
+            };
+            let index = shared.barrier().wait(Members::id(slot), || Ok(&shared.members), Wait::Forever, Some(action));
+            shared.data[0].with(|data| {
+                // SAFETY: all have passed, and nobody writes any more.
+                assert_eq!(unsafe { *data }, 1);
+            });
+            index.unwrap()
+        };
+        let other = start(1, &shared, move |shared| go(shared, 1));
+        let here = go(&shared, 0);
+        assert_eq!(here + other.join().unwrap(), 1);
+    });
+}
+
+#[test]
+fn an_abort_ends_every_wait() {
+    explore(3, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let other = start(1, &shared, |shared| shared.wait(1));
+        shared.barrier().abort();
+        assert!(matches!(other.join().unwrap(), Err(Error::BarrierBroken { .. })));
+        assert!(matches!(shared.wait(0), Err(Error::BarrierBroken { pid: None })));
+    });
+}
+
+/// Both parties wait while a third thread resets: either both pass, or each that was in before the reset is told, and
+/// one that came after it waits for the next; nobody takes a reset for a passage.
+#[test]
+fn a_reset_is_no_passage() {
+    explore(3, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let other = start(1, &shared, |shared| shared.wait(1));
+        shared.barrier().reset();
+        // The other one came before the reset, and has been told, or comes after it, and passes with this one.
+        if shared.barrier().waiting() == 1 {
+            assert_eq!(shared.wait(0).unwrap(), 0);
+            assert_eq!(other.join().unwrap().unwrap(), 1);
+        } else {
+            shared.barrier().abort();
+            assert!(matches!(other.join().unwrap(), Err(Error::BarrierBroken { .. })));
+        }
+    });
+}
+
+/// One dies at each point of its wait; the other one passes with it or is told who died.
+#[test]
+fn a_party_dies_at_every_point() {
+    for points in 1..=POINTS {
+        explore(3, move || {
+            enter(1);
+            let shared = Arc::new(Shared::default());
+            shared.barrier().attend(Members::id(0), 0);
+            shared.barrier().attend(Members::id(1), 0);
+            let victim = start(1, &shared, move |shared| {
+                let survived = mortal(points, &shared.none, || _ = shared.wait(1));
+                if !survived {
+                    shared.members.die(1, &shared.words.state);
+                }
+            });
+            match shared.wait(0) {
+                Ok(_) => {}
+                Err(Error::BarrierBroken { pid }) => assert_eq!(pid, Some(2)),
+                Err(error) => panic!("{error}"),
+            }
+            victim.join().unwrap();
+        });
+    }
+}
