@@ -1,0 +1,281 @@
+//! The contracts of `_TestBarrier` in the field's most used suite, in our terms: five parties, processes and threads
+//! mixed; and what a barrier says of those who die before they arrive.
+
+use std::{
+    sync::atomic::Ordering::SeqCst,
+    thread,
+    time::{Duration, Instant},
+};
+
+use shmkit::{
+    AtomicArray, AtomicValue, Barrier, BarrierWaitResult, Error, Process, Result,
+    process::{ExitStatus, Message, Target},
+};
+
+shmkit::init_in_tests!();
+
+const N: usize = 5;
+
+/// No test of this file waits longer for anything.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How a child saw the barrier end.
+fn verdict(result: Result<BarrierWaitResult>) -> i64 {
+    match result {
+        Ok(passed) => passed.index() as i64,
+        Err(Error::BarrierBroken { .. }) => -1,
+        Err(Error::TimedOut) => -2,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Runs `target` in three processes and two threads, and returns what they said.
+fn five<F: Target<A, Outcome = i64>, A: Message + Clone + Sync>(target: F, args: &A) -> Vec<i64> {
+    let processes: Vec<_> = (0..3).map(|_| Process::spawn(target, args.clone()).unwrap()).collect();
+    let mut answers: Vec<i64> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(|| target.call(args.clone()))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    answers.extend(processes.iter().map(joined));
+    answers
+}
+
+fn joined<T>(process: &Process<T>) -> T {
+    match process.join_timeout(DEADLINE).unwrap() {
+        Some(answer) => answer,
+        None => {
+            process.kill().unwrap();
+            panic!("{process:?} has not ended");
+        }
+    }
+}
+
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A barrier whose waits end before a test would hang.
+fn barrier() -> Barrier {
+    let barrier = Barrier::new(N).unwrap();
+    barrier.set_timeout(Some(DEADLINE));
+    barrier
+}
+
+/// `passes` times: nobody begins with one phase before all have ended the last.
+fn in_lockstep(barrier: Barrier, ended: AtomicArray<u64>) -> i64 {
+    for phase in ended.iter() {
+        phase.fetch_add(1, SeqCst);
+        barrier.wait().unwrap();
+        assert_eq!(phase.load(SeqCst), N as u64);
+    }
+    0
+}
+
+/// `test_barrier`, `test_barrier_10`, `test_thousand`.
+#[test]
+fn parties_pass_in_lockstep() {
+    for passes in [1, 10, 1000] {
+        let (barrier, ended) = (barrier(), AtomicArray::<u64>::zeros(passes).unwrap());
+        five(in_lockstep, &(barrier.clone(), ended));
+        assert_eq!((barrier.n_waiting(), barrier.is_broken()), (0, false));
+    }
+}
+
+/// `test_wait_return`: one leader, and an index for each.
+#[test]
+fn indices_are_distinct() {
+    let mut indices = five(|barrier: Barrier| verdict(barrier.wait()), &(barrier(),));
+    indices.sort_unstable();
+    assert_eq!(indices, [0, 1, 2, 3, 4]);
+}
+
+/// `test_action`.
+#[test]
+fn an_action_runs_once_before_anybody_passes() {
+    let count = AtomicValue::new(0_u64).unwrap();
+    let acted = five(
+        |barrier: Barrier, count: AtomicValue<u64>| {
+            let leads = barrier.wait_with(|| {
+                count.fetch_add(1, SeqCst);
+                Ok(())
+            });
+            assert_eq!(count.load(SeqCst), 1);
+            i64::from(leads.unwrap().is_leader())
+        },
+        &(barrier(), count),
+    );
+    assert_eq!(acted.iter().sum::<i64>(), 1);
+}
+
+#[test]
+fn a_failing_action_breaks_it_for_the_others() {
+    let barrier = barrier();
+    let mut said = five(
+        |barrier: Barrier| match barrier.wait_with(|| Err(Error::ReadOnly)) {
+            Err(Error::ReadOnly) => 1,
+            other => verdict(other),
+        },
+        &(barrier.clone(),),
+    );
+    said.sort_unstable();
+    assert_eq!(said, [-1, -1, -1, -1, 1]);
+    assert!(barrier.is_broken());
+}
+
+#[test]
+fn a_panicking_action_breaks_it_for_the_others() {
+    let barrier = Barrier::new(2).unwrap();
+    thread::scope(|scope| {
+        let other = scope.spawn(|| barrier.wait_timeout(DEADLINE));
+        until("the other waits", || barrier.n_waiting() == 1);
+        let caught = std::panic::catch_unwind(|| barrier.wait_with(|| panic!("of the action")));
+        assert!(caught.is_err());
+        assert!(matches!(other.join().unwrap(), Err(Error::BarrierBroken { pid: None })));
+    });
+}
+
+/// `test_abort`: by one of five.
+#[test]
+fn an_abort_is_seen_by_all_who_wait() {
+    let (barrier, chosen) = (barrier(), AtomicValue::new(0_u64).unwrap());
+    let mut said = five(
+        |barrier: Barrier, chosen: AtomicValue<u64>| {
+            if chosen.fetch_add(1, SeqCst) == 2 {
+                barrier.abort();
+                return 7;
+            }
+            verdict(barrier.wait())
+        },
+        &(barrier.clone(), chosen),
+    );
+    said.sort_unstable();
+    assert_eq!(said, [-1, -1, -1, -1, 7]);
+    assert!(barrier.is_broken(), "and stays so");
+}
+
+/// `test_reset`: with four inside; then all five pass.
+#[test]
+fn a_reset_turns_out_who_waits() {
+    let (barrier, chosen) = (barrier(), AtomicValue::new(0_u64).unwrap());
+    let mut said = five(
+        |barrier: Barrier, chosen: AtomicValue<u64>| {
+            let first = if chosen.fetch_add(1, SeqCst) == 2 {
+                until("four are inside", || barrier.n_waiting() == 4);
+                barrier.reset();
+                7
+            } else {
+                verdict(barrier.wait())
+            };
+            assert!(barrier.wait().is_ok());
+            first
+        },
+        &(barrier.clone(), chosen),
+    );
+    said.sort_unstable();
+    assert_eq!(said, [-1, -1, -1, -1, 7]);
+    assert!(!barrier.is_broken());
+}
+
+/// `test_abort_and_reset`.
+#[test]
+fn a_reset_mends_what_was_aborted() {
+    let barrier = barrier();
+    barrier.abort();
+    assert_eq!(verdict(barrier.wait()), -1);
+    barrier.reset();
+    let mut indices = five(|barrier: Barrier| verdict(barrier.wait()), &(barrier.clone(),));
+    indices.sort_unstable();
+    assert_eq!(indices, [0, 1, 2, 3, 4]);
+}
+
+/// `test_timeout`, `test_default_timeout`: four run out of time or are told so, and so is the fifth, which is late.
+#[test]
+fn a_time_out_breaks_it_for_all() {
+    for by_default in [false, true] {
+        let (barrier, chosen) = (barrier(), AtomicValue::new(0_u64).unwrap());
+        if by_default {
+            barrier.set_timeout(Some(Duration::from_millis(200)));
+        }
+        let said = five(
+            |barrier: Barrier, chosen: AtomicValue<u64>| {
+                if chosen.fetch_add(1, SeqCst) == 4 {
+                    until("the others gave up", || barrier.is_broken());
+                    return verdict(barrier.wait());
+                }
+                verdict(barrier.wait_timeout(Duration::from_millis(200)))
+            },
+            &(barrier.clone(), chosen),
+        );
+        assert!(said.iter().all(|one| *one < 0) && said.contains(&-2), "{said:?}");
+        assert!(barrier.is_broken());
+    }
+}
+
+/// `test_single_thread`.
+#[test]
+fn one_party_never_waits() {
+    let barrier = Barrier::new(1).unwrap();
+    for _ in 0..3 {
+        assert!(barrier.wait().unwrap().is_leader());
+        assert!(barrier.try_wait().unwrap().is_leader());
+    }
+}
+
+#[test]
+fn impossible_numbers_are_errors() {
+    for parties in [0, Barrier::MAX + 1, usize::MAX] {
+        assert!(matches!(Barrier::new(parties), Err(Error::InvalidArgument { .. })), "{parties}");
+    }
+    assert!(Barrier::new(Barrier::MAX).is_ok());
+}
+
+#[test]
+fn time_outs_take_their_time() {
+    let barrier = Barrier::new(2).unwrap();
+    let time = Duration::from_millis(120);
+    for deadline in [false, true] {
+        barrier.reset();
+        let start = Instant::now();
+        let said = if deadline { barrier.wait_deadline(start + time) } else { barrier.wait_timeout(time) };
+        assert_eq!(verdict(said), -2);
+        assert!(start.elapsed() >= time);
+    }
+}
+
+/// A child that was given the barrier, and is killed before it has arrived, or before it has begun at all.
+#[test]
+fn a_child_that_never_comes_breaks_it() {
+    fn child(_barrier: Barrier, started: AtomicValue<u64>) {
+        started.store(1, SeqCst);
+        loop {
+            thread::sleep(DEADLINE);
+        }
+    }
+    for round in 0..20 {
+        let (barrier, started) = (Barrier::new(2).unwrap(), AtomicValue::new(0_u64).unwrap());
+        let process = Process::spawn(child, (barrier.clone(), started.clone())).unwrap();
+        if round % 2 == 0 {
+            until("the child has begun", || started.load(SeqCst) == 1);
+        }
+        process.kill().unwrap();
+        let error = barrier.wait_timeout(DEADLINE).unwrap_err();
+        assert!(
+            matches!(error, Error::BarrierBroken { pid } if pid == Some(process.pid())),
+            "{error} in round {round}"
+        );
+        assert!(process.join().is_err());
+        assert_eq!(process.exit_status().unwrap(), ExitStatus::Signal(9));
+    }
+}
+
+/// A child that was given the barrier and ends in good order is no party that died.
+#[test]
+fn a_child_that_only_looks_breaks_nothing() {
+    let barrier = Barrier::new(2).unwrap();
+    joined(&Process::spawn(|barrier: Barrier| assert_eq!(barrier.n_waiting(), 0), (barrier.clone(),)).unwrap());
+    assert!(barrier.wait_timeout(Duration::from_millis(250)).unwrap_err().is_timed_out());
+}
