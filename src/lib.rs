@@ -77,7 +77,10 @@ pub use crate::{
     },
     process::{Process, StartMethod, init},
     region::Region,
-    sync::{Barrier, BarrierWaitResult, BoundedSemaphore, Lock, LockGuard, Permit, RLock, RLockGuard},
+    sync::{
+        Barrier, BarrierWaitResult, BoundedSemaphore, Lock, LockGuard, Permit, RLock, RLockGuard, RwLock,
+        RwLockReadGuard, RwLockWriteGuard,
+    },
 };
 
 #[cfg(not(loom))]

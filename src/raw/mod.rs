@@ -9,5 +9,6 @@ pub(crate) mod lives;
 pub(crate) mod mutex;
 pub(crate) mod permits;
 pub(crate) mod points;
+pub(crate) mod rwlock;
 mod sys;
 pub(crate) mod waiting;

@@ -43,13 +43,13 @@
 
 #[cfg(not(loom))]
 use std::sync::atomic::{
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{Acquire, Relaxed, Release, SeqCst},
     compiler_fence, fence,
 };
 
 #[cfg(loom)]
 use loom::sync::atomic::{
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{Acquire, Relaxed, Release, SeqCst},
     fence,
 };
 
@@ -212,6 +212,22 @@ impl RawMutex {
     #[cfg(not(loom))]
     pub(crate) fn is_held_by(&self, stamp: u64) -> bool {
         self.word.load(Relaxed) & TID != 0 && self.owner.load(Relaxed) & !Stamp::SPARE == stamp
+    }
+
+    /// Whether nobody holds the lock, nor has died holding it. In one order with the exchanges of those who ask.
+    #[inline]
+    pub(crate) fn is_free(&self) -> bool {
+        self.word.load(SeqCst) & (TID | OWNER_DIED) == 0
+    }
+
+    /// Changes what the calling thread holds the lock for.
+    pub(crate) fn use_for(&self, use_: Use) {
+        if let Some(me) = known_thread().filter(|me| self.is_held_by_thread(*me)) {
+            point();
+            // Release and the fence: what a death means changes after what came before, and before what comes after.
+            self.owner.store(me.stamp() | use_ as u64, Release);
+            compiler_fence(Acquire);
+        }
     }
 
     /// Whether a living thread holds the lock, as far as the word tells: the kernel has not marked it, and nobody

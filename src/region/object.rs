@@ -50,10 +50,11 @@ pub(crate) enum Kind {
     Members = 9,
     BoundedSemaphore = 12,
     Barrier = 13,
+    RwLock = 15,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Lock,
         Self::RLock,
         Self::Value,
@@ -64,6 +65,7 @@ impl Kind {
         Self::Members,
         Self::BoundedSemaphore,
         Self::Barrier,
+        Self::RwLock,
     ];
 
     fn from_byte(byte: u8) -> Option<Self> {
@@ -72,17 +74,17 @@ impl Kind {
 
     /// Whether the body begins with a lock.
     pub(crate) const fn has_lock(self) -> bool {
-        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::Array)
+        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::Array | Self::RwLock)
     }
 
     /// Whether an object is always one element, or none, and never has dimensions.
     pub(crate) const fn is_single(self) -> bool {
-        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::AtomicValue)
+        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::AtomicValue | Self::RwLock)
     }
 
     /// Whether its operations need to know who lives, so that its region has a table of members.
     pub(crate) const fn needs_members(self) -> bool {
-        matches!(self, Self::BoundedSemaphore | Self::Barrier)
+        matches!(self, Self::BoundedSemaphore | Self::Barrier | Self::RwLock)
     }
 
     /// Bytes of the words at the start of the body, before the elements.
@@ -93,6 +95,7 @@ impl Kind {
             Self::AtomicValue | Self::AtomicArray | Self::RawArray | Self::Members => 0,
             Self::BoundedSemaphore => 8,
             Self::Barrier => 56,
+            Self::RwLock => 48 + 8 * 64,
         }
     }
 }

@@ -59,8 +59,9 @@ impl<'a> Held<'a> {
         Ok(Self::new(mutex))
     }
 
+    /// For whoever has taken the lock already, for the data.
     #[inline]
-    fn new(mutex: &'a RawMutex) -> Self {
+    pub(crate) fn new(mutex: &'a RawMutex) -> Self {
         Self { mutex, before: PanickingBefore::now(), _not_send: PhantomData }
     }
 
@@ -78,7 +79,7 @@ impl<'a> Held<'a> {
 
 /// Releases a lock that was found poisoned, and says by whom.
 #[cold]
-fn give_back(mutex: &RawMutex) -> Error {
+pub(crate) fn give_back(mutex: &RawMutex) -> Error {
     let pid = mutex.culprit();
     mutex.unlock();
     Error::Poisoned { pid, range: None }

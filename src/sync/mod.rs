@@ -6,10 +6,12 @@ mod constructors;
 pub(crate) mod held;
 mod lock;
 mod rlock;
+mod rwlock;
 
 pub use self::{
     barrier::{Barrier, BarrierWaitResult},
     bounded_semaphore::{BoundedSemaphore, Permit},
     lock::{Lock, LockGuard},
     rlock::{RLock, RLockGuard},
+    rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard},
 };

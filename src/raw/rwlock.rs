@@ -1,0 +1,351 @@
+//! A lock for one writer or many readers, each of whom may die: the writer holds a robust lock, readers are counted by
+//! member.
+//!
+//! # The records of the readers
+//!
+//! One `u64` each: the [`MemberId`] in the lower half, the number of reads that the member's threads have in the upper
+//! one. A member takes a record at its first read and keeps it; one without reads may be taken by another member. So
+//! readers of different processes change different words. When all records are in use, a reader holds the writers'
+//! lock instead, as the only reader of its kind.
+//!
+//! # Readers against writers
+//!
+//! A reader counts itself, and then looks whether a writer has the lock. A writer takes the lock, and then waits until
+//! no record has reads. Both steps are in one order for all, so one of the two sees the other. A reader that finds a
+//! writer takes itself back and queues for the lock, in which it counts itself again: so a writer that waits lets no new
+//! readers in, and readers get their turn among the writers. A thread that reads already may read again at once, for its
+//! first read keeps every writer out: were it to queue, a writer that waits for that read would wait for ever.
+//!
+//! # The gate
+//!
+//! Bit 0 tells that the writer sleeps until the readers are gone, the others change with every wake-up. The writer also
+//! sleeps on the lifelines of the readers.
+//!
+//! | dies | the others |
+//! | --- | --- |
+//! | a reader, counted | the writer finds it gone, and strikes its record out |
+//! | a reader, between its end and the wake-up | as above: its lifeline is watched |
+//! | a writer that waits for readers, a reader in the queue | the next one gets the lock; nothing was changed |
+//! | a writer that has the data | the next one finds the lock poisoned |
+//!
+//! Source: the counts and their check are those of J. Corbet, *Big reader locks* (2010), with members for processors.
+
+#[cfg(not(loom))]
+use std::sync::atomic::{
+    Ordering::{Relaxed, SeqCst},
+    fence,
+};
+
+#[cfg(loom)]
+use loom::sync::atomic::{
+    Ordering::{Relaxed, SeqCst},
+    fence,
+};
+
+use super::{
+    lives::{Life, Lives, MemberId},
+    mutex::{RawMutex, Use},
+    points::point,
+    sys::{AtomicU16, AtomicU32, AtomicU64, futex, one_order_for_all},
+    waiting::{Patience, SLICE, Spin},
+};
+use crate::{
+    Error, Result,
+    os::{clock::Wait, futex::MOST_WORDS},
+};
+
+/// Members that can read at the same time without holding the writers' lock.
+#[cfg(not(loom))]
+pub(crate) const RECORDS: usize = 64;
+#[cfg(loom)]
+pub(crate) const RECORDS: usize = 2;
+
+const DRAINING: u32 = 1;
+const TURN: u32 = 2;
+
+const ONE_READ: u64 = 1 << 32;
+
+/// The lock. Zeroed memory is a free, healthy one.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct RwWords {
+    pub(crate) mutex: RawMutex,
+    gate: AtomicU32,
+    patience: Patience,
+    spare: AtomicU16,
+    records: [AtomicU64; RECORDS],
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<RwWords>() == 48 + 8 * RECORDS);
+
+/// What keeps the writers out for one read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Counted in this record.
+    Counted(usize),
+    /// The writers' lock.
+    Alone,
+}
+
+fn reads_of(record: u64) -> u32 {
+    (record >> 32) as u32
+}
+
+fn reader_of(record: u64) -> Option<MemberId> {
+    MemberId::from_bits(record as u32)
+}
+
+impl RwWords {
+    /// Waits until nobody writes, and keeps writers out. `again`: the calling thread has a read already.
+    ///
+    /// # Errors
+    ///
+    /// `Poisoned`, and then nothing is held; `WouldBlock`, `TimedOut`, `WouldDeadlock` for a thread that writes;
+    /// `TooManyLocks`.
+    #[inline]
+    pub(crate) fn read<L: Lives>(
+        &self,
+        me: MemberId,
+        again: bool,
+        lives: impl Fn() -> Result<L>,
+        wait: Wait,
+    ) -> Result<Reading> {
+        if let Some((at, before)) = self.count(me, None::<&L>) {
+            // With a read that goes on there is no writer, and has been none since it began.
+            if again && before > 0 {
+                return Ok(Reading::Counted(at));
+            }
+            // After the count: see the module.
+            one_order_for_all();
+            if self.mutex.is_free() {
+                if !self.mutex.is_poisoned() {
+                    return Ok(Reading::Counted(at));
+                }
+                self.uncount(me, at);
+                return Err(Error::Poisoned { pid: self.mutex.culprit(), range: None });
+            }
+            self.uncount(me, at);
+        }
+        self.read_in_turn(me, &lives()?, wait)
+    }
+
+    #[cold]
+    fn read_in_turn(&self, me: MemberId, lives: &impl Lives, wait: Wait) -> Result<Reading> {
+        // A death in here changes nothing of the data.
+        self.mutex.lock(Use::Table, wait)?;
+        if self.mutex.is_poisoned() {
+            let pid = self.mutex.culprit();
+            self.mutex.unlock();
+            return Err(Error::Poisoned { pid, range: None });
+        }
+        match self.count(me, Some(lives)) {
+            Some((at, _)) => {
+                self.mutex.unlock();
+                Ok(Reading::Counted(at))
+            }
+            None => Ok(Reading::Alone),
+        }
+    }
+
+    /// Ends a read of `me`.
+    #[inline]
+    pub(crate) fn end_read(&self, me: MemberId, reading: Reading) {
+        match reading {
+            Reading::Counted(at) => self.uncount(me, at),
+            Reading::Alone => self.mutex.unlock(),
+        }
+    }
+
+    /// Waits until nobody else reads or writes, and keeps everybody out, poisoned or not. The lock is then held for the
+    /// data. `reads`: the calling thread has a read.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`, `TimedOut`, `WouldDeadlock`, `TooManyLocks`.
+    #[inline]
+    pub(crate) fn write<L: Lives>(&self, reads: bool, lives: impl Fn() -> Result<L>, wait: Wait) -> Result<()> {
+        if reads {
+            return Err(if wait == Wait::No { Error::WouldBlock } else { Error::WouldDeadlock });
+        }
+        self.mutex.lock(Use::Table, wait)?;
+        // Between the lock and the look at the readers: see the module.
+        fence(SeqCst);
+        if self.gate.load(Relaxed) & DRAINING != 0 {
+            // Of a writer that died asleep: readers need not wake anybody.
+            self.stop_draining();
+        }
+        if self.has_readers() {
+            let drained = lives().and_then(|lives| self.drain(&lives, wait));
+            drained.inspect_err(|_| self.mutex.unlock())?;
+        }
+        self.mutex.use_for(Use::Data);
+        Ok(())
+    }
+
+    /// Turns the write of the calling thread into a read.
+    pub(crate) fn downgrade<L: Lives>(&self, me: MemberId, lives: Option<&L>) -> Reading {
+        self.mutex.use_for(Use::Table);
+        match self.count(me, lives) {
+            Some((at, _)) => {
+                self.mutex.unlock();
+                Reading::Counted(at)
+            }
+            None => Reading::Alone,
+        }
+    }
+
+    /// The number of reads that are on record.
+    pub(crate) fn readers(&self) -> usize {
+        self.records.iter().map(|record| reads_of(record.load(Relaxed)) as usize).sum()
+    }
+
+    /// Counts one more read of `me`; returns the record and the reads that it had before. `None` when all records are
+    /// in use, by members that live, if `lives` is asked.
+    #[inline]
+    fn count<L: Lives>(&self, me: MemberId, lives: Option<&L>) -> Option<(usize, u32)> {
+        let start = place_of(me);
+        let own = self.records[start].load(Relaxed);
+        if reader_of(own) == Some(me)
+            && let Some(more) = own.checked_add(ONE_READ)
+            && self.change(start, own, more)
+        {
+            return Some((start, reads_of(own)));
+        }
+        self.count_anywhere(me, start, lives)
+    }
+
+    #[cold]
+    fn count_anywhere<L: Lives>(&self, me: MemberId, start: usize, lives: Option<&L>) -> Option<(usize, u32)> {
+        let first = u64::from(me.to_bits()) | ONE_READ;
+        let places = || (start..RECORDS).chain(0..start);
+        loop {
+            if let Some(at) = places().find(|at| reader_of(self.records[*at].load(Relaxed)) == Some(me)) {
+                let own = self.records[at].load(Relaxed);
+                if reader_of(own) == Some(me) && self.change(at, own, own.checked_add(ONE_READ)?) {
+                    return Some((at, reads_of(own)));
+                }
+                continue;
+            }
+            let free = places().find(|at| {
+                let record = self.records[*at].load(Relaxed);
+                reads_of(record) == 0 || lives.is_some_and(|lives| is_gone(record, lives, Wait::No))
+            })?;
+            let record = self.records[free].load(Relaxed);
+            let is_free = reads_of(record) == 0 || lives.is_some_and(|lives| is_gone(record, lives, Wait::No));
+            if is_free && self.change(free, record, first) {
+                return Some((free, 0));
+            }
+        }
+    }
+
+    /// Takes one read of `me` back.
+    #[inline]
+    fn uncount(&self, me: MemberId, at: usize) {
+        let mut record = self.records[at].load(Relaxed);
+        // Anything else is no record of this read, whoever has written there.
+        while reader_of(record) == Some(me) && reads_of(record) > 0 {
+            if self.change(at, record, record - ONE_READ) {
+                // After the record, against the writer that announces its sleep and then looks at the records.
+                one_order_for_all();
+                if self.gate.load(SeqCst) & DRAINING != 0 {
+                    self.wake();
+                }
+                return;
+            }
+            record = self.records[at].load(Relaxed);
+        }
+    }
+
+    #[inline]
+    fn change(&self, at: usize, from: u64, to: u64) -> bool {
+        point();
+        // Sequentially consistent: see the module. It also orders the read itself before the next write.
+        self.records[at].compare_exchange(from, to, SeqCst, Relaxed).is_ok()
+    }
+
+    #[inline]
+    fn has_readers(&self) -> bool {
+        // Acquire comes with it: what is written from here on comes after those reads.
+        self.records.iter().any(|record| reads_of(record.load(SeqCst)) > 0)
+    }
+
+    /// Waits until nobody reads. For the holder of the lock.
+    #[cold]
+    fn drain(&self, lives: &impl Lives, wait: Wait) -> Result<()> {
+        if wait == Wait::No {
+            self.strike_out_the_gone(lives, wait);
+            return if self.has_readers() { Err(Error::WouldBlock) } else { Ok(()) };
+        }
+        let mut spin = Spin::new(&self.patience);
+        while spin.turn() {
+            if !self.has_readers() {
+                spin.succeeded();
+                return Ok(());
+            }
+        }
+        loop {
+            self.strike_out_the_gone(lives, Wait::Until(wait.slice(SLICE)));
+            point();
+            let turn = self.gate.fetch_or(DRAINING, SeqCst) | DRAINING;
+            let readers = self.living_readers();
+            one_order_for_all();
+            if !self.has_readers() {
+                break;
+            }
+            if wait.is_over() {
+                self.stop_draining();
+                return Err(Error::TimedOut);
+            }
+            lives.sleep(&self.gate, turn, &readers, wait);
+            if !self.has_readers() {
+                break;
+            }
+        }
+        self.stop_draining();
+        Ok(())
+    }
+
+    fn stop_draining(&self) {
+        point();
+        self.gate.fetch_and(!DRAINING, Relaxed);
+    }
+
+    fn living_readers(&self) -> Vec<MemberId> {
+        let reading = self.records.iter().map(|record| record.load(Relaxed)).filter(|record| reads_of(*record) > 0);
+        reading.filter_map(reader_of).take(MOST_WORDS).collect()
+    }
+
+    fn strike_out_the_gone(&self, lives: &impl Lives, wait: Wait) {
+        for at in 0..RECORDS {
+            let record = self.records[at].load(Relaxed);
+            if reads_of(record) > 0 && is_gone(record, lives, wait) {
+                self.change(at, record, 0);
+            }
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        point();
+        self.gate.fetch_add(TURN, SeqCst);
+        point();
+        futex::wake(&self.gate, 1);
+    }
+}
+
+/// Where a member looks for its record first: neighbours among the members are not neighbours there, so that they do
+/// not share a cache line.
+fn place_of(me: MemberId) -> usize {
+    const LINE: usize = if RECORDS > 8 { 8 } else { 1 };
+    let slot = me.slot() % RECORDS;
+    slot % (RECORDS / LINE) * LINE + slot / (RECORDS / LINE)
+}
+
+/// Whether the reads of a record are of nobody who can still read. One that names nobody is.
+fn is_gone(record: u64, lives: &impl Lives, wait: Wait) -> bool {
+    reader_of(record).is_none_or(|id| lives.life(id) != Life::Lives && lives.is_gone(id, wait))
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -1,0 +1,210 @@
+//! The lock under the model checker: exclusion, wake-ups, and readers and writers that die at every point.
+//!
+//! No time passes in the model, so a wake-up that is lost shows as a deadlock.
+
+#![expect(unsafe_code, reason = "the checker's cell hands out pointers")]
+
+use loom::{cell::UnsafeCell, model::Builder, sync::Arc, thread};
+
+use super::{AtomicU16, AtomicU32, AtomicU64, Patience, RawMutex, RwWords};
+use crate::{
+    Error, Result,
+    os::clock::Wait,
+    raw::{
+        lives::model::Members,
+        sys::{enter, mortal},
+    },
+};
+
+/// The most points that one read or write passes, with room to spare.
+const POINTS: u32 = 20;
+
+struct Shared {
+    words: RwWords,
+    members: Members,
+    data: UnsafeCell<u32>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let words = RwWords {
+            mutex: RawMutex::default(),
+            gate: AtomicU32::new(0),
+            patience: Patience::default(),
+            spare: AtomicU16::new(0),
+            records: [AtomicU64::new(0), AtomicU64::new(0)],
+        };
+        Self { words, members: Members::default(), data: UnsafeCell::default() }
+    }
+}
+
+impl Shared {
+    fn look(&self) -> u32 {
+        // SAFETY: the caller reads; the checker fails the test if somebody writes.
+        self.data.with(|data| unsafe { *data })
+    }
+
+    fn change(&self) {
+        self.data.with_mut(|data| {
+            // SAFETY: the caller writes; the checker fails the test if that did not exclude the others.
+            unsafe { *data += 1 };
+        });
+    }
+
+    fn read(&self, slot: usize) -> Result<u32> {
+        let me = Members::id(slot);
+        let reading = self.words.read(me, false, || Ok(&self.members), Wait::Forever)?;
+        let seen = self.look();
+        self.words.end_read(me, reading);
+        Ok(seen)
+    }
+
+    fn write(&self) {
+        self.words.write(false, || Ok(&self.members), Wait::Forever).unwrap();
+        self.words.mutex.clear_poison();
+        self.change();
+        self.words.mutex.unlock();
+    }
+}
+
+fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
+
+fn start(slot: usize, shared: &Arc<Shared>, body: impl FnOnce(&Shared) + 'static) -> thread::JoinHandle<()> {
+    let shared = Arc::clone(shared);
+    thread::spawn(move || {
+        enter(slot as u32 + 1);
+        body(&shared);
+    })
+}
+
+#[test]
+fn a_reader_and_a_writer_exclude_each_other() {
+    explore(4, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let reader = start(1, &shared, |shared| assert!(shared.read(1).unwrap() <= 2));
+        shared.write();
+        shared.write();
+        reader.join().unwrap();
+        assert_eq!(shared.look(), 2);
+    });
+}
+
+#[test]
+fn two_readers_and_a_writer() {
+    explore(2, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let readers = [1, 2].map(|slot| start(slot, &shared, move |shared| assert!(shared.read(slot).unwrap() <= 1)));
+        shared.write();
+        for reader in readers {
+            reader.join().unwrap();
+        }
+    });
+}
+
+/// A thread that reads reads again, while a writer waits for its first read.
+#[test]
+fn a_read_again_does_not_queue() {
+    explore(3, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let writer = start(1, &shared, |shared| shared.write());
+        let me = Members::id(0);
+        let outer = shared.words.read(me, false, || Ok(&shared.members), Wait::Forever).unwrap();
+        let before = shared.look();
+        let inner = shared.words.read(me, true, || Ok(&shared.members), Wait::Forever).unwrap();
+        assert_eq!(shared.look(), before);
+        shared.words.end_read(me, inner);
+        shared.words.end_read(me, outer);
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn nobody_writes_during_a_downgrade() {
+    explore(3, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let writer = start(1, &shared, |shared| shared.write());
+        shared.words.write(false, || Ok(&shared.members), Wait::Forever).unwrap();
+        shared.change();
+        let written = shared.look();
+        let reading = shared.words.downgrade(Members::id(0), Some(&&shared.members));
+        assert_eq!(shared.look(), written);
+        shared.words.end_read(Members::id(0), reading);
+        writer.join().unwrap();
+        assert_eq!(shared.look(), 2);
+    });
+}
+
+#[test]
+fn a_try_never_waits() {
+    explore(4, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let writer = start(1, &shared, |shared| match shared.words.write(false, || Ok(&shared.members), Wait::No) {
+            Ok(()) => {
+                shared.change();
+                shared.words.mutex.unlock();
+            }
+            Err(error) => assert!(matches!(error, Error::WouldBlock)),
+        });
+        let me = Members::id(0);
+        match shared.words.read(me, false, || Ok(&shared.members), Wait::No) {
+            Ok(reading) => {
+                shared.look();
+                shared.words.end_read(me, reading);
+            }
+            Err(error) => assert!(matches!(error, Error::WouldBlock)),
+        }
+        writer.join().unwrap();
+    });
+}
+
+/// The writer waits for the reader, or comes after it, at every moment of its death.
+#[test]
+fn a_reader_dies_at_every_point() {
+    for points in 1..=POINTS {
+        explore(3, move || {
+            enter(1);
+            let shared = Arc::new(Shared::default());
+            let victim = start(1, &shared, move |shared| {
+                if !mortal(points, shared.words.mutex.word(), || _ = shared.read(1)) {
+                    shared.members.die(1, &shared.words.gate);
+                }
+            });
+            shared.write();
+            victim.join().unwrap();
+            shared.write();
+        });
+    }
+}
+
+/// A writer dies waiting or with the data: a reader goes on, or is told of the poison.
+#[test]
+fn a_writer_dies_at_every_point() {
+    for points in 1..=POINTS {
+        explore(3, move || {
+            enter(1);
+            let shared = Arc::new(Shared::default());
+            let victim = start(1, &shared, move |shared| {
+                if !mortal(points, shared.words.mutex.word(), || shared.write()) {
+                    shared.members.die(1, &shared.words.gate);
+                }
+            });
+            match shared.read(0) {
+                Ok(seen) => assert!(seen <= 1),
+                Err(Error::Poisoned { pid, .. }) => assert_eq!(pid, Some(2)),
+                Err(error) => panic!("{error}"),
+            }
+            victim.join().unwrap();
+            shared.write();
+            shared.read(0).unwrap();
+        });
+    }
+}
