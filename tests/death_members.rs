@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use shmkit::{Barrier, BoundedSemaphore, Error};
+use shmkit::{Barrier, BoundedSemaphore, Error, RwLock};
 use support::{
     Board, Child, Deadline, End, Flag, Random, eventually, is_raised, kills::random_kills, raise, sleep_for_ever,
 };
@@ -331,4 +331,81 @@ fn a_party_leaves() {
     barrier.reset();
     // It is not waited for any more, and breaks nothing.
     assert!(barrier.wait_timeout(Duration::from_millis(50)).unwrap_err().is_timed_out());
+}
+
+#[test]
+fn random_kills_on_a_read_write_lock() {
+    let pair = RwLock::new([0_u64; 2]).unwrap();
+    random_kills("random_kills_on_a_read_write_lock", |progress| {
+        for _ in 0..3 {
+            match pair.read_timeout(SOON) {
+                Ok(guard) => assert_eq!(guard[0], guard[1]),
+                Err(Error::Poisoned { pid, .. }) => {
+                    assert!(pid.is_some_and(|pid| progress.was_killed(pid)));
+                    break;
+                }
+                Err(_) => panic!(),
+            }
+        }
+        let mut guard = pair.recover_timeout(SOON).unwrap();
+        if let Some(poison) = guard.poison() {
+            assert!(poison.pid.is_some_and(|pid| progress.was_killed(pid)));
+            guard[1] = guard[0];
+            guard.clear_poison();
+        }
+        guard[0] += 1;
+        std::hint::black_box(&mut *guard);
+        guard[1] += 1;
+        let guard = guard.downgrade();
+        assert_eq!(guard[0], guard[1]);
+    });
+}
+
+#[test]
+fn a_reader_is_killed_while_a_writer_waits() {
+    let _deadline = Deadline::seconds(60, "a_reader_is_killed_while_a_writer_waits");
+    for _ in 0..20 {
+        let value = RwLock::new(1_u32).unwrap();
+        let readers = [(); 3].map(|()| {
+            let reads = Board::<Flag>::new();
+            let child = Child::start(|| {
+                let guard = value.read_timeout(SOON).unwrap();
+                raise(&reads);
+                std::mem::forget(guard);
+                sleep_for_ever()
+            });
+            eventually(|| is_raised(&reads));
+            child
+        });
+        let mut writer = Child::start(|| {
+            *value.write_timeout(SOON).unwrap() += 1;
+            0
+        });
+        writer.wait_until_asleep();
+        assert!(value.try_read().unwrap_err().is_would_block(), "a writer waits");
+        for mut reader in readers {
+            assert!(!writer.has_ended());
+            reader.kill();
+            reader.wait();
+        }
+        assert_eq!(writer.wait(), End::Code(0));
+        assert_eq!(*value.read_timeout(SOON).unwrap(), 2, "a reader's death poisons nothing");
+    }
+}
+
+#[test]
+fn a_stopped_reader_is_not_dead() {
+    let _deadline = Deadline::seconds(60, "a_stopped_reader_is_not_dead");
+    let value = RwLock::new(1_u32).unwrap();
+    let reads = Board::<Flag>::new();
+    let reader = Child::start(|| {
+        std::mem::forget(value.read_timeout(SOON).unwrap());
+        raise(&reads);
+        sleep_for_ever()
+    });
+    eventually(|| is_raised(&reads));
+    reader.signal(libc::SIGSTOP);
+    assert!(value.write_timeout(Duration::from_millis(250)).unwrap_err().is_timed_out(), "stopped is not dead");
+    reader.kill();
+    drop(value.write_timeout(SOON).unwrap());
 }

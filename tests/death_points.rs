@@ -15,7 +15,7 @@ use std::{
 };
 
 use shmkit::{
-    Barrier, BoundedSemaphore, Error, Lock, RLock, Region, Value,
+    Barrier, BoundedSemaphore, Error, Lock, RLock, Region, RwLock, Value,
     region::Place,
     test_hooks::{arm, without_nameless_files},
 };
@@ -276,6 +276,52 @@ fn barrier_reset() {
         end
     });
     assert!(points >= 5, "{points} points");
+}
+
+/// Dies at every step of a read, of a write with a reader to wait for, and of a downgrade.
+#[test]
+fn readers_and_writers() {
+    let _alone = alone("readers_and_writers");
+    let pair = RwLock::new([0_u64; 2]).unwrap();
+    let check = |victim: &Child, n| {
+        match pair.read_timeout(SOON) {
+            Ok(guard) => assert_eq!(guard[0], guard[1]),
+            Err(Error::Poisoned { pid, .. }) => assert_eq!(pid, Some(victim.pid())),
+            Err(error) => panic!("{error} at point {n}"),
+        }
+        let mut guard = pair.recover_timeout(SOON).unwrap();
+        if guard.poison().is_some() {
+            guard[1] = guard[0];
+            guard.clear_poison();
+        }
+        assert_eq!(guard[0], guard[1]);
+    };
+    let points = at_every_point(|n| {
+        let mut victim = armed(n, || {
+            let outer = pair.read_timeout(SOON).unwrap();
+            assert_eq!(outer[0], pair.read_timeout(SOON).unwrap()[1]);
+        });
+        let end = victim.wait();
+        check(&victim, n);
+        end
+    });
+    assert!(points >= 8, "{points} points");
+    let points = at_every_point(|n| {
+        let reading = pair.read_timeout(SOON).unwrap();
+        let mut victim = armed(n, || {
+            let mut guard = pair.write_timeout(SOON).unwrap();
+            guard[0] += 1;
+            guard[1] += 1;
+            drop(guard.downgrade());
+        });
+        // Asleep for the reader, or dead.
+        victim.wait_until_asleep();
+        drop(reading);
+        let end = victim.wait();
+        check(&victim, n);
+        end
+    });
+    assert!(points >= 12, "{points} points");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use shmkit::{
-    Array, Error, Lock, Process, Value,
+    Array, Error, Lock, Process, RwLock, Value,
     process::{self, StartMethod},
 };
 
@@ -101,6 +101,12 @@ fn refused_with_a_guard() {
     // In the child the locks work by the child's own thread.
     let child = Process::fork(|| lock.lock().map(drop)).unwrap();
     joined(&child).unwrap();
+    // A copied read would go on when the parent has let writers in.
+    let lock = RwLock::new(1).unwrap();
+    let read = lock.read().unwrap();
+    assert!(matches!(Process::fork(|| ()), Err(Error::ForkRefused { .. })));
+    drop(read);
+    joined(&Process::fork(|| lock.write().map(drop)).unwrap()).unwrap();
 }
 
 fn errors_and_panics() {

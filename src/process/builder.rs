@@ -29,6 +29,7 @@ use crate::{
         robust, socket, start, threads,
     },
     region::ticket::{self, Seat},
+    sync::rwlock,
 };
 
 /// A process that is about to be started. From [`Process::builder`].
@@ -292,7 +293,7 @@ impl Plan {
 
     fn fork<R: Outcome>(mut self, seats: Vec<Box<dyn Seat>>, run: impl FnOnce() -> R) -> Result<Process<R::Output>> {
         let refused = |reason: String| Err(Error::ForkRefused { reason });
-        let held = robust::held();
+        let held = robust::held() + rwlock::reads();
         if held > 0 {
             return refused(format!("this thread holds {held} locks, whose guards would be copied"));
         }

@@ -6,7 +6,7 @@ mod constructors;
 pub(crate) mod held;
 mod lock;
 mod rlock;
-mod rwlock;
+pub(crate) mod rwlock;
 
 pub use self::{
     barrier::{Barrier, BarrierWaitResult},

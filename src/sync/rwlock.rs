@@ -72,6 +72,11 @@ thread_local! {
     static READS: RefCell<Vec<(usize, MemberId)>> = const { RefCell::new(Vec::new()) };
 }
 
+/// The number of read guards that this thread has: copies of them must not come to be.
+pub(crate) fn reads() -> usize {
+    READS.with_borrow(Vec::len)
+}
+
 impl<T: Pod> RwLock<T> {
     /// A new value in shared memory of its own.
     ///
