@@ -6,5 +6,6 @@
 pub(crate) mod init;
 pub(crate) mod mutex;
 pub(crate) mod points;
+pub(crate) mod semaphore;
 mod sys;
 pub(crate) mod waiting;

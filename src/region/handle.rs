@@ -106,8 +106,23 @@ unsafe impl<R> Send for Handle<R> {}
 // SAFETY: as above.
 unsafe impl<R> Sync for Handle<R> {}
 
-/// Writes the first contents: gets the data part of the body, zeroed, which nobody else sees yet.
-pub(crate) type Initialise<'f> = &'f dyn Fn(NonNull<u8>);
+/// Writes the first contents of a body, zeroed, which nobody else sees yet.
+pub(crate) type Initialise<'f> = &'f dyn Fn(Fresh);
+
+/// The parts of a new body.
+#[derive(Clone, Copy)]
+pub(crate) struct Fresh {
+    /// The words at its start.
+    pub(crate) head: NonNull<u8>,
+    pub(crate) data: NonNull<u8>,
+}
+
+impl Fresh {
+    fn of(memory: Memory<'_>, spot: Spot) -> Result<Self> {
+        let head = memory.bytes(spot.body, spot.layout.size, spot.layout.align)?;
+        Ok(Self { head, data: data(memory, spot)? })
+    }
+}
 
 impl<R: Resident> Handle<R> {
     /// In an anonymous region of its own.
@@ -121,7 +136,7 @@ impl<R: Resident> Handle<R> {
     pub(crate) fn new_in(region: &Region, name: Option<&str>, dims: Dims, initialise: Initialise<'_>) -> Result<Self> {
         let mapping = region.mapping();
         let spot = mapping.writable()?.directory()?.create(name, &R::description(dims), |memory, spot| {
-            initialise(data(memory, spot)?);
+            initialise(Fresh::of(memory, spot)?);
             Ok(())
         })?;
         Self::of(Arc::clone(mapping), spot, dims)
@@ -138,7 +153,7 @@ impl<R: Resident> Handle<R> {
         let directory = mapping.writable()?.directory()?;
         let (found, _) =
             directory.open_or_create(name, Intent::OpenOrCreate, &R::description(dims), |memory, spot| {
-                initialise(data(memory, spot)?);
+                initialise(Fresh::of(memory, spot)?);
                 Ok(())
             })?;
         Self::adopt(Arc::clone(mapping), found, Some(dims))
@@ -185,9 +200,8 @@ impl<R: Resident> Handle<R> {
     /// The gate: whether `found` is a `R`, of the expected shape where one is expected.
     fn adopt(mapping: Arc<Mapping>, found: Found, dims: Option<Dims>) -> Result<Self> {
         let expected = R::description(dims.unwrap_or(found.description.dims));
-        let same_rank = (found.description.dims == Dims::NONE) == matches!(R::KIND, Kind::Value | Kind::AtomicValue)
-            || matches!(R::KIND, Kind::Lock | Kind::RLock);
-        if found.description != expected || !same_rank {
+        let is_single = found.description.dims == Dims::NONE;
+        if found.description != expected || is_single != R::KIND.is_single() {
             return Err(mismatch(&expected, &found.description));
         }
         Self::of(mapping, found.spot, found.description.dims)
@@ -300,7 +314,7 @@ fn single(description: &Description) -> Result<Recipe> {
 
 fn fill(directory: Directory<'_>, description: &Description, initialise: Initialise<'_>) -> Result<()> {
     let spot = directory.create(None, description, |memory, spot| {
-        initialise(data(memory, spot)?);
+        initialise(Fresh::of(memory, spot)?);
         Ok(())
     })?;
     directory.set_root(spot.at);

@@ -46,11 +46,22 @@ pub(crate) enum Kind {
     AtomicValue = 5,
     AtomicArray = 6,
     RawArray = 7,
+    Semaphore = 10,
+    Event = 11,
 }
 
 impl Kind {
-    const ALL: [Self; 7] =
-        [Self::Lock, Self::RLock, Self::Value, Self::Array, Self::AtomicValue, Self::AtomicArray, Self::RawArray];
+    const ALL: [Self; 9] = [
+        Self::Lock,
+        Self::RLock,
+        Self::Value,
+        Self::Array,
+        Self::AtomicValue,
+        Self::AtomicArray,
+        Self::RawArray,
+        Self::Semaphore,
+        Self::Event,
+    ];
 
     fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
@@ -58,7 +69,12 @@ impl Kind {
 
     /// Whether the body begins with a lock.
     pub(crate) const fn has_lock(self) -> bool {
-        self.head() > 0
+        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::Array)
+    }
+
+    /// Whether an object is always one element, or none, and never has dimensions.
+    pub(crate) const fn is_single(self) -> bool {
+        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::AtomicValue | Self::Semaphore | Self::Event)
     }
 
     /// Bytes of the words at the start of the body, before the elements.
@@ -67,6 +83,7 @@ impl Kind {
             Self::Lock | Self::Value | Self::Array => 40,
             Self::RLock => 48,
             Self::AtomicValue | Self::AtomicArray | Self::RawArray => 0,
+            Self::Semaphore | Self::Event => 8,
         }
     }
 }
