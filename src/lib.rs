@@ -77,7 +77,7 @@ pub use crate::{
     },
     process::{Process, StartMethod, init},
     region::Region,
-    sync::{Lock, LockGuard, RLock, RLockGuard},
+    sync::{Lock, LockGuard, RLock, RLockGuard, Semaphore},
 };
 
 #[cfg(not(loom))]

@@ -67,14 +67,19 @@ const _: () = {
 };
 
 impl RawSemaphore {
-    /// One with `count` permits.
+    /// One with `count` permits, see [`checked`](Self::checked).
+    pub(crate) fn with(count: u32) -> Self {
+        Self { word: AtomicU32::new(count), ..Self::default() }
+    }
+
+    /// `count`, if a semaphore can begin with it.
     ///
     /// # Errors
     ///
     /// `InvalidArgument` for more than [`MAX`].
-    pub(crate) fn with(count: usize) -> Result<Self> {
+    pub(crate) fn checked(count: usize) -> Result<u32> {
         match u32::try_from(count) {
-            Ok(count @ 0..=MAX) => Ok(Self { word: AtomicU32::new(count), ..Self::default() }),
+            Ok(count @ 0..=MAX) => Ok(count),
             _ => Err(Error::invalid_argument(format!("a semaphore of {count} permits; the most is {MAX}"))),
         }
     }
@@ -227,7 +232,7 @@ mod tests {
 
     #[test]
     fn permits_are_counted() {
-        let semaphore = RawSemaphore::with(2).unwrap();
+        let semaphore = RawSemaphore::with(2);
         assert_eq!(semaphore.count(), 2);
         semaphore.acquire(Wait::No).unwrap();
         semaphore.acquire(Wait::Forever).unwrap();
@@ -241,7 +246,7 @@ mod tests {
 
     #[test]
     fn the_maximum_is_exact() {
-        let semaphore = RawSemaphore::with(MAX as usize - 2).unwrap();
+        let semaphore = RawSemaphore::with(MAX - 2);
         for n in [3, MAX as usize, 1 << 31, usize::MAX] {
             assert!(matches!(semaphore.release_many(n), Err(Error::InvalidArgument { .. })), "{n}");
             assert_eq!(semaphore.count(), MAX - 2);
@@ -253,7 +258,7 @@ mod tests {
         semaphore.acquire(Wait::No).unwrap();
         semaphore.release().unwrap();
         for count in [MAX as usize + 1, 1 << 31, usize::MAX] {
-            assert!(RawSemaphore::with(count).is_err());
+            assert!(RawSemaphore::checked(count).is_err());
         }
     }
 
@@ -261,7 +266,7 @@ mod tests {
     #[test]
     fn any_word_is_survived() {
         for word in [COUNT, u32::MAX, MAX + 1, WAITERS | MAX] {
-            let semaphore = RawSemaphore { word: AtomicU32::new(word), ..RawSemaphore::default() };
+            let semaphore = RawSemaphore::with(word);
             assert!(semaphore.release().is_err());
             semaphore.acquire(Wait::No).unwrap();
             assert_eq!(semaphore.word.load(Relaxed), word - 1);
