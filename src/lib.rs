@@ -15,6 +15,11 @@
 //! * [`RLock`], which its holder may take again.
 //! * [`Poison`], what is known of a death or panic under a lock.
 //!
+//! # Signals
+//!
+//! * [`Semaphore`], a count of permits that anybody gives and takes.
+//! * [`Event`], a flag that others wait for.
+//!
 //! # Memory
 //!
 //! * [`Region`], memory that many objects share: anonymous, named, or a file.
@@ -77,7 +82,7 @@ pub use crate::{
     },
     process::{Process, StartMethod, init},
     region::Region,
-    sync::{Lock, LockGuard, RLock, RLockGuard, Semaphore},
+    sync::{Event, Lock, LockGuard, RLock, RLockGuard, Semaphore},
 };
 
 #[cfg(not(loom))]

@@ -3,6 +3,7 @@
 //! Nothing here knows of regions or handles. Atomics, the futex and the robust list come from `sys`, where the model
 //! checker puts its own.
 
+pub(crate) mod event;
 pub(crate) mod init;
 pub(crate) mod mutex;
 pub(crate) mod points;

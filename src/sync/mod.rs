@@ -1,11 +1,13 @@
-//! Locks with their guards, and semaphores.
+//! Locks with their guards, semaphores and events.
 
+mod event;
 pub(crate) mod held;
 mod lock;
 mod rlock;
 mod semaphore;
 
 pub use self::{
+    event::Event,
     lock::{Lock, LockGuard},
     rlock::{RLock, RLockGuard},
     semaphore::Semaphore,
