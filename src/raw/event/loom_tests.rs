@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The most points that a wait or set passes, with room to spare.
-const POINTS: u32 = 8;
+const POINTS: u32 = 6;
 
 /// An event and what it is about.
 struct Shared {
@@ -69,7 +69,7 @@ fn start(tid: u32, shared: &Arc<Shared>, body: impl FnOnce(&Shared) + 'static) -
 /// A set lets all through, who then see what came before it.
 #[test]
 fn a_set_lets_all_through() {
-    explore(3, || {
+    explore(2, || {
         let shared = Shared::with(false, 0);
         let others = [2, 3].map(|tid| {
             start(tid, &shared, |shared| {
@@ -89,7 +89,7 @@ fn a_set_lets_all_through() {
 /// Two began to wait before a set that is cleared at once; they go on, and see what came before the set.
 #[test]
 fn a_set_that_is_cleared_misses_nobody() {
-    explore(3, || {
+    explore(2, || {
         let shared = Shared::with(false, 0);
         let others = [2, 3].map(|tid| {
             start(tid, &shared, |shared| {
@@ -131,7 +131,7 @@ fn clear_then_look() {
 #[test]
 fn auto_reset_lets_one_through() {
     for word in [0, WAITERS] {
-        explore(3, move || {
+        explore(2, move || {
             let shared = Shared::with(true, word);
             let others = [2, 3].map(|tid| {
                 start(tid, &shared, |shared| {
@@ -156,7 +156,7 @@ fn auto_reset_lets_one_through() {
 /// One has slept and gives up; what it was woken for, if it was, is not lost to the other.
 #[test]
 fn one_gives_up() {
-    explore(3, || {
+    explore(2, || {
         let shared = Shared::with(true, 0);
         let other = start(2, &shared, Shared::wait);
         let gives_up = start(3, &shared, |shared| {
@@ -176,7 +176,7 @@ fn one_gives_up() {
 #[test]
 fn a_waiter_dies_at_every_point() {
     for (points, auto_reset) in (1..=POINTS).flat_map(|points| [(points, false), (points, true)]) {
-        explore(3, move || {
+        explore(1, move || {
             let shared = Shared::with(auto_reset, 0);
             let victim = start(2, &shared, move |shared| {
                 mortal(points, &shared.event.word, || shared.wait());
@@ -200,7 +200,7 @@ fn a_waiter_dies_at_every_point() {
 /// A waiter is killed in its sleep, before or after a wake-up reached it: the set is there for the other.
 #[test]
 fn a_waiter_is_killed_asleep() {
-    explore(3, || {
+    explore(2, || {
         let shared = Shared::with(true, 0);
         let victim = start(2, &shared, |shared| {
             assert!(!mortal(0, &shared.event.word, || {
@@ -230,7 +230,7 @@ fn a_waiter_is_killed_asleep() {
 #[test]
 fn a_setter_dies_at_every_point() {
     for (points, auto_reset) in (1..=POINTS).flat_map(|points| [(points, false), (points, true)]) {
-        explore(2, move || {
+        explore(1, move || {
             let shared = Shared::with(auto_reset, 0);
             let victim = start(2, &shared, move |shared| {
                 mortal(points, &shared.event.word, || shared.event.set());
