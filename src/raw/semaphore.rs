@@ -14,6 +14,7 @@
 //! | acquire: count - 1 | the permit: nobody knows whose it was |
 //! | sleep: set `WAITERS` | the next release a wake-up of nobody, which clears the bit |
 //! | sleep, and be woken, before the permit is taken | the others the rest of their slice: the permit is there, the wake-up is not |
+//! | acquire after a sleep: set `WAITERS`, wake others for what is left | the sleepers the rest of their slice |
 //! | release: count + n | the sleepers the rest of their slice |
 //! | release: wake n | nothing; `WAITERS` that should be cleared costs the next release a wake-up of nobody |
 //!
@@ -23,9 +24,10 @@
 //! # Who clears `WAITERS`, and who sets it again
 //!
 //! A release that woke nobody clears the bit. Between its look and its step others may have gone to sleep, been released
-//! and be on their way, with the same word as before: then the bit is cleared under those who sleep still. So whoever has
-//! slept leaves the bit set when it takes a permit or gives up; of those who sleep while a count is above 0 at least one
-//! is about to be woken and does that.
+//! and be on their way, with the same word as before: then the bit is cleared under those who sleep still, and further
+//! releases wake nobody. So whoever has slept leaves the bit set when it takes a permit or gives up, and if it found the
+//! bit cleared and permits besides its own, it wakes as many for them. Of those who sleep while a count is above 0 at
+//! least one is about to be woken and does that.
 
 #[cfg(not(loom))]
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -120,6 +122,11 @@ impl RawSemaphore {
                 match self.take(state, keep) {
                     Ok(()) => {
                         spin.succeeded();
+                        if state & WAITERS < keep && state & COUNT > 1 {
+                            // Cleared under sleepers, see the module.
+                            point();
+                            futex::wake(&self.word, (state & COUNT) - 1);
+                        }
                         return Ok(());
                     }
                     Err(now) => state = now,
