@@ -99,7 +99,7 @@ impl RawSemaphore {
     #[inline]
     pub(crate) fn acquire(&self, wait: Wait) -> Result<()> {
         let state = self.word.load(Relaxed);
-        if state & COUNT != 0 && self.take(state, 0).is_ok() { Ok(()) } else { self.acquire_contended(wait) }
+        if state & COUNT != 0 && self.take(state, 0).is_ok() { Ok(()) } else { self.acquire_contended(wait, 0) }
     }
 
     /// One attempt to take a permit from a word that was read as `state`. `keep` is what stays in it besides.
@@ -111,11 +111,10 @@ impl RawSemaphore {
         self.word.compare_exchange(state, (state - 1) | keep, Acquire, Relaxed).map(drop)
     }
 
+    /// `keep` is what a thread that has slept leaves in the word.
     #[cold]
-    fn acquire_contended(&self, wait: Wait) -> Result<()> {
+    fn acquire_contended(&self, wait: Wait, mut keep: u32) -> Result<()> {
         let mut spin = Spin::new(&self.patience);
-        // What a thread that has slept leaves in the word.
-        let mut keep = 0;
         let mut state = self.word.load(Relaxed);
         loop {
             if state & COUNT != 0 {

@@ -140,7 +140,7 @@ fn the_mark_is_cleared_late_and_one_takes() {
 fn the_mark_is_cleared_late_and_one_gives_up() {
     the_mark_is_cleared_late(|semaphore| {
         semaphore.sleep(Wait::Forever).unwrap();
-        let _ = semaphore.acquire(Wait::Until(Deadline::now()));
+        let _ = semaphore.acquire_contended(Wait::Until(Deadline::now()), WAITERS);
     });
 }
 
