@@ -15,6 +15,11 @@
 //! * [`RLock`], which its holder may take again.
 //! * [`Poison`], what is known of a death or panic under a lock.
 //!
+//! # Signals
+//!
+//! * [`Semaphore`], a count of permits that anybody gives and takes.
+//! * [`Event`], a flag that others wait for.
+//!
 //! # Memory
 //!
 //! * [`Region`], memory that many objects share: anonymous, named, or a file.
@@ -78,8 +83,8 @@ pub use crate::{
     process::{Process, StartMethod, init},
     region::Region,
     sync::{
-        Barrier, BarrierWaitResult, BoundedSemaphore, Lock, LockGuard, Permit, RLock, RLockGuard, RwLock,
-        RwLockReadGuard, RwLockWriteGuard,
+        Barrier, BarrierWaitResult, BoundedSemaphore, Event, Lock, LockGuard, Permit, RLock, RLockGuard, RwLock,
+        RwLockReadGuard, RwLockWriteGuard, Semaphore,
     },
 };
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use shmkit::{
-    Barrier, BoundedSemaphore, Error, Lock, RLock, Region, RwLock, Value,
+    Barrier, BoundedSemaphore, Error, Event, Lock, RLock, Region, RwLock, Semaphore, Value,
     region::Place,
     test_hooks::{arm, without_nameless_files},
 };
@@ -322,6 +322,191 @@ fn readers_and_writers() {
         end
     });
     assert!(points >= 12, "{points} points");
+}
+
+/// Alone: a permit that was taken is lost with who took it, one that was given is there, and nothing else happens.
+#[test]
+fn semaphore_alone() {
+    let _alone = alone("semaphore_alone");
+    let mut values = Vec::new();
+    let points = at_every_point(|n| {
+        let semaphore = Semaphore::new(3).unwrap();
+        let mut victim = armed(n, || {
+            semaphore.acquire().unwrap();
+            semaphore.release().unwrap();
+            semaphore.release_many(4).unwrap();
+        });
+        let end = victim.wait();
+        values.push(semaphore.value());
+        semaphore.acquire_timeout(SOON).unwrap();
+        semaphore.release().unwrap();
+        end
+    });
+    assert_eq!((points, values.as_slice()), (3, &[3, 2, 3, 7][..]));
+}
+
+/// The victim waits together with another; of the two permits that are given then it takes one at most.
+#[test]
+fn semaphore_waiter() {
+    let _alone = alone("semaphore_waiter");
+    let points = at_every_point(|n| {
+        let semaphore = Semaphore::new(0).unwrap();
+        let mut victim = armed(n, || semaphore.acquire_timeout(SOON).unwrap());
+        victim.wait_until_asleep();
+        let mut other = armed(0, || semaphore.acquire_timeout(SOON).unwrap());
+        other.wait_until_asleep();
+        // One after the other, so that the first may be eaten by the victim.
+        semaphore.release().unwrap();
+        semaphore.release().unwrap();
+        let end = victim.wait();
+        assert_eq!(other.wait(), support::End::Code(0), "the other, at point {n}");
+        let left = if end == support::End::Code(0) { 0 } else { 1 };
+        assert_eq!(semaphore.value(), left, "at point {n}");
+        end
+    });
+    assert!(points >= 2, "{points} points");
+}
+
+/// The victim gives up; the mark that it leaves, or not, does not matter to others.
+#[test]
+fn semaphore_time_out() {
+    let _alone = alone("semaphore_time_out");
+    let points = at_every_point(|n| {
+        let semaphore = Semaphore::new(0).unwrap();
+        let mut victim = armed(n, || {
+            assert!(semaphore.acquire_timeout(Duration::from_millis(1)).unwrap_err().is_timed_out());
+        });
+        let mut other = armed(0, || semaphore.acquire_timeout(SOON).unwrap());
+        let end = victim.wait();
+        semaphore.release().unwrap();
+        assert_eq!(other.wait(), support::End::Code(0), "the other, at point {n}");
+        assert_eq!(semaphore.value(), 0);
+        end
+    });
+    assert!(points >= 1, "{points} points");
+}
+
+/// The victim gives to those who sleep; what it has given is found, with a wake-up or without.
+#[test]
+fn semaphore_releaser() {
+    let _alone = alone("semaphore_releaser");
+    for many in [1, 3] {
+        let points = at_every_point(|n| {
+            let semaphore = Semaphore::new(0).unwrap();
+            let mut sleepers: Vec<Child> = (0..many).map(|_| armed(0, || semaphore.acquire().unwrap())).collect();
+            sleepers.iter().for_each(Child::wait_until_asleep);
+            let mut victim = armed(n, || match many {
+                1 => semaphore.release().unwrap(),
+                _ => semaphore.release_many(many).unwrap(),
+            });
+            let end = victim.wait();
+            if n == 1 {
+                assert_eq!(semaphore.value(), 0, "nothing was given before the first point");
+                semaphore.release_many(many).unwrap();
+            }
+            assert!(sleepers.iter_mut().all(|sleeper| sleeper.wait() == support::End::Code(0)), "at point {n}");
+            assert_eq!(semaphore.value(), 0, "at point {n}");
+            end
+        });
+        assert!(points >= 2, "{points} points");
+    }
+}
+
+/// Nobody sleeps any more, but the mark is there: the victim dies before or after it clears it.
+#[test]
+fn semaphore_mark_is_cleared() {
+    let _alone = alone("semaphore_mark_is_cleared");
+    let points = at_every_point(|n| {
+        let semaphore = Semaphore::new(0).unwrap();
+        assert!(semaphore.acquire_timeout(Duration::from_millis(1)).is_err());
+        let mut victim = armed(n, || semaphore.release().unwrap());
+        let end = victim.wait();
+        assert_eq!(semaphore.value(), usize::from(n > 1), "at point {n}");
+        let mut other = armed(0, || (0..2).for_each(|_| semaphore.acquire_timeout(SOON).unwrap()));
+        semaphore.release_many(2).unwrap();
+        assert_eq!(other.wait(), support::End::Code(0), "at point {n}");
+        end
+    });
+    assert_eq!(points, 3);
+}
+
+/// The victim sets the event for two who sleep.
+#[test]
+fn event_setter() {
+    let _alone = alone("event_setter");
+    for make in [Event::new, Event::auto_reset] {
+        let points = at_every_point(|n| {
+            let event = make().unwrap();
+            let mut sleepers = [(); 2].map(|()| armed(0, || assert!(event.wait_timeout(SOON).unwrap())));
+            sleepers.iter().for_each(Child::wait_until_asleep);
+            let mut victim = armed(n, || event.set());
+            let end = victim.wait();
+            let mut through = usize::from(n > 1);
+            if event.is_auto_reset() {
+                while through < sleepers.len() {
+                    // What is set is taken by one, also if the wake-up never came.
+                    support::eventually(|| !event.is_set());
+                    event.set();
+                    through += 1;
+                }
+            } else if n == 1 {
+                event.set();
+            }
+            assert!(sleepers.iter_mut().all(|sleeper| sleeper.wait() == support::End::Code(0)), "at point {n}");
+            assert_eq!(event.is_set(), !event.is_auto_reset());
+            end
+        });
+        assert!(points >= 2, "{points} points");
+    }
+}
+
+/// The victim sets, clears and waits alone, and finds a mark of somebody who gave up.
+#[test]
+fn event_alone() {
+    let _alone = alone("event_alone");
+    for make in [Event::new, Event::auto_reset] {
+        let points = at_every_point(|n| {
+            let event = make().unwrap();
+            assert!(!event.wait_timeout(Duration::from_millis(1)).unwrap());
+            let mut victim = armed(n, || {
+                event.set();
+                event.set();
+                event.wait().unwrap();
+                event.clear();
+                assert!(!event.wait_timeout(Duration::from_millis(1)).unwrap());
+            });
+            let end = victim.wait();
+            event.clear();
+            let mut other = armed(0, || assert!(event.wait_timeout(SOON).unwrap()));
+            event.set();
+            assert_eq!(other.wait(), support::End::Code(0), "at point {n}");
+            end
+        });
+        assert!(points >= 4, "{points} points");
+    }
+}
+
+/// The victim waits, together with another, for an event that is then set twice.
+#[test]
+fn event_waiter() {
+    let _alone = alone("event_waiter");
+    for make in [Event::new, Event::auto_reset] {
+        let points = at_every_point(|n| {
+            let event = make().unwrap();
+            let mut victim = armed(n, || assert!(event.wait_timeout(SOON).unwrap()));
+            victim.wait_until_asleep();
+            let mut other = armed(0, || assert!(event.wait_timeout(SOON).unwrap()));
+            other.wait_until_asleep();
+            event.set();
+            let end = victim.wait();
+            // The victim took it, the other did, or it is there yet: in the end each set has let one through.
+            support::eventually(|| !event.is_auto_reset() || !event.is_set());
+            event.set();
+            assert_eq!(other.wait(), support::End::Code(0), "the other, at point {n}");
+            end
+        });
+        assert!(points >= 1, "{points} points");
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 #![expect(unsafe_code, reason = "forks and pins")]
 
+#![allow(dead_code, reason = "each bench uses a part")]
+
 use std::{
     hint::black_box,
     mem,

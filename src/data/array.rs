@@ -211,7 +211,7 @@ impl<T: Pod> Array<T> {
     /// # }
     /// ```
     pub fn from_slice(elements: &[T]) -> Result<Self> {
-        Handle::new(dims(&elements.len())?, &|data| copy_in(data, elements)).map(Self)
+        Handle::new(dims(&elements.len())?, &|fresh| copy_in(fresh.data, elements)).map(Self)
     }
 
     /// The items of an iterator, in one dimension, in shared memory of their own.
@@ -244,7 +244,7 @@ impl<T: Pod> Array<T> {
     /// # }
     /// ```
     pub fn from_slice_in<'n>(region: &Region, name: impl Into<Option<&'n str>>, elements: &[T]) -> Result<Self> {
-        Handle::new_in(region, name.into(), dims(&elements.len())?, &|data| copy_in(data, elements)).map(Self)
+        Handle::new_in(region, name.into(), dims(&elements.len())?, &|fresh| copy_in(fresh.data, elements)).map(Self)
     }
 
     /// A copy of `elements`, in one dimension, that other programs find by name or file.
@@ -268,7 +268,7 @@ impl<T: Pod> Array<T> {
     /// ```
     pub fn create_from_slice(at: impl Into<Place>, elements: &[T]) -> Result<Self> {
         let dims = dims(&elements.len())?;
-        Handle::at_place(&at.into(), Intent::Create, dims, &|data| copy_in(data, elements)).map(Self)
+        Handle::at_place(&at.into(), Intent::Create, dims, &|fresh| copy_in(fresh.data, elements)).map(Self)
     }
 
     locking!(ArrayGuard<'_, T>);

@@ -44,7 +44,7 @@ impl<T: AtomicElement> AtomicValue<T> {
     ///
     /// See the type.
     pub fn new(value: T) -> Result<Self> {
-        Handle::new(Dims::NONE, &|data| write(data, value)).map(Self)
+        Handle::new(Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
     }
 
     /// A new one in a region, under a name or (`None`) without one.
@@ -58,7 +58,7 @@ impl<T: AtomicElement> AtomicValue<T> {
     ///
     /// See [`Region`].
     pub fn new_in<'n>(region: &Region, name: impl Into<Option<&'n str>>, value: T) -> Result<Self> {
-        Handle::new_in(region, name.into(), Dims::NONE, &|data| write(data, value)).map(Self)
+        Handle::new_in(region, name.into(), Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
     }
 
     /// The one of this name in a region, or a new one.
@@ -71,7 +71,7 @@ impl<T: AtomicElement> AtomicValue<T> {
     ///
     /// See [`Value::open_or_create_in`](crate::Value::open_or_create_in).
     pub fn open_or_create_in(region: &Region, name: &str, value: T) -> Result<Self> {
-        Handle::open_or_create_in(region, name, Dims::NONE, &|data| write(data, value)).map(Self)
+        Handle::open_or_create_in(region, name, Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
     }
 
     /// A new one that other programs find by name or file.
@@ -97,7 +97,7 @@ impl<T: AtomicElement> AtomicValue<T> {
     /// # }
     /// ```
     pub fn create(at: impl Into<Place>, value: T) -> Result<Self> {
-        Handle::at_place(&at.into(), Intent::Create, Dims::NONE, &|data| write(data, value)).map(Self)
+        Handle::at_place(&at.into(), Intent::Create, Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
     }
 
     /// The one at this name or file, or a new one: also where a creator died on the way.
@@ -110,7 +110,7 @@ impl<T: AtomicElement> AtomicValue<T> {
     ///
     /// See [`create`](Self::create).
     pub fn open_or_create(at: impl Into<Place>, value: T) -> Result<Self> {
-        Handle::at_place(&at.into(), Intent::OpenOrCreate, Dims::NONE, &|data| write(data, value)).map(Self)
+        Handle::at_place(&at.into(), Intent::OpenOrCreate, Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
     }
 
     /// The one at this name or file, for reading only.

@@ -56,7 +56,7 @@ impl<T: Pod> Value<T> {
     ///
     /// See the type.
     pub fn new(value: T) -> Result<Self> {
-        Handle::new(Dims::NONE, &|data| write(data, value)).map(Self)
+        Handle::new(Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
     }
 
     /// A new value in a region, under a name or (`None`) without one.
@@ -70,7 +70,7 @@ impl<T: Pod> Value<T> {
     ///
     /// See [`Region`].
     pub fn new_in<'n>(region: &Region, name: impl Into<Option<&'n str>>, value: T) -> Result<Self> {
-        Handle::new_in(region, name.into(), Dims::NONE, &|data| write(data, value)).map(Self)
+        Handle::new_in(region, name.into(), Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
     }
 
     /// The value of this name in a region, or a new one.
@@ -93,7 +93,7 @@ impl<T: Pod> Value<T> {
     /// # }
     /// ```
     pub fn open_or_create_in(region: &Region, name: &str, value: T) -> Result<Self> {
-        Handle::open_or_create_in(region, name, Dims::NONE, &|data| write(data, value)).map(Self)
+        Handle::open_or_create_in(region, name, Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
     }
 
     /// A new value that other programs find by name or file.
@@ -118,7 +118,7 @@ impl<T: Pod> Value<T> {
     /// # }
     /// ```
     pub fn create(at: impl Into<Place>, value: T) -> Result<Self> {
-        Handle::at_place(&at.into(), Intent::Create, Dims::NONE, &|data| write(data, value)).map(Self)
+        Handle::at_place(&at.into(), Intent::Create, Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
     }
 
     /// The value at this name or file, or a new one: also where a creator died on the way.
@@ -131,7 +131,7 @@ impl<T: Pod> Value<T> {
     ///
     /// See [`create`](Self::create).
     pub fn open_or_create(at: impl Into<Place>, value: T) -> Result<Self> {
-        Handle::at_place(&at.into(), Intent::OpenOrCreate, Dims::NONE, &|data| write(data, value)).map(Self)
+        Handle::at_place(&at.into(), Intent::OpenOrCreate, Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
     }
 
     /// The value at this name or file, for reading only.

@@ -4,11 +4,13 @@
 //! checker puts its own.
 
 pub(crate) mod barrier;
+pub(crate) mod event;
 pub(crate) mod init;
 pub(crate) mod lives;
 pub(crate) mod mutex;
 pub(crate) mod permits;
 pub(crate) mod points;
 pub(crate) mod rwlock;
+pub(crate) mod semaphore;
 mod sys;
 pub(crate) mod waiting;

@@ -128,8 +128,23 @@ unsafe impl<R> Send for Handle<R> {}
 // SAFETY: as above.
 unsafe impl<R> Sync for Handle<R> {}
 
-/// Writes the first contents: gets the data part of the body, zeroed, which nobody else sees yet.
-pub(crate) type Initialise<'f> = &'f dyn Fn(NonNull<u8>);
+/// Writes the first contents of a body, zeroed, which nobody else sees yet.
+pub(crate) type Initialise<'f> = &'f dyn Fn(Fresh);
+
+/// The parts of a new body.
+#[derive(Clone, Copy)]
+pub(crate) struct Fresh {
+    /// The words at its start.
+    pub(crate) head: NonNull<u8>,
+    pub(crate) data: NonNull<u8>,
+}
+
+impl Fresh {
+    fn of(memory: Memory<'_>, spot: Spot) -> Result<Self> {
+        let head = memory.bytes(spot.body, spot.layout.size, spot.layout.align)?;
+        Ok(Self { head, data: data(memory, spot)? })
+    }
+}
 
 impl<R: Resident> Handle<R> {
     /// In an anonymous region of its own.
@@ -144,7 +159,7 @@ impl<R: Resident> Handle<R> {
         let mapping = region.mapping();
         let directory = Self::directory(mapping)?;
         let spot = directory.create(name, &R::description(dims), |memory, spot| {
-            initialise(data(memory, spot)?);
+            initialise(Fresh::of(memory, spot)?);
             Ok(())
         })?;
         Self::of(Arc::clone(mapping), spot, dims)
@@ -161,7 +176,7 @@ impl<R: Resident> Handle<R> {
         let directory = Self::directory(mapping)?;
         let (found, _) =
             directory.open_or_create(name, Intent::OpenOrCreate, &R::description(dims), |memory, spot| {
-                initialise(data(memory, spot)?);
+                initialise(Fresh::of(memory, spot)?);
                 Ok(())
             })?;
         Self::adopt(Arc::clone(mapping), found, Some(dims))
@@ -366,7 +381,7 @@ fn single(description: &Description) -> Result<Recipe> {
 
 fn fill(directory: Directory<'_>, description: &Description, initialise: Initialise<'_>) -> Result<()> {
     let spot = directory.create(None, description, |memory, spot| {
-        initialise(data(memory, spot)?);
+        initialise(Fresh::of(memory, spot)?);
         Ok(())
     })?;
     if description.kind.needs_members() {

@@ -32,7 +32,7 @@ mod travel;
 use self::{build::Recipe, directory::Directory, mapping::Mapping};
 pub(crate) use self::{
     directory::Intent,
-    handle::{Handle, ReadOnly, Resident, resident_handle},
+    handle::{Fresh, Handle, ReadOnly, Resident, resident_handle},
     memory::Shared,
     object::{Dims, Kind},
 };

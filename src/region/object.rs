@@ -48,13 +48,15 @@ pub(crate) enum Kind {
     RawArray = 7,
     /// The table of the members: no object of a user's.
     Members = 9,
+    Semaphore = 10,
+    Event = 11,
     BoundedSemaphore = 12,
     Barrier = 13,
     RwLock = 15,
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Lock,
         Self::RLock,
         Self::Value,
@@ -63,6 +65,8 @@ impl Kind {
         Self::AtomicArray,
         Self::RawArray,
         Self::Members,
+        Self::Semaphore,
+        Self::Event,
         Self::BoundedSemaphore,
         Self::Barrier,
         Self::RwLock,
@@ -79,7 +83,10 @@ impl Kind {
 
     /// Whether an object is always one element, or none, and never has dimensions.
     pub(crate) const fn is_single(self) -> bool {
-        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::AtomicValue | Self::RwLock)
+        !matches!(
+            self,
+            Self::Array | Self::AtomicArray | Self::RawArray | Self::Members | Self::BoundedSemaphore | Self::Barrier
+        )
     }
 
     /// Whether its operations need to know who lives, so that its region has a table of members.
@@ -93,7 +100,7 @@ impl Kind {
             Self::Lock | Self::Value | Self::Array => 40,
             Self::RLock => 48,
             Self::AtomicValue | Self::AtomicArray | Self::RawArray | Self::Members => 0,
-            Self::BoundedSemaphore => 8,
+            Self::Semaphore | Self::Event | Self::BoundedSemaphore => 8,
             Self::Barrier => 56,
             Self::RwLock => 48 + 8 * 64,
         }

@@ -3,15 +3,19 @@
 mod barrier;
 mod bounded_semaphore;
 mod constructors;
+mod event;
 pub(crate) mod held;
 mod lock;
 mod rlock;
 pub(crate) mod rwlock;
+mod semaphore;
 
 pub use self::{
     barrier::{Barrier, BarrierWaitResult},
     bounded_semaphore::{BoundedSemaphore, Permit},
+    event::Event,
     lock::{Lock, LockGuard},
     rlock::{RLock, RLockGuard},
     rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard},
+    semaphore::Semaphore,
 };

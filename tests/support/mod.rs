@@ -16,7 +16,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::SeqCst},
     },
     thread,
     time::{Duration, Instant},
@@ -95,6 +95,11 @@ impl Child {
         eventually(|| matches!(self.state(), None | Some('S' | 'Z' | 'X')));
     }
 
+    /// Waits until the child is stopped by a signal (or has ended).
+    pub(crate) fn wait_until_stopped(&self) {
+        eventually(|| matches!(self.state(), None | Some('T' | 'Z' | 'X')));
+    }
+
     fn state(&self) -> Option<char> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
         stat.rsplit_once(") ")?.1.chars().next()
@@ -133,6 +138,26 @@ fn become_child(body: impl FnOnce() -> i32) -> ! {
     let code = catch_unwind(AssertUnwindSafe(body)).unwrap_or(PANICKED);
     // SAFETY: ends the process.
     unsafe { libc::_exit(code) }
+}
+
+/// From now on a signal interrupts this process every millisecond, in whatever call it waits. For children: the handler
+/// and the timer belong to the whole process.
+pub(crate) fn storm_of_signals(count: &'static AtomicU64) {
+    static COUNT: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
+    extern "C" fn handle(_: i32) {
+        // SAFETY: set before the handler was installed, to what lives for ever.
+        unsafe { &*COUNT.load(SeqCst) }.fetch_add(1, SeqCst);
+    }
+    COUNT.store(std::ptr::from_ref(count).cast_mut(), SeqCst);
+    // SAFETY: plain data, of which zero is a value: no flags, so that no call is restarted.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handle as extern "C" fn(i32) as usize;
+    // SAFETY: reads a live struct; the handler does what a handler may do.
+    assert_eq!(unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) }, 0);
+    let millisecond = libc::timeval { tv_sec: 0, tv_usec: 1000 };
+    let timer = libc::itimerval { it_interval: millisecond, it_value: millisecond };
+    // SAFETY: reads a live struct.
+    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }, 0);
 }
 
 /// Waits for a condition, for 20 s at most.
@@ -229,6 +254,11 @@ impl<T: Sync> Board<T> {
         assert_ne!(memory, libc::MAP_FAILED);
         // SAFETY: mapped, page-aligned, zeroed; the tests use it for atomics only, of which zero is a value.
         Self(unsafe { &*memory.cast::<T>() })
+    }
+
+    /// For as long as the process lives.
+    pub(crate) fn get(&self) -> &'static T {
+        self.0
     }
 }
 

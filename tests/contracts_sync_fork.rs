@@ -1,0 +1,202 @@
+//! What the objects of `sync` promise, among forked processes. Not under libtest, whose threads a fork cannot copy: `main`
+//! runs the tests one after the other. What does not depend on how a process was started stands in `contracts_*.rs`.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering::SeqCst},
+    thread,
+    time::Duration,
+};
+
+use shmkit::{AtomicValue, Event, Process, Result, Semaphore, process::StartMethod};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn joined<T>(process: &Process<T>) -> T {
+    match process.join_timeout(2 * SOON).unwrap() {
+        Some(value) => value,
+        None => {
+            process.kill().unwrap();
+            panic!("{process:?} has not ended");
+        }
+    }
+}
+
+fn main() {
+    shmkit::init();
+    let tests: &[(&str, fn())] = &[
+        ("semaphore_counts", semaphore_counts),
+        ("semaphore_wakes_processes_and_threads", semaphore_wakes_processes_and_threads),
+        ("semaphore_oversubscribed", semaphore_oversubscribed),
+        ("event_is_set_by_a_child", event_is_set_by_a_child),
+        ("event_lets_all_through", event_lets_all_through),
+        ("event_lets_one_through", event_lets_one_through),
+        ("start_methods_mix", start_methods_mix),
+    ];
+    // As nextest asks for them: one line each, and each alone.
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.iter().any(|arg| arg == "--list") {
+        if !args.iter().any(|arg| arg == "--ignored") {
+            for (name, _) in tests {
+                println!("{name}: test");
+            }
+        }
+        return;
+    }
+    let wanted: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
+    let exact = args.iter().any(|arg| arg == "--exact");
+    let chosen = |name: &str| {
+        wanted.is_empty() || wanted.iter().any(|want| if exact { name == *want } else { name.contains(want.as_str()) })
+    };
+    let mut passed = 0;
+    for (name, test) in tests.iter().filter(|(name, _)| chosen(name)) {
+        test();
+        println!("test {name} ... ok");
+        passed += 1;
+    }
+    println!(
+        "\ntest result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; {} filtered out",
+        tests.len() - passed
+    );
+}
+
+/// `test_semaphore`.
+fn semaphore_counts() {
+    let semaphore = Semaphore::new(2).unwrap();
+    let counts = || -> Result<()> {
+        for value in [1, 0] {
+            semaphore.acquire()?;
+            assert_eq!(semaphore.value(), value);
+        }
+        assert!(semaphore.try_acquire().unwrap_err().is_would_block());
+        for value in [1, 2, 3] {
+            semaphore.release()?;
+            assert_eq!(semaphore.value(), value);
+        }
+        Ok(())
+    };
+    joined(&Process::fork(counts).unwrap());
+    assert_eq!(semaphore.value(), 3);
+    semaphore.acquire().unwrap();
+    counts().unwrap();
+}
+
+fn semaphore_wakes_processes_and_threads() {
+    let semaphore = Semaphore::new(0).unwrap();
+    let through = AtomicValue::new(0_u32).unwrap();
+    let wait = || -> Result<()> {
+        semaphore.acquire_timeout(SOON)?;
+        through.fetch_add(1, SeqCst);
+        Ok(())
+    };
+    let processes = [(); 4].map(|()| Process::fork(wait).unwrap());
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| wait().unwrap());
+        }
+        for _ in 0..3 {
+            semaphore.release().unwrap();
+        }
+        semaphore.release_many(6).unwrap();
+        processes.iter().for_each(joined);
+    });
+    assert_eq!((through.load(SeqCst), semaphore.value()), (8, 1));
+}
+
+fn semaphore_oversubscribed() {
+    let (semaphore, inside) = (Semaphore::new(2).unwrap(), AtomicValue::new(0_u32).unwrap());
+    let work = || -> Result<u32> {
+        let mut most = 0;
+        for _ in 0..3000 {
+            semaphore.acquire_timeout(SOON)?;
+            most = most.max(inside.fetch_add(1, SeqCst) + 1);
+            inside.fetch_sub(1, SeqCst);
+            semaphore.release()?;
+        }
+        Ok(most)
+    };
+    let processes = [(); 8].map(|()| Process::fork(work).unwrap());
+    assert!(processes.iter().map(joined).all(|most| most <= 2));
+    assert_eq!(semaphore.value(), 2);
+}
+
+/// `test_event`.
+fn event_is_set_by_a_child() {
+    let event = Event::new().unwrap();
+    assert!(!event.wait_timeout(Duration::ZERO).unwrap());
+    let child = Process::fork(|| event.set()).unwrap();
+    assert!(event.wait_timeout(SOON).unwrap());
+    joined(&child);
+    assert!(event.is_set());
+    joined(&Process::fork(|| event.clear()).unwrap());
+    assert!(!event.try_wait().unwrap());
+}
+
+fn event_lets_all_through() {
+    let event = Event::new().unwrap();
+    let processes = [(); 4].map(|()| Process::fork(|| event.wait_timeout(SOON)).unwrap());
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert!(event.wait_timeout(SOON).unwrap()));
+        }
+        event.set();
+        assert!(processes.iter().all(joined));
+    });
+}
+
+fn event_lets_one_through() {
+    let event = Event::auto_reset().unwrap();
+    let through = AtomicU32::new(0);
+    let count = AtomicValue::new(0_u32).unwrap();
+    let processes = [(); 3].map(|()| {
+        Process::fork(|| -> Result<()> {
+            assert!(event.wait_timeout(SOON)?);
+            count.fetch_add(1, SeqCst);
+            Ok(())
+        })
+        .unwrap()
+    });
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                assert!(event.wait_timeout(SOON).unwrap());
+                through.fetch_add(1, SeqCst);
+            });
+        }
+        for n in 1..=6 {
+            event.set();
+            let end = std::time::Instant::now() + SOON;
+            while count.load(SeqCst) + through.load(SeqCst) < n {
+                assert!(std::time::Instant::now() < end);
+                thread::yield_now();
+            }
+            assert!(!event.is_set());
+        }
+        processes.iter().for_each(joined);
+    });
+    assert_eq!(count.load(SeqCst) + through.load(SeqCst), 6);
+}
+
+/// A fork, a fresh start, and the parent share the same ones.
+fn start_methods_mix() {
+    fn pass(mine: Semaphore, next: Semaphore, done: Event) -> Result<()> {
+        while !done.is_set() {
+            if mine.acquire_timeout(Duration::from_millis(20)).is_ok() {
+                next.release()?;
+            }
+        }
+        Ok(())
+    }
+    let ring = [(); 3].map(|()| Semaphore::new(0).unwrap());
+    let done = Event::new().unwrap();
+    let start = |method, at: usize| {
+        let args = (ring[at].clone(), ring[at + 1].clone(), done.clone());
+        Process::builder(pass).args(args).start_method(method).start().unwrap()
+    };
+    let processes = [start(StartMethod::Fork, 0), start(StartMethod::Spawn, 1)];
+    for _ in 0..500 {
+        ring[0].release().unwrap();
+        ring[2].acquire_timeout(SOON).unwrap();
+    }
+    done.set();
+    processes.iter().for_each(joined);
+}
