@@ -267,10 +267,12 @@ fn barrier_reset() {
             other => panic!("{other:?}"),
         });
         eventually(|| barrier.n_waiting() == 1);
-        let mut victim = armed(n, || barrier.reset());
+        let mut victim = armed(n, || barrier.reset().unwrap());
         let end = victim.wait();
-        barrier.reset();
+        barrier.reset().unwrap();
         assert_eq!(waiter.wait(), support::End::Code(0), "at point {n}");
+        // The waiter was a party too, and has ended.
+        barrier.reset().unwrap();
         let mut two = [(); 2].map(|()| armed(0, || assert!(barrier.wait_timeout(SOON).is_ok())));
         assert!(two.iter_mut().all(|one| one.wait() == support::End::Code(0)), "at point {n}");
         end

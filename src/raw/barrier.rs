@@ -7,7 +7,8 @@
 //! | 0–11 | `COUNT` | parties that have arrived in this round; all of them: the last one runs the action |
 //! | 12 | `SLEEPERS` | somebody may sleep on the word |
 //! | 13 | `BROKEN` | nobody passes any more until a reset |
-//! | 14–31 | round | one more with every passage and every reset |
+//! | 14 | `RESETTING` | a reset is under way; whoever sees it helps to finish it |
+//! | 15–31 | round | one more with every passage and every reset |
 //!
 //! Everything that decides is a compare-and-swap of this word: an arrival, the passage, the break, the reset. So a round
 //! ends in one way for everybody. Who waits looks at the round first: if that has gone on, all had arrived, whatever came
@@ -27,7 +28,7 @@
 //! | last, in the action | the same |
 //! | last, between the passage and the wake-up | are woken by its lifeline, and find the round gone on |
 //! | having broken it, before the wake-up | the same, or at the end of their slice; find it broken |
-//! | in a reset | find it broken; the next reset does it again |
+//! | in a reset | finish it |
 //! | before the round began, having left in good order | do not wait for it: the first to arrive takes it off the record |
 //!
 //! Sources: D. Hensgen, R. Finkel, U. Manber, *Two Algorithms for Barrier Synchronization* (1988), for the rounds; Python's
@@ -53,7 +54,8 @@ use crate::{
 const COUNT: u32 = (1 << 12) - 1;
 const SLEEPERS: u32 = 1 << 12;
 const BROKEN: u32 = 1 << 13;
-const ROUND_SHIFT: u32 = 14;
+const RESETTING: u32 = 1 << 14;
+const ROUND_SHIFT: u32 = 15;
 const ROUND: u32 = u32::MAX << ROUND_SHIFT;
 const ONE_ROUND: u32 = 1 << ROUND_SHIFT;
 
@@ -145,6 +147,11 @@ impl Barrier<'_> {
     ) -> Result<usize> {
         let mut state = self.words.state.load(Acquire);
         loop {
+            if state & RESETTING != 0 {
+                self.finish_reset(state & ROUND, &lives()?);
+                state = self.words.state.load(Acquire);
+                continue;
+            }
             if state & COUNT == 0 {
                 // First of a round, as far as anybody can tell: there is time to see who has left since.
                 self.strike_off_the_departed(&lives()?);
@@ -198,7 +205,7 @@ impl Barrier<'_> {
         std::mem::forget(breaker);
         let mut state = self.words.state.load(Relaxed);
         loop {
-            if state & ROUND != round || state & BROKEN != 0 {
+            if state & ROUND != round || state & (BROKEN | RESETTING) != 0 {
                 // Somebody ran out of time.
                 return Err(self.broken(state));
             }
@@ -234,6 +241,7 @@ impl Barrier<'_> {
                     return Ok(());
                 }
                 Some(Outcome::Broken) => return Err(self.broken(round)),
+                None if state & RESETTING != 0 => self.finish_reset(round, &lives()?),
                 None if spin.turn() => {}
                 None => return self.sleep(me, round, &lives()?, wait),
             }
@@ -247,6 +255,10 @@ impl Barrier<'_> {
             match self.outcome(round, state) {
                 Some(Outcome::Passed) => return Ok(()),
                 Some(Outcome::Broken) => return Err(self.broken(round)),
+                None if state & RESETTING != 0 => {
+                    self.finish_reset(round, lives);
+                    continue;
+                }
                 None => {}
             }
             match self.who_is_missing(me, lives) {
@@ -283,7 +295,7 @@ impl Barrier<'_> {
     #[inline]
     fn outcome(&self, round: u32, state: u32) -> Option<Outcome> {
         if state & ROUND == round {
-            return (state & BROKEN != 0).then_some(Outcome::Broken);
+            return (state & (BROKEN | RESETTING) == BROKEN).then_some(Outcome::Broken);
         }
         // Acquire above: a reset puts itself on record before it goes on with the round.
         let last = self.words.resets[reset_place(round)].load(Relaxed);
@@ -324,7 +336,7 @@ impl Barrier<'_> {
         }
         let mut state = self.words.state.load(Relaxed);
         while state & ROUND == round {
-            if state & BROKEN != 0 {
+            if state & (BROKEN | RESETTING) != 0 {
                 return true;
             }
             point();
@@ -341,30 +353,48 @@ impl Barrier<'_> {
 
     /// Breaks the barrier for all who wait or come.
     pub(crate) fn abort(&self) {
-        while !self.break_round(self.words.state.load(Relaxed) & ROUND, None) {}
+        while !self.break_round(self.words.state.load(Relaxed) & ROUND, None) {
+            std::hint::spin_loop();
+        }
     }
 
-    /// Makes the barrier one that nobody has come to; those who wait find it broken.
-    pub(crate) fn reset(&self) {
-        let round = self.words.state.load(Relaxed) & ROUND;
-        // Nobody can arrive while it is broken, so nobody counts in the next round whose record is forgotten here.
-        if !self.break_round(round, None) {
-            // All have passed meanwhile, or another has reset it.
-            return;
+    /// Makes the barrier whole, with nobody waiting, and forgets the dead; those who wait find it broken.
+    pub(crate) fn reset(&self, lives: &impl Lives) {
+        let mut state = self.words.state.load(Relaxed);
+        while state & RESETTING == 0 {
+            point();
+            match self.words.state.compare_exchange(state, state | RESETTING, AcqRel, Relaxed) {
+                Ok(_) => break,
+                Err(now) => state = now,
+            }
         }
+        self.finish_reset(state & ROUND, lives);
+    }
+
+    /// Ends the reset in `round`, if nobody has yet.
+    #[cold]
+    fn finish_reset(&self, round: u32, lives: &impl Lives) {
         let place = &self.words.resets[reset_place(round)];
         let before = place.load(Relaxed);
+        // At any time, and by however many: the dead and the departed are missed by nobody.
+        for party in self.records() {
+            let record = party.load(Relaxed);
+            let is_gone = match member_of(record) {
+                Some(id) => lives.life(id) != Life::Lives,
+                None => record != 0 && Stamp::from_bits(record).is_dead(Wait::No),
+            };
+            let _ = is_gone && self.change(party, record, 0);
+        }
         let mut state = self.words.state.load(Relaxed);
         if state & ROUND != round {
             return;
         }
-        self.forget_parties();
         point();
-        // Fails only when another reset is at work, for the same round.
+        // Fails only when another has put this same round there.
         let _ = place.compare_exchange(before, reset_mark(round), Relaxed, Relaxed);
         while state & ROUND == round {
             point();
-            // Release: the record of the reset and the empty list of parties come before the next round.
+            // Release: the record of the reset comes before the next round.
             match self.words.state.compare_exchange(state, round.wrapping_add(ONE_ROUND), AcqRel, Relaxed) {
                 Ok(_) => return self.wake(),
                 Err(now) => state = now,
@@ -388,21 +418,13 @@ impl Barrier<'_> {
             || self.records().any(|party| self.change(party, 0, record_of(me)));
     }
 
-    fn forget_parties(&self) {
-        for party in self.records() {
-            let record = party.load(Relaxed);
-            // Who comes meanwhile is kept.
-            let _ = record == 0 || self.change(party, record, 0);
-        }
-    }
-
     pub(crate) fn waiting(&self) -> usize {
         let state = self.words.state.load(Relaxed);
-        if state & BROKEN != 0 { 0 } else { (state & COUNT) as usize }
+        if state & (BROKEN | RESETTING) != 0 { 0 } else { (state & COUNT) as usize }
     }
 
     pub(crate) fn is_broken(&self) -> bool {
-        self.words.state.load(Relaxed) & BROKEN != 0
+        self.words.state.load(Relaxed) & (BROKEN | RESETTING) == BROKEN
     }
 
     /// The error of whoever finds the barrier broken in the round of `state`.

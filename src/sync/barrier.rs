@@ -20,11 +20,11 @@ use crate::{
 ///
 /// # If a process dies
 ///
-/// The barrier breaks as soon as a party of it dies: a process that has arrived once since the barrier was made or
-/// reset, or that was given it among the arguments of its target ([`Process::spawn`](crate::Process::spawn), by any
-/// start method). All who wait get [`BarrierBroken`](crate::Error::BarrierBroken) with its process id, and so does
-/// everybody who comes until the barrier is [reset](Self::reset). Who leaves in good order, by dropping all handles of
-/// the region, breaks the barrier only for those that wait at that moment.
+/// The barrier breaks as soon as a party of it dies: a process that has arrived once, or that was given it among the
+/// arguments of its target ([`Process::spawn`](crate::Process::spawn), by any start method). All who wait get
+/// [`BarrierBroken`](crate::Error::BarrierBroken) with its process id, and so does everybody who comes until the barrier
+/// is [reset](Self::reset). Who leaves in good order, by dropping all handles of the region, breaks the barrier only for
+/// those that wait at that moment.
 ///
 /// As many processes as twice the number of parties can be on record; more that arrive are refused.
 ///
@@ -224,7 +224,7 @@ impl Barrier {
     /// let barrier = shmkit::Barrier::new(2)?;
     /// assert!(barrier.wait_timeout(Duration::from_millis(1)).unwrap_err().is_timed_out());
     /// assert!(barrier.is_broken());
-    /// barrier.reset();
+    /// barrier.reset()?;
     /// assert!(!barrier.is_broken());
     /// # Ok(())
     /// # }
@@ -323,14 +323,19 @@ impl Barrier {
         self.raw().abort();
     }
 
-    /// Makes the barrier as new, whole and without parties on record. Those who wait at it get
+    /// Makes the barrier whole again, and forgets the parties that are dead or have left. Those who wait at it get
     /// [`BarrierBroken`](crate::Error::BarrierBroken).
+    ///
+    /// # Errors
+    ///
+    /// [`ReadOnly`](crate::Error::ReadOnly), [`Corrupt`](crate::Error::Corrupt).
     ///
     /// # Examples
     ///
     /// See [`wait_timeout`](Self::wait_timeout).
-    pub fn reset(&self) {
-        self.raw().reset();
+    pub fn reset(&self) -> Result<()> {
+        self.raw().reset(&self.0.members()?);
+        Ok(())
     }
 
     /// Whether the barrier is broken.

@@ -135,7 +135,7 @@ fn a_reset_is_no_passage() {
         enter(1);
         let shared = Arc::new(Shared::default());
         let other = start(1, &shared, |shared| shared.wait(1));
-        shared.barrier().reset();
+        shared.barrier().reset(&&shared.members);
         // The other one came before the reset, and has been told, or comes after it, and passes with this one.
         if shared.barrier().waiting() == 1 {
             assert_eq!(shared.wait(0).unwrap(), 0);
