@@ -204,7 +204,7 @@ fn contended_permits() {
         assert_eq!(semaphore.available().unwrap(), 1, "at point {n}");
         end
     });
-    assert!(points >= 8, "{points} points");
+    assert!(points >= 6, "{points} points");
 }
 
 /// One of two parties dies at every step of a barrier, as the first or as the last to arrive: the other one passes, or
@@ -252,7 +252,7 @@ fn barrier() {
             assert_eq!(other.wait(), support::End::Code(0), "the other, at point {n}");
             end
         });
-        assert!(points >= 6, "{points} points");
+        assert!(points >= 4, "{points} points");
     }
 }
 
@@ -277,7 +277,7 @@ fn barrier_reset() {
         assert!(two.iter_mut().all(|one| one.wait() == support::End::Code(0)), "at point {n}");
         end
     });
-    assert!(points >= 5, "{points} points");
+    assert!(points >= 4, "{points} points");
 }
 
 /// Dies at every step of a read, of a write with a reader to wait for, and of a downgrade.
@@ -323,7 +323,7 @@ fn readers_and_writers() {
         check(&victim, n);
         end
     });
-    assert!(points >= 12, "{points} points");
+    assert!(points >= 8, "{points} points");
 }
 
 /// Alone: a permit that was taken is lost with who took it, one that was given is there, and nothing else happens.
@@ -376,7 +376,7 @@ fn semaphore_time_out() {
     let points = at_every_point(|n| {
         let semaphore = Semaphore::new(0).unwrap();
         let mut victim = armed(n, || {
-            assert!(semaphore.acquire_timeout(Duration::from_millis(1)).unwrap_err().is_timed_out());
+            assert!(semaphore.acquire_timeout(Duration::from_millis(100)).unwrap_err().is_timed_out());
         });
         let mut other = armed(0, || semaphore.acquire_timeout(SOON).unwrap());
         let end = victim.wait();
