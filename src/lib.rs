@@ -13,11 +13,14 @@
 //!
 //! * [`Lock`], for whatever its users agree on.
 //! * [`RLock`], which its holder may take again.
+//! * [`RwLock`], a value that many read or one writes.
 //! * [`Poison`], what is known of a death or panic under a lock.
 //!
 //! # Signals
 //!
 //! * [`Semaphore`], a count of permits that anybody gives and takes.
+//! * [`BoundedSemaphore`], permits with owners, which come back when an owner dies.
+//! * [`Barrier`], parties that wait for each other.
 //! * [`Event`], a flag that others wait for.
 //!
 //! # Memory
