@@ -206,6 +206,37 @@ fn eight_processes_race_without_nameless_files() {
     races(test, "without nameless files", &Place::from(folder.join("region")));
 }
 
+/// A creator that fails, here for want of memory, must not take the name of another's region with it.
+#[cfg(feature = "death-points")]
+#[test]
+fn a_creator_that_fails_removes_only_its_own() {
+    if let Some(role) = role() {
+        shmkit::test_hooks::without_nameless_files();
+        return Racer::serve(|name| match role.as_str() {
+            "fails" => match Region::options().name(name).size(1 << 50).open_or_create() {
+                Err(Error::OutOfMemory { .. }) => "failed".into(),
+                other => format!("{other:?}"),
+            },
+            _ => match Value::open_or_create(name, 7_u32) {
+                // It was there, so it stays there: nobody unlinks it.
+                Ok(value) => format!("{}", Value::<u32>::open(name).is_ok_and(|found| found.is_same(&value))),
+                Err(error) => error.to_string(),
+            },
+        });
+    }
+    let _deadline = Deadline::seconds(120, "a_creator_that_fails_removes_only_its_own");
+    let name = Name::new();
+    let test = "a_creator_that_fails_removes_only_its_own";
+    let mut racers: Vec<_> =
+        ["fails", "makes", "fails", "makes"].map(|role| Racer::new(test, role)).into_iter().collect();
+    for round in 0..1000 {
+        let answers = race(&mut racers, &name);
+        assert_eq!([&answers[1], &answers[3]], ["true"; 2], "round {round}: {answers:?}");
+        assert_eq!(Value::<u32>::open(&*name).unwrap().get().unwrap(), 7, "round {round}");
+        Region::unlink(&*name).unwrap();
+    }
+}
+
 /// Whoever has it keeps it, and the name is free at once.
 #[test]
 fn unlinked_while_others_hold_it() {
