@@ -249,8 +249,8 @@ fn unlinked_while_others_hold_it() {
                 "opened".into()
             }
             _ => {
-                held.iter().for_each(|value| drop(value.update(|n| n + 1).unwrap()));
-                held.iter().map(|value| format!("{} ", value.get().unwrap())).collect()
+                let counts: Vec<_> = held.iter().map(|value| value.update(|n| n + 1).unwrap().to_string()).collect();
+                counts.join(" ")
             }
         });
     }
