@@ -235,6 +235,8 @@ fn make_under_name(
     };
     point();
     begin(&fd).map_err(|error| Error::os(format!("writing {}", path.display()), error))?;
+    // Holds the lock until the name is removed, if it must be: `build` closes `fd` when it fails.
+    let lock = fd.try_clone().map_err(|error| Error::os("duplicating a descriptor", error))?;
     match build(fd, backing, recipe, fill) {
         Ok(mapping) => {
             point();
@@ -242,10 +244,11 @@ fn make_under_name(
             Ok(Some(mapping.publish()))
         }
         Err(error) => {
-            // Still under the lock, which went with the descriptor only now; a leftover would be remade anyway.
+            // Still under the lock, without which the file could be another's region by now.
             if files::names(path, facts.id) {
                 let _ = files::remove(path);
             }
+            drop(lock);
             Err(error)
         }
     }

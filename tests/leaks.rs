@@ -1,0 +1,422 @@
+//! What a thousand rounds of everything leave in this process: no descriptor, mapping, thread, child, name or memory.
+//!
+//! Each test has some rounds before it counts: for the tables, threads and caches that come with the first use.
+#![expect(unsafe_code, reason = "counts what is allocated, and takes slices of arrays without a lock")]
+
+mod alone;
+mod scratch;
+mod support;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::RefCell,
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use scratch::{Folder, Name};
+use shmkit::{
+    Array, AtomicArray, AtomicValue, Error, Lock, Process, RLock, RawArray, ReadOnlyArray, Region, Result, Value,
+    process::{self, StartMethod},
+    region::Place,
+    shared_memory::ShmemConf,
+};
+
+const ROUNDS: usize = 1000;
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn main() {
+    shmkit::init();
+    alone::run(&[
+        ("anonymous_objects", anonymous_objects),
+        ("objects_in_a_region", objects_in_a_region),
+        ("named_objects", named_objects),
+        ("objects_in_files", objects_in_files),
+        ("names_without_nameless_files", names_without_nameless_files),
+        ("read_only", read_only),
+        ("adopted_segments", adopted_segments),
+        ("failures", failures),
+        ("locks_and_threads", locks_and_threads),
+        ("locks_that_were_poisoned", locks_that_were_poisoned),
+        ("spawned_processes", spawned_processes),
+        ("forked_processes", forked_processes),
+        ("processes_that_fail", processes_that_fail),
+        ("processes_that_nobody_joins", processes_that_nobody_joins),
+    ]);
+}
+
+/// What this process has.
+#[derive(Debug, PartialEq)]
+struct Possessions {
+    descriptors: Vec<String>,
+    mappings: usize,
+    threads: usize,
+    children: String,
+    names: Vec<String>,
+}
+
+impl Possessions {
+    fn now() -> Self {
+        let mut descriptors: Vec<_> = fs::read_dir("/proc/self/fd")
+            .unwrap()
+            // The directory itself is closed by the time it is looked at.
+            .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+            .map(|path| without_numbers(&path.display().to_string()))
+            .collect();
+        descriptors.sort();
+        let me = std::process::id().to_string();
+        let names = fs::read_dir("/dev/shm").unwrap().map(|entry| entry.unwrap().file_name().display().to_string());
+        Self {
+            descriptors,
+            mappings: fs::read_to_string("/proc/self/maps").unwrap().lines().count(),
+            threads: fs::read_dir("/proc/self/task").unwrap().count(),
+            children: fs::read_to_string("/proc/thread-self/children").unwrap(),
+            // Others may be at work in the same directory: all names made here have the number of this process.
+            names: names.filter(|name| name.contains(&me)).collect(),
+        }
+    }
+}
+
+/// Descriptors are told apart by what they lead to, not by its inode.
+fn without_numbers(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+/// The system's allocator, which does not tell what it keeps for later from what is in use.
+struct Counting;
+
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: hands every request on as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.fetch_add(layout.size(), Relaxed);
+        // SAFETY: the caller's promises are those of `System`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        ALLOCATED.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as above, and the memory is `System`'s.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+/// Runs the round often, and compares what this process has before and after.
+fn steady(rounds: usize, mut round: impl FnMut(usize)) {
+    (0..rounds / 10).for_each(&mut round);
+    settle(|| process::active_children().is_empty());
+    let (before, bytes) = (Possessions::now(), ALLOCATED.load(Relaxed));
+    (0..rounds).for_each(&mut round);
+    let after = RefCell::new(Possessions::now());
+    // Threads that were joined, and children that nobody waits for, are gone a moment later.
+    settle(|| before == *after.borrow() || before == after.replace(Possessions::now()));
+    assert_eq!(before, after.into_inner());
+    settle(|| ALLOCATED.load(Relaxed) <= bytes);
+    let grown = ALLOCATED.load(Relaxed).saturating_sub(bytes);
+    assert_eq!(grown, 0, "bytes more than the {bytes} before {rounds} rounds");
+}
+
+/// Waits for a condition, and not for ever; whoever calls checks it.
+fn settle(condition: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !condition() && Instant::now() < end {
+        std::thread::yield_now();
+    }
+}
+
+fn joined<T>(process: &Process<T>) -> Result<T> {
+    match process.join_timeout(DEADLINE)? {
+        Some(value) => Ok(value),
+        None => {
+            process.kill()?;
+            panic!("{process:?} has not ended");
+        }
+    }
+}
+
+fn anonymous_objects() {
+    steady(ROUNDS, |i| {
+        let value = Value::new(i).unwrap();
+        assert_eq!(value.clone().update(|n| n + 1).unwrap(), i + 1);
+        let array = Array::from_iter(i..i + 100).unwrap();
+        assert_eq!(array.lock().unwrap()[99], i + 99);
+        Array::<f64>::zeros([3, 4, 5]).unwrap().lock().unwrap()[[2, 3, 4]] = 1.0;
+        AtomicValue::new(1_u64).unwrap().fetch_add(1, Relaxed);
+        AtomicArray::<u32>::zeros(100).unwrap()[99].store(1, Relaxed);
+        let raw = RawArray::<u8>::zeros(10_000).unwrap();
+        // SAFETY: nobody else knows of the array.
+        unsafe { raw.as_mut_slice() }.fill(1);
+        drop(Lock::new().unwrap().lock().unwrap());
+        let lock = RLock::new().unwrap();
+        let held = (lock.lock().unwrap(), lock.lock().unwrap());
+        drop(held);
+    });
+}
+
+fn objects_in(region: &Region) {
+    let value = Value::new_in(region, "value", 1).unwrap();
+    let unnamed = Array::<u8>::zeros_in(region, None, 10).unwrap();
+    let _others = (
+        AtomicValue::new_in(region, "atomic value", 1).unwrap(),
+        AtomicArray::<u64>::zeros_in(region, "atomic array", 5).unwrap(),
+        RawArray::<u64>::zeros_in(region, "raw array", [1, 2]).unwrap(),
+        Lock::new_in(region, "lock").unwrap(),
+        RLock::new_in(region, "recursive lock").unwrap(),
+    );
+    let found = Value::<i32>::open_in(region, "value").unwrap();
+    assert!(found.is_same(&Value::open_or_create_in(region, "value", 3).unwrap()) && found.is_same(&value));
+    assert_eq!(region.names().unwrap().len(), 6);
+    region.remove("value").unwrap();
+    unnamed.set(3, 3).unwrap();
+}
+
+fn objects_in_a_region() {
+    steady(ROUNDS, |_| {
+        let region = Region::anonymous(4096).unwrap();
+        objects_in(&region);
+        drop(Region::options().size(1 << 20).sparse(true).core_dump(true).create().unwrap());
+    });
+    // In one that stays: it fills up, and has no more than its memory.
+    let region = Region::anonymous(4 << 20).unwrap();
+    steady(ROUNDS, |_| {
+        objects_in(&region);
+        for name in ["atomic value", "atomic array", "raw array", "lock", "recursive lock"] {
+            region.remove(name).unwrap();
+        }
+    });
+}
+
+/// Made, found, found or made, and removed.
+fn objects_at(place: &Place) {
+    let region = Region::create(place.clone(), 4096).unwrap();
+    objects_in(&region);
+    assert!(Region::open(place.clone()).unwrap().is_same(&region));
+    assert!(Region::options().at(place.clone()).size(1).open_or_create().unwrap().is_same(&region));
+    Region::unlink(place.clone()).unwrap();
+    drop(region);
+
+    let value = Value::open_or_create(place.clone(), 1).unwrap();
+    assert!(Value::<i32>::open(place.clone()).unwrap().is_same(&value));
+    Value::<i32>::unlink(place.clone()).unwrap();
+    let array = Array::<u8>::create(place.clone(), 10).unwrap();
+    assert!(Array::<u8>::open_or_create(place.clone(), 10).unwrap().is_same(&array));
+    Array::<u8>::unlink(place.clone()).unwrap();
+    drop(RawArray::<u64>::create(place.clone(), [4, 4]).unwrap());
+    drop(RawArray::<u64>::open(place.clone()).unwrap());
+    RawArray::<u64>::unlink(place.clone()).unwrap();
+    drop(AtomicValue::create(place.clone(), true).unwrap());
+    AtomicValue::<bool>::unlink(place.clone()).unwrap();
+    drop(AtomicArray::<i8>::create(place.clone(), 4).unwrap());
+    AtomicArray::<i8>::unlink(place.clone()).unwrap();
+    drop(Lock::create(place.clone()).unwrap().lock());
+    Lock::unlink(place.clone()).unwrap();
+    drop(RLock::open_or_create(place.clone()).unwrap().lock());
+    RLock::unlink(place.clone()).unwrap();
+}
+
+fn named_objects() {
+    steady(ROUNDS, |_| objects_at(&Place::from(&*Name::new())));
+    let name = Name::new();
+    let kept = Value::create(&*name, 0).unwrap();
+    steady(ROUNDS, |_| drop(Value::<i32>::open(&*name).unwrap().update(|n| n + 1)));
+    assert!(kept.get().unwrap() > 0);
+}
+
+fn objects_in_files() {
+    let folder = Folder::new();
+    let path: PathBuf = folder.join("region");
+    steady(ROUNDS, |_| objects_at(&Place::from(&path)));
+    assert_eq!(fs::read_dir(folder.join(".")).unwrap().count(), 0);
+}
+
+/// In a process of its own, which never again makes a nameless file.
+fn names_without_nameless_files() {
+    #[cfg(feature = "death-points")]
+    {
+        let child = Process::fork(|| {
+            shmkit::test_hooks::without_nameless_files();
+            named_objects();
+            objects_in_files();
+            let name = Name::new();
+            steady(ROUNDS, |_| {
+                let error = Region::options().name(&*name).size(1 << 50).open_or_create().unwrap_err();
+                assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+            });
+        });
+        joined(&child.unwrap()).unwrap();
+    }
+}
+
+fn read_only() {
+    let name = Name::new();
+    let array = Array::<u16>::create(&*name, 100).unwrap();
+    steady(ROUNDS, |i| {
+        array.set(7, i as u16).unwrap();
+        let view: ReadOnlyArray<u16> = Array::open_read_only(&*name).unwrap();
+        assert_eq!(view.get(7).unwrap(), i as u16);
+        let region = Region::options().name(&*name).read_only(true).open().unwrap();
+        assert!(region.is_read_only() && region.names().unwrap().is_empty());
+    });
+}
+
+fn adopted_segments() {
+    let folder = Folder::new();
+    steady(ROUNDS, |_| {
+        let (name, link) = (Name::new(), folder.join("link"));
+        let segment = ShmemConf::new().os_id(&*name).flink(&link).size(5000).create().unwrap();
+        let region = Region::adopt(segment).unwrap();
+        objects_in(&region);
+        drop(Region::adopt(ShmemConf::new().os_id(&*name).open().unwrap()).unwrap());
+    });
+}
+
+fn failures() {
+    let (name, other) = (Name::new(), Name::new());
+    let kept = Value::create(&*name, 1_u32).unwrap();
+    let region = Region::anonymous(4096).unwrap();
+    fs::write(other.path(), "no region").unwrap();
+    steady(ROUNDS, |_| {
+        assert!(matches!(Value::create(&*name, 1_u32), Err(Error::AlreadyExists { .. })));
+        assert!(matches!(Value::<f32>::open(&*name), Err(Error::TypeMismatch { .. })));
+        assert!(matches!(Array::<u32>::open_or_create(&*name, 3), Err(Error::TypeMismatch { .. })));
+        assert!(matches!(Array::<u32>::open_read_only(&*name), Err(Error::TypeMismatch { .. })));
+        assert!(Value::<u32>::open(&*other).is_err() && Value::open_or_create(&*other, 1_u32).is_err());
+        assert!(matches!(Region::open("no-such-region"), Err(Error::NotFound { .. })));
+        assert!(matches!(Region::anonymous(1 << 50), Err(Error::OutOfMemory { .. })));
+        assert!(matches!(Region::create(&*Name::new(), 1 << 50), Err(Error::OutOfMemory { .. })));
+        assert!(matches!(Array::<u8>::zeros_in(&region, "a", 5000), Err(Error::RegionFull { .. })));
+        assert!(matches!(Value::<u8>::open_in(&region, "a"), Err(Error::NotFound { .. })));
+        let foreign = ShmemConf::new().size(100).create().unwrap();
+        assert!(matches!(Region::adopt(foreign), Err(Error::InvalidSize { .. })));
+    });
+    assert_eq!(kept.get().unwrap(), 1);
+}
+
+fn locks_and_threads() {
+    let (value, lock) = (Value::new(0_usize).unwrap(), RLock::new().unwrap());
+    steady(ROUNDS, |i| {
+        let (value, lock) = (value.clone(), lock.clone());
+        let held = value.lock().unwrap();
+        let thread = std::thread::spawn({
+            let value = value.clone();
+            move || {
+                let (_outer, _inner) = (lock.lock().unwrap(), lock.lock().unwrap());
+                assert!(value.lock_timeout(Duration::from_micros(i as u64 % 50)).unwrap_err().is_timed_out());
+                drop(Lock::new().unwrap().lock().unwrap());
+            }
+        });
+        thread.join().unwrap();
+        drop(held);
+    });
+}
+
+/// A death under a lock, a dead process whose region goes with its last handle, and the repair.
+fn locks_that_were_poisoned() {
+    steady(ROUNDS / 5, |_| {
+        let value = Value::new(0_u32).unwrap();
+        let child = Process::fork(|| {
+            let _held = value.lock().unwrap();
+            std::process::abort()
+        });
+        let child: Process<()> = child.unwrap();
+        assert!(matches!(joined(&child), Err(Error::ChildDied { .. })));
+        assert!(matches!(value.lock(), Err(Error::Poisoned { pid, .. }) if pid == Some(child.pid())));
+        value.recover().unwrap().clear_poison();
+        value.set(1).unwrap();
+    });
+}
+
+/// Numbers of descriptors, mappings and threads of the child itself.
+type Counts = (usize, usize, usize);
+
+fn work(value: Value<usize>, array: Array<u64>, region: Region, lock: Lock) -> Result<(Counts, Value<u8>)> {
+    let _held = lock.lock()?;
+    value.update(|n| n + 1)?;
+    array.lock()?[2] += 1;
+    Value::open_or_create_in(&region, "count", 0)?.update(|n: u32| n + 1)?;
+    let own = Possessions::now();
+    Ok(((own.descriptors.len(), own.mappings, own.threads), Value::new(7)?))
+}
+
+fn processes(method: StartMethod) {
+    let (value, lock) = (Value::new(0).unwrap(), Lock::new().unwrap());
+    let region = Region::anonymous(4096).unwrap();
+    let array = Array::zeros_in(&region, "array", 10).unwrap();
+    let mut first = None;
+    steady(ROUNDS, |_| {
+        let args = (value.clone(), array.clone(), region.clone(), lock.clone());
+        let child = Process::builder(work).args(args).start_method(method).start().unwrap();
+        let (counts, made) = joined(&child).unwrap();
+        assert_eq!(made.get().unwrap(), 7);
+        // The thousandth child inherits no more than the first. Where it is loaded may add a mapping or two.
+        let first = *first.get_or_insert(counts);
+        assert_eq!((counts.0, counts.2), (first.0, first.2));
+        assert!(counts.1 <= first.1 + 8, "{} mappings after {}", counts.1, first.1);
+    });
+    let count = value.get().unwrap();
+    assert_eq!((count, array.get(2).unwrap()), (ROUNDS / 10 + ROUNDS, count as u64));
+}
+
+fn spawned_processes() {
+    processes(StartMethod::Spawn);
+}
+
+fn forked_processes() {
+    processes(StartMethod::Fork);
+}
+
+/// Errors, panics and deaths of the child, and starts that come to nothing, with handles among the arguments.
+fn processes_that_fail() {
+    fn fail(value: Value<usize>, how: usize) -> Result<Value<usize>> {
+        match how {
+            0 => Err(Error::TimedOut),
+            1 => std::process::exit(3),
+            2 => std::process::abort(),
+            // By itself, and not by `kill` of the parent, which may come before the arguments do.
+            _ => {
+                let _held = value.lock()?;
+                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+                loop {
+                    std::thread::park();
+                }
+            }
+        }
+    }
+    for method in [StartMethod::Spawn, StartMethod::Fork] {
+        steady(ROUNDS / 5, |i| {
+            let value = Value::new(i).unwrap();
+            let builder = || Process::builder(fail).args((value.clone(), i % 4)).start_method(method);
+            let child = builder().start().unwrap();
+            assert!(joined(&child).is_err());
+            assert!(joined(&child).is_err(), "again");
+            let killed = builder().start().unwrap();
+            killed.kill().unwrap();
+            assert!(joined(&killed).is_err());
+            assert!(builder().current_dir("/nowhere/at/all").start().is_err());
+            assert!(builder().env("A=B", "c").start().is_err());
+            value.recover().unwrap().clear_poison();
+        });
+    }
+}
+
+/// Handles that are dropped at once: the crate waits for the children itself.
+fn processes_that_nobody_joins() {
+    for method in [StartMethod::Spawn, StartMethod::Fork] {
+        let value = Value::new(0_usize).unwrap();
+        let add = |value: Value<usize>| value.update(|n| n + 1);
+        steady(ROUNDS / 2, |i| {
+            drop(Process::builder(add).args((value.clone(),)).start_method(method).start().unwrap());
+            // Not all at a time.
+            if i % 20 == 0 {
+                support::eventually(|| process::active_children().is_empty());
+            }
+        });
+        assert_eq!(value.get().unwrap(), ROUNDS / 2 + ROUNDS / 20);
+    }
+}
