@@ -1,13 +1,17 @@
 //! What the objects of `sync` promise, among forked processes. Not under libtest, whose threads a fork cannot copy: `main`
 //! runs the tests one after the other. What does not depend on how a process was started stands in `contracts_*.rs`.
 
+mod alone;
+
 use std::{
     sync::atomic::{AtomicU32, Ordering::SeqCst},
     thread,
     time::Duration,
 };
 
-use shmkit::{AtomicValue, Event, Process, Result, Semaphore, process::StartMethod};
+use shmkit::{
+    AtomicValue, Barrier, BoundedSemaphore, Error, Event, Process, Result, RwLock, Semaphore, process::StartMethod,
+};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -31,32 +35,12 @@ fn main() {
         ("event_lets_all_through", event_lets_all_through),
         ("event_lets_one_through", event_lets_one_through),
         ("start_methods_mix", start_methods_mix),
+        ("permits_have_owners", permits_have_owners),
+        ("barrier_passes_in_lockstep", barrier_passes_in_lockstep),
+        ("barrier_breaks_with_a_child_that_never_comes", barrier_breaks_with_a_child_that_never_comes),
+        ("readers_and_writers", readers_and_writers),
     ];
-    // As nextest asks for them: one line each, and each alone.
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    if args.iter().any(|arg| arg == "--list") {
-        if !args.iter().any(|arg| arg == "--ignored") {
-            for (name, _) in tests {
-                println!("{name}: test");
-            }
-        }
-        return;
-    }
-    let wanted: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
-    let exact = args.iter().any(|arg| arg == "--exact");
-    let chosen = |name: &str| {
-        wanted.is_empty() || wanted.iter().any(|want| if exact { name == *want } else { name.contains(want.as_str()) })
-    };
-    let mut passed = 0;
-    for (name, test) in tests.iter().filter(|(name, _)| chosen(name)) {
-        test();
-        println!("test {name} ... ok");
-        passed += 1;
-    }
-    println!(
-        "\ntest result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; {} filtered out",
-        tests.len() - passed
-    );
+    alone::run(tests);
 }
 
 /// `test_semaphore`.
@@ -199,4 +183,71 @@ fn start_methods_mix() {
     }
     done.set();
     processes.iter().for_each(joined);
+}
+
+/// A copy of a permit that a fork made is not the child's, and a child's own permits come back with its end.
+fn permits_have_owners() {
+    let semaphore = BoundedSemaphore::new(2).unwrap();
+    let mine = semaphore.acquire().unwrap();
+    let child = Process::fork(|| {
+        let copied = &mine;
+        assert!(format!("{copied:?}").contains("Permit"));
+        semaphore.acquire_timeout(SOON).unwrap().detach();
+        assert!(semaphore.try_acquire().unwrap_err().is_would_block());
+    })
+    .unwrap();
+    joined(&child);
+    assert_eq!(semaphore.available().unwrap(), 1);
+    drop(mine);
+    assert_eq!(semaphore.available().unwrap(), 2);
+    assert!(semaphore.release().is_err(), "the child's is back already");
+}
+
+/// Four forked processes and this one.
+fn barrier_passes_in_lockstep() {
+    let (barrier, ended) = (Barrier::new(5).unwrap(), AtomicValue::new(0_u32).unwrap());
+    let party = || {
+        for phase in 1..=200 {
+            ended.fetch_add(1, SeqCst);
+            barrier.wait_timeout(SOON).unwrap();
+            assert_eq!(ended.load(SeqCst), 5 * phase);
+            barrier.wait_timeout(SOON).unwrap();
+        }
+    };
+    let children: Vec<_> = (0..4).map(|_| Process::fork(party).unwrap()).collect();
+    party();
+    children.iter().for_each(joined);
+    assert_eq!((barrier.n_waiting(), barrier.is_broken()), (0, false));
+}
+
+/// Its arguments are moved and not sent, and it counts all the same.
+fn barrier_breaks_with_a_child_that_never_comes() {
+    fn never(_: Barrier) {
+        thread::park();
+    }
+    let barrier = Barrier::new(2).unwrap();
+    let child = Process::builder(never).args((barrier.clone(),)).start_method(StartMethod::Fork).start().unwrap();
+    child.kill().unwrap();
+    let error = barrier.wait_timeout(SOON).unwrap_err();
+    assert!(matches!(error, Error::BarrierBroken { pid } if pid == Some(child.pid())), "{error}");
+}
+
+fn readers_and_writers() {
+    let pair = RwLock::new([0_u64; 2]).unwrap();
+    let work = || {
+        for turn in 0..1000 {
+            if turn % 3 == 0 {
+                let mut guard = pair.write_timeout(SOON).unwrap();
+                guard[0] += 1;
+                guard[1] += 1;
+            } else {
+                let guard = pair.read_timeout(SOON).unwrap();
+                assert_eq!(guard[0], guard[1]);
+            }
+        }
+    };
+    let children: Vec<_> = (0..3).map(|_| Process::fork(work).unwrap()).collect();
+    work();
+    children.iter().for_each(joined);
+    assert_eq!(*pair.read().unwrap(), [4 * 334; 2]);
 }

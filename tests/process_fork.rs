@@ -1,5 +1,7 @@
 //! Processes by fork. Not under libtest, whose threads a fork cannot copy: `main` runs the tests one after the other.
 
+mod alone;
+
 use std::{
     io::{self, Write},
     time::Duration,
@@ -42,31 +44,7 @@ fn main() {
         ("impossible_settings_are_errors_at_the_start", impossible_settings_are_errors_at_the_start),
         ("forks_beside_a_busy_reaper", forks_beside_a_busy_reaper),
     ];
-    // As nextest asks for them: one line each, and each alone.
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    if args.iter().any(|arg| arg == "--list") {
-        if !args.iter().any(|arg| arg == "--ignored") {
-            for (name, _) in tests {
-                println!("{name}: test");
-            }
-        }
-        return;
-    }
-    let wanted: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
-    let exact = args.iter().any(|arg| arg == "--exact");
-    let chosen = |name: &str| {
-        wanted.is_empty() || wanted.iter().any(|want| if exact { name == *want } else { name.contains(want.as_str()) })
-    };
-    let mut passed = 0;
-    for (name, test) in tests.iter().filter(|(name, _)| chosen(name)) {
-        test();
-        println!("test {name} ... ok");
-        passed += 1;
-    }
-    println!(
-        "\ntest result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; {} filtered out",
-        tests.len() - passed
-    );
+    alone::run(tests);
 }
 
 fn a_closure_may_borrow() {

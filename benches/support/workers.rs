@@ -1,6 +1,5 @@
 //! Processes or threads that start together, do one thing over and over for a fixed time, and count.
 
-#![allow(dead_code, reason = "each bench uses a part")]
 #![expect(unsafe_code, reason = "forks and pins")]
 #![allow(dead_code, reason = "each bench uses a part")]
 
