@@ -60,7 +60,7 @@ impl Possessions {
     fn now() -> Self {
         let mut descriptors: Vec<_> = fs::read_dir("/proc/self/fd")
             .unwrap()
-            // The directory itself is closed by the time it is looked at.
+            // Among them the directory that is being read.
             .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
             .map(|path| without_numbers(&path.display().to_string()))
             .collect();
