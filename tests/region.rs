@@ -552,7 +552,7 @@ fn memory_of_a_dead_creator_is_zeroed() {
         match Array::<u8>::zeros_in(&region, "a", elements.len()) {
             Ok(array) => {
                 unfinished += 1;
-                assert_eq!(array.to_vec().unwrap(), [0; 5000], "at point {n}");
+                assert!(array.to_vec().unwrap() == [0; 5000], "at point {n}");
             }
             Err(Error::AlreadyExists { .. }) => {
                 assert_eq!(Array::<u8>::open_in(&region, "a").unwrap().to_vec().unwrap(), elements);
