@@ -1,5 +1,8 @@
-//! Semaphores and events: alone, from hand to hand between two processes, and among eight. See `benches/README.md`.
+//! Semaphores, events, barriers and reader-writer locks: alone, between two processes, and among eight; and how soon a
+//! death is noticed. See `benches/README.md`.
 
+#[path = "support/barriers.rs"]
+mod barriers;
 #[path = "support/compare.rs"]
 mod compare;
 #[path = "support/sem.rs"]
@@ -11,15 +14,17 @@ mod workers;
 
 use std::{
     cell::Cell,
+    hint::black_box,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use barriers::{Pthread, Spinning};
 use compare::{Comparison, Run, Unit, criterion, in_earnest};
 use criterion::Criterion;
 use sem::Sem;
 use shared::Shared;
-use shmkit::{Event, Semaphore};
+use shmkit::{Barrier, BoundedSemaphore, Event, Lock, Process, RwLock, Semaphore};
 use workers::{PrivateWork, Tally, processes};
 
 fn main() {
@@ -30,12 +35,17 @@ fn main() {
     crowd("eight, one permit, 100 ns between", 1);
     crowd("eight, four permits, 100 ns between", 4);
     ring();
+    readers(&mut criterion);
+    barrier("barrier, two", 2);
+    barrier("barrier, eight", 8);
+    notice();
     criterion.final_summary();
 }
 
 fn uncontended(criterion: &mut Criterion) {
     let semaphore = Semaphore::new(1).expect("a semaphore");
     let theirs = Sem::shared(1);
+    let bounded = BoundedSemaphore::new(1).expect("a semaphore");
     let (by_hand, auto) = (Event::new().expect("an event"), Event::auto_reset().expect("an event"));
     Comparison::new("semaphore uncontended", Unit::Nanoseconds)
         .time("Semaphore", || {
@@ -46,6 +56,7 @@ fn uncontended(criterion: &mut Criterion) {
             theirs.wait();
             theirs.post();
         })
+        .time("BoundedSemaphore", || drop(bounded.acquire().expect("acquire")))
         .time("Event, set and clear", || {
             by_hand.set();
             by_hand.clear();
@@ -55,7 +66,107 @@ fn uncontended(criterion: &mut Criterion) {
             auto.wait().expect("wait");
         })
         .goal("Semaphore", 1.0, &["glibc sem_t"])
+        .goal("BoundedSemaphore", 1.5, &["Semaphore"])
         .criterion(criterion)
+        .table();
+}
+
+fn readers(criterion: &mut Criterion) {
+    let ours = RwLock::new(1_u64).expect("a lock");
+    let lock = Lock::new().expect("a lock");
+    let std = std::sync::RwLock::new(1_u64);
+    Comparison::new("read and write, uncontended", Unit::Nanoseconds)
+        .time("RwLock, read", || {
+            black_box(*ours.read().expect("read"));
+        })
+        .time("RwLock, write", || *ours.write().expect("write") += 1)
+        .time("Lock", || drop(lock.lock().expect("lock")))
+        .time("std RwLock, read", || {
+            black_box(*std.read().expect("read"));
+        })
+        .time("std RwLock, write", || *std.write().expect("write") += 1)
+        .goal("RwLock, read", 2.0, &["Lock"])
+        .criterion(criterion)
+        .table();
+}
+
+/// `n` processes meet again and again; an operation is a round. All leave after the same one.
+fn rounds(n: usize, wait: impl Fn()) -> Run {
+    let (next, last, done) =
+        (Shared::<AtomicU64>::zeroed(), Shared::<AtomicU64>::zeroed(), Shared::<AtomicU64>::zeroed());
+    let Tally { time, .. } = processes(n, window(), || {
+        if last.load(Relaxed) != 0 {
+            return;
+        }
+        let conducts = next.fetch_add(1, Relaxed) == 0;
+        let begin = Instant::now();
+        for round in 1.. {
+            // Told before they meet, and acted on after, so that nobody is left behind.
+            if conducts && begin.elapsed() >= window() {
+                last.store(round, Relaxed);
+            }
+            wait();
+            if last.load(Relaxed) == round {
+                if conducts {
+                    done.store(round, Relaxed);
+                }
+                break;
+            }
+        }
+    });
+    Run { operations: done.load(Relaxed).max(1), time, note: 0.0 }
+}
+
+fn barrier(title: &'static str, n: usize) {
+    Comparison::new(title, Unit::Microseconds)
+        .rounds(11)
+        .custom("Barrier", |_| {
+            let barrier = Barrier::new(n).expect("a barrier");
+            rounds(n, || _ = barrier.wait().expect("wait"))
+        })
+        .custom("spinning barrier", |_| {
+            let barrier = Spinning::shared();
+            rounds(n, || barrier.wait(n as u32))
+        })
+        .custom("glibc pthread_barrier", |_| {
+            let barrier = Pthread::shared(n as u32);
+            rounds(n, || barrier.wait())
+        })
+        .goal("Barrier", if n == 2 { 1.0 / 30.0 } else { 1.0 / 4.0 }, &["glibc pthread_barrier"])
+        .goal("Barrier", 2.0, &["spinning barrier"])
+        .table();
+}
+
+/// From the signal that kills the owner of a permit to the waiter that has it.
+fn notice() {
+    let semaphore = BoundedSemaphore::new(1).expect("a semaphore");
+    Comparison::new("notice of a death", Unit::Microseconds)
+        .rounds(21)
+        .custom("BoundedSemaphore", |_| {
+            let victim = Process::fork(|| {
+                semaphore.acquire().expect("acquire").detach();
+                loop {
+                    std::thread::park();
+                }
+            });
+            let victim: Process<()> = victim.expect("fork");
+            while semaphore.available().expect("available") > 0 {
+                std::thread::yield_now();
+            }
+            std::thread::scope(|scope| {
+                let waiter = scope.spawn(|| {
+                    drop(semaphore.acquire().expect("acquire"));
+                    Instant::now()
+                });
+                // Until it sleeps.
+                std::thread::sleep(Duration::from_millis(10));
+                let begin = Instant::now();
+                victim.kill().expect("kill");
+                let end = waiter.join().expect("the waiter");
+                assert!(victim.join().is_err());
+                Run { operations: 1, time: end - begin, note: 0.0 }
+            })
+        })
         .table();
 }
 

@@ -231,7 +231,8 @@ impl Barrier<'_> {
         lives: impl Fn() -> Result<L>,
         wait: Wait,
     ) -> Result<()> {
-        let mut spin = Spin::new(&self.words.patience);
+        let look = round >> ROUND_SHIFT & 31 == 0;
+        let mut spin = Spin::for_many(&self.words.patience, look);
         loop {
             // Acquire: pairs with the last party's Release, and through it with all others'.
             let state = self.words.state.load(Acquire);

@@ -97,7 +97,7 @@ fn reader_of(record: u64) -> Option<MemberId> {
 }
 
 impl RwWords {
-    /// Waits until nobody writes, and keeps writers out. `again`: the calling thread has a read already.
+    /// Waits until nobody writes, and keeps writers out. `again` tells whether the calling thread has a read already.
     ///
     /// # Errors
     ///
@@ -107,25 +107,22 @@ impl RwWords {
     pub(crate) fn read<L: Lives>(
         &self,
         me: MemberId,
-        again: bool,
+        again: impl FnOnce() -> bool,
         lives: impl Fn() -> Result<L>,
         wait: Wait,
     ) -> Result<Reading> {
         if let Some((at, before)) = self.count(me, None::<&L>) {
-            // With a read that goes on there is no writer, and has been none since it began.
-            if again && before > 0 {
-                return Ok(Reading::Counted(at));
-            }
             // After the count: see the module.
             one_order_for_all();
-            if self.mutex.is_free() {
-                if !self.mutex.is_poisoned() {
-                    return Ok(Reading::Counted(at));
-                }
-                self.uncount(me, at);
-                return Err(Error::Poisoned { pid: self.mutex.culprit(), range: None });
+            let is_free = self.mutex.is_free();
+            // With a read that goes on there is no writer, and has been none since it began.
+            if is_free && !self.mutex.is_poisoned() || before > 0 && again() {
+                return Ok(Reading::Counted(at));
             }
             self.uncount(me, at);
+            if is_free {
+                return Err(Error::Poisoned { pid: self.mutex.culprit(), range: None });
+            }
         }
         self.read_in_turn(me, &lives()?, wait)
     }

@@ -34,6 +34,14 @@ const MOST: u32 = 2000;
 #[cfg(not(loom))]
 const YIELDS: u32 = 4;
 
+/// The same for a wait for several others: each of them needs its turn, and a round of sleeps and wake-ups costs more.
+#[cfg(not(loom))]
+const LEAST_FOR_MANY: u32 = 10;
+#[cfg(not(loom))]
+const LOOK: u32 = 200;
+#[cfg(not(loom))]
+const YIELDS_FOR_MANY: u32 = 64;
+
 /// One wait's way through the policy.
 pub(crate) struct Spin<'a> {
     #[cfg_attr(loom, expect(dead_code))]
@@ -42,6 +50,8 @@ pub(crate) struct Spin<'a> {
     turns: u32,
     #[cfg(not(loom))]
     limit: u32,
+    #[cfg(not(loom))]
+    yields: u32,
 }
 
 #[cfg(not(loom))]
@@ -49,7 +59,16 @@ impl<'a> Spin<'a> {
     pub(crate) fn new(patience: &'a Patience) -> Self {
         // Relaxed, here and below: the memory is a hint.
         let limit = (2 * u32::from(patience.0.load(Relaxed)) + LEAST).min(MOST);
-        Self { patience, turns: 0, limit }
+        Self { patience, turns: 0, limit, yields: YIELDS }
+    }
+
+    /// For a wait that ends only when several others have run, which may need this core: it spins for next to nothing,
+    /// unless spinning has been seen to help. To see it, some waits, the same ones for all, must spin on: those that
+    /// `look`.
+    pub(crate) fn for_many(patience: &'a Patience, look: bool) -> Self {
+        let known = 2 * u32::from(patience.0.load(Relaxed));
+        let limit = if look { LOOK } else { (known + LEAST_FOR_MANY).min(MOST) };
+        Self { patience, turns: 0, limit, yields: YIELDS_FOR_MANY }
     }
 
     /// Passes a little time. `false` when it is time to sleep.
@@ -59,7 +78,7 @@ impl<'a> Spin<'a> {
         if self.turns <= self.limit {
             std::hint::spin_loop();
             true
-        } else if self.turns <= self.limit + YIELDS {
+        } else if self.turns <= self.limit + self.yields {
             std::thread::yield_now();
             true
         } else {
@@ -69,11 +88,15 @@ impl<'a> Spin<'a> {
         }
     }
 
-    /// The condition came true while spinning.
+    /// The condition came true while spinning or yielding.
     pub(crate) fn succeeded(&self) {
+        let last = i32::from(self.patience.0.load(Relaxed).min(MOST as u16));
         if self.turns <= self.limit {
-            let last = i32::from(self.patience.0.load(Relaxed).min(MOST as u16));
-            self.patience.0.store((last + (self.turns as i32 - last) / 8) as u16, Relaxed);
+            let share = if self.limit == LOOK { 1 } else { 8 };
+            self.patience.0.store((last + (self.turns as i32 - last) / share) as u16, Relaxed);
+        } else if self.yields > YIELDS {
+            // The core that this wait gave up was what the others needed.
+            self.patience.0.store(last as u16 / 2, Relaxed);
         }
     }
 }
@@ -82,6 +105,10 @@ impl<'a> Spin<'a> {
 impl<'a> Spin<'a> {
     pub(crate) fn new(patience: &'a Patience) -> Self {
         Self { patience }
+    }
+
+    pub(crate) fn for_many(patience: &'a Patience, _look: bool) -> Self {
+        Self::new(patience)
     }
 
     pub(crate) fn turn(&mut self) -> bool {

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "reaches the value under its lock")]
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     fmt,
     marker::PhantomData,
     mem,
@@ -67,14 +67,47 @@ unsafe impl<T: Pod> Resident for RwLockCell<T> {
     type Stored = T;
 }
 
+/// The locks of which this thread has read guards, by address and member: a hint that soundness does not rest on.
+struct Reads {
+    /// Nearly always the only one.
+    first: Cell<Option<(usize, MemberId)>>,
+    others: RefCell<Vec<(usize, MemberId)>>,
+}
+
 thread_local! {
-    /// The locks of which this thread has read guards, by address and member: a hint that soundness does not rest on.
-    static READS: RefCell<Vec<(usize, MemberId)>> = const { RefCell::new(Vec::new()) };
+    static READS: Reads = const { Reads { first: Cell::new(None), others: RefCell::new(Vec::new()) } };
+}
+
+impl Reads {
+    #[inline]
+    fn add(&self, entry: (usize, MemberId)) {
+        if self.first.get().is_none() {
+            self.first.set(Some(entry));
+        } else {
+            self.others.borrow_mut().push(entry);
+        }
+    }
+
+    #[inline]
+    fn remove(&self, entry: (usize, MemberId)) {
+        if self.first.get() == Some(entry) {
+            self.first.set(None);
+        } else {
+            let mut others = self.others.borrow_mut();
+            if let Some(at) = others.iter().rposition(|one| *one == entry) {
+                others.swap_remove(at);
+            }
+        }
+    }
+
+    fn has(&self, entry: (usize, MemberId)) -> bool {
+        self.first.get() == Some(entry) || self.others.borrow().contains(&entry)
+    }
 }
 
 /// The number of read guards that this thread has: copies of them must not come to be.
 pub(crate) fn reads() -> usize {
-    READS.with_borrow(Vec::len)
+    READS.with(|reads| usize::from(reads.first.get().is_some()) + reads.others.borrow().len())
 }
 
 impl<T: Pod> RwLock<T> {
@@ -159,8 +192,7 @@ impl<T: Pod> RwLock<T> {
     #[inline]
     fn read_within(&self, wait: Wait) -> Result<RwLockReadGuard<'_, T>> {
         let (words, member) = (self.0.head(), self.0.member()?);
-        let entry = (std::ptr::from_ref(words).addr(), member);
-        let again = READS.with_borrow(|reads| reads.contains(&entry));
+        let again = || READS.with(|reads| reads.has((std::ptr::from_ref(words).addr(), member)));
         let reading = words.read(member, again, || self.0.members(), wait)?;
         Ok(RwLockReadGuard::new(self, member, reading))
     }
@@ -170,7 +202,7 @@ impl<T: Pod> RwLock<T> {
         let words = self.0.head();
         // A writer needs to be no member, but for `downgrade`, which then cannot fail.
         let entry = (std::ptr::from_ref(words).addr(), self.0.member()?);
-        let reads = READS.with_borrow(|reads| reads.contains(&entry));
+        let reads = READS.with(|reads| reads.has(entry));
         words.write(reads, || self.0.members(), wait)?;
         if !poisoned && words.mutex.is_poisoned() {
             return Err(give_back(&words.mutex));
@@ -383,7 +415,7 @@ pub struct RwLockReadGuard<'a, T: Pod> {
 impl<'a, T: Pod> RwLockReadGuard<'a, T> {
     #[inline]
     fn new(lock: &'a RwLock<T>, member: MemberId, reading: Reading) -> Self {
-        READS.with_borrow_mut(|reads| reads.push((std::ptr::from_ref(lock.0.head()).addr(), member)));
+        READS.with(|reads| reads.add((std::ptr::from_ref(lock.0.head()).addr(), member)));
         Self { lock, member, reading, value: lock.0.data().cast(), _not_send: PhantomData }
     }
 }
@@ -402,11 +434,7 @@ impl<T: Pod> Drop for RwLockReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         let entry = (std::ptr::from_ref(self.lock.0.head()).addr(), self.member);
-        READS.with_borrow_mut(|reads| {
-            if let Some(at) = reads.iter().rposition(|one| *one == entry) {
-                reads.swap_remove(at);
-            }
-        });
+        READS.with(|reads| reads.remove(entry));
         // A guard that a fork copied is not the child's.
         if self.lock.0.known_member() == Some(self.member) {
             self.lock.0.head().end_read(self.member, self.reading);

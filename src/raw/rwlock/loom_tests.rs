@@ -53,7 +53,7 @@ impl Shared {
 
     fn read(&self, slot: usize) -> Result<u32> {
         let me = Members::id(slot);
-        let reading = self.words.read(me, false, || Ok(&self.members), Wait::Forever)?;
+        let reading = self.words.read(me, || false, || Ok(&self.members), Wait::Forever)?;
         let seen = self.look();
         self.words.end_read(me, reading);
         Ok(seen)
@@ -115,9 +115,9 @@ fn a_read_again_does_not_queue() {
         let shared = Arc::new(Shared::default());
         let writer = start(1, &shared, |shared| shared.write());
         let me = Members::id(0);
-        let outer = shared.words.read(me, false, || Ok(&shared.members), Wait::Forever).unwrap();
+        let outer = shared.words.read(me, || false, || Ok(&shared.members), Wait::Forever).unwrap();
         let before = shared.look();
-        let inner = shared.words.read(me, true, || Ok(&shared.members), Wait::Forever).unwrap();
+        let inner = shared.words.read(me, || true, || Ok(&shared.members), Wait::Forever).unwrap();
         assert_eq!(shared.look(), before);
         shared.words.end_read(me, inner);
         shared.words.end_read(me, outer);
@@ -155,7 +155,7 @@ fn a_try_never_waits() {
             Err(error) => assert!(matches!(error, Error::WouldBlock)),
         });
         let me = Members::id(0);
-        match shared.words.read(me, false, || Ok(&shared.members), Wait::No) {
+        match shared.words.read(me, || false, || Ok(&shared.members), Wait::No) {
             Ok(reading) => {
                 shared.look();
                 shared.words.end_read(me, reading);
