@@ -1,0 +1,54 @@
+//! What a process promises that is a fork. `contracts/process.rs` says it for every start method. Not under libtest, as
+//! `tests/process_fork.rs`, which see.
+
+#![expect(unsafe_code, reason = "signals, and descriptors by number")]
+
+#[path = "contracts/process.rs"]
+mod contracts;
+
+use shmkit::process::{StartMethod, set_start_method};
+
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        [$((stringify!($name), contracts::$name as fn())),*]
+    };
+}
+
+const CONTRACTS: &[(&str, fn())] = &contracts::for_each_contract!(tests);
+
+const FORKS_ONLY: &[(&str, fn())] = &[("a_high_descriptor_is_inherited", || {
+    assert!(contracts::inherits_a_high_descriptor());
+})];
+
+fn main() {
+    shmkit::init();
+    set_start_method(StartMethod::Fork).unwrap();
+    let tests: Vec<_> = CONTRACTS.iter().chain(FORKS_ONLY).collect();
+    // As nextest asks for them: one line each, and each alone.
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.iter().any(|arg| arg == "--list") {
+        if !args.iter().any(|arg| arg == "--ignored") {
+            tests.iter().for_each(|(name, _)| println!("{name}: test"));
+        }
+        return;
+    }
+    let wanted: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
+    let exact = args.iter().any(|arg| arg == "--exact");
+    let chosen = |name: &str| {
+        wanted.is_empty() || wanted.iter().any(|want| if exact { name == *want } else { name.contains(want.as_str()) })
+    };
+    let mut passed = 0;
+    for (name, test) in tests.iter().filter(|(name, _)| chosen(name)) {
+        // Instead of a thread that watches, which no fork would survive: the signal ends this process, and its children
+        // are daemons.
+        // SAFETY: takes a number.
+        unsafe { libc::alarm(100) };
+        test();
+        println!("test {name} ... ok");
+        passed += 1;
+    }
+    println!(
+        "\ntest result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; {} filtered out",
+        tests.len() - passed
+    );
+}
