@@ -6,7 +6,11 @@
 #[path = "contracts/process.rs"]
 mod contracts;
 
-use shmkit::process::{StartMethod, set_start_method};
+use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
+use shmkit::{
+    Process,
+    process::{StartMethod, set_start_method},
+};
 
 macro_rules! tests {
     ($($name:ident),* $(,)?) => {
@@ -16,9 +20,10 @@ macro_rules! tests {
 
 const CONTRACTS: &[(&str, fn())] = &contracts::for_each_contract!(tests);
 
-const FORKS_ONLY: &[(&str, fn())] = &[("a_high_descriptor_is_inherited", || {
-    assert!(contracts::inherits_a_high_descriptor());
-})];
+const FORKS_ONLY: &[(&str, fn())] = &[
+    ("a_high_descriptor_is_inherited", || assert!(contracts::inherits_a_high_descriptor())),
+    ("arguments_are_moved_and_not_encoded", arguments_are_moved_and_not_encoded),
+];
 
 fn main() {
     shmkit::init();
@@ -51,4 +56,18 @@ fn main() {
         "\ntest result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; {} filtered out",
         tests.len() - passed
     );
+}
+
+fn arguments_are_moved_and_not_encoded() {
+    #[derive(Deserialize)]
+    struct Unsendable(u32);
+    impl Serialize for Unsendable {
+        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(S::Error::custom("never"))
+        }
+    }
+    let builder =
+        |method| Process::builder(|x: Unsendable| x.0).args((Unsendable(7),)).start_method(method).daemon(true);
+    assert_eq!(contracts::joined(&builder(StartMethod::Fork).start().unwrap()).unwrap(), 7);
+    assert!(matches!(builder(StartMethod::Spawn).start(), Err(shmkit::Error::NotSendable { .. })));
 }
