@@ -182,6 +182,11 @@ pub(crate) fn without_a_daemon_a_child_outlives_its_parent() {
     let pid = run(middle, (go.clone(), told.clone())).unwrap();
     go.set(1).unwrap();
     until("the orphan goes on", || told.get().unwrap() == pid);
+    until("the orphan has ended", || {
+        // It may stay as a zombie of whoever inherits it.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.is_empty() || stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with(['Z', 'X']))
+    });
 }
 
 pub(crate) fn a_join_that_waits_for_nothing() {
