@@ -1,221 +1,294 @@
-//! What Python's `multiprocessing` promises of locks, under each start method. The comments name the tests of CPython's
-//! suite. That a lock is released once, and by who holds it, is in the types: a guard is dropped once, by the thread that
-//! got it.
+//! What a lock promises, and a lock that may be taken again: to threads and to processes alike.
+//!
+//! Releasing is the guard's drop. A second release, or one by who never acquired, cannot be written: `drop` takes the
+//! guard away, nothing else makes one, and it cannot go to another thread (`tests/ui/guard_to_another_thread.rs`).
+//! Deaths of holders are the subject of `tests/death_locks.rs`.
 
-mod alone;
+mod support;
 
 use std::{
-    sync::atomic::Ordering::{Relaxed, SeqCst},
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::id,
     thread,
     time::{Duration, Instant},
 };
 
 use shmkit::{
-    AtomicValue, Error, Lock, Process, RLock, Result, Semaphore, Value,
-    process::{Message, Outcome, StartMethod, Target},
+    Array, Lock, Process, RLock, Result, Value,
+    process::{Builder, Message, Outcome, Target},
 };
+use support::{Deadline, eventually};
 
-const DEADLINE: Duration = Duration::from_secs(60);
-const METHODS: [StartMethod; 2] = [StartMethod::Spawn, StartMethod::Fork];
+shmkit::init_in_tests!();
 
-fn main() {
-    shmkit::init();
-    alone::run(&[
-        ("lock", lock),
-        ("rlock", rlock),
-        ("guards_release", guards_release),
-        ("an_owner_that_exits_does_not_keep_it", an_owner_that_exits_does_not_keep_it),
-        ("a_semaphore_is_released_elsewhere", a_semaphore_is_released_elsewhere),
-        ("time_outs", time_outs),
-        ("debug_says_whose_it_is", debug_says_whose_it_is),
-        ("processes_and_threads_exclude_each_other", processes_and_threads_exclude_each_other),
-    ]);
+/// Longer than any wait that succeeds.
+const LONG: Duration = Duration::from_secs(50);
+
+/// A child that does not outlive the test, whatever becomes of it.
+fn start<F, A>(target: F, args: A) -> Process<<F::Outcome as Outcome>::Output>
+where
+    F: Target<A>,
+    A: Message,
+{
+    let child: Builder<F, A> = Process::builder(target).args(args).daemon(true);
+    child.start().unwrap()
 }
 
-fn start<F: Target<A>, A: Message>(
-    method: StartMethod,
-    target: F,
-    args: A,
-) -> Process<<F::Outcome as Outcome>::Output> {
-    Process::builder(target).args(args).start_method(method).start().unwrap()
+/// What another thread of this process makes of the lock.
+fn elsewhere<T: Send>(look: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| scope.spawn(look).join().unwrap())
 }
 
-fn joined<T>(process: &Process<T>) -> Result<T> {
-    match process.join_timeout(DEADLINE)? {
-        Some(value) => Ok(value),
-        None => {
-            process.kill()?;
-            panic!("{process:?} has not ended");
-        }
-    }
+/// Whether another process gets the lock at once.
+fn other_process_gets(lock: &Lock) -> bool {
+    start(|lock: Lock| lock.try_lock().is_ok(), (lock.clone(),)).join().unwrap()
 }
 
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        thread::sleep(Duration::from_millis(1));
-    }
+fn other_process_gets_again(lock: &RLock) -> bool {
+    start(|lock: RLock| lock.try_lock().is_ok(), (lock.clone(),)).join().unwrap()
 }
 
-/// `test_lock`: here and in a child.
-fn lock() {
-    fn check(lock: Lock) -> Result<()> {
-        let guard = lock.lock()?;
-        assert!(lock.try_lock().unwrap_err().is_would_block());
-        assert!(matches!(lock.lock(), Err(Error::WouldDeadlock)));
-        drop(guard);
-        lock.try_lock().map(drop)
-    }
+#[test]
+fn lock_acquire_and_release() {
+    let _deadline = Deadline::seconds(60, "lock_acquire_and_release");
     let lock = Lock::new().unwrap();
-    check(lock.clone()).unwrap();
-    for method in METHODS {
-        joined(&start(method, check, (lock.clone(),))).unwrap();
+    for _ in 0..3 {
+        let held = lock.lock().unwrap();
+        assert!(lock.try_lock().unwrap_err().is_would_block(), "held, by its holder too");
+        assert!(elsewhere(|| lock.try_lock().unwrap_err().is_would_block()));
+        assert!(!other_process_gets(&lock));
+        drop(held);
+        assert!(elsewhere(|| lock.try_lock().is_ok()));
+        assert!(other_process_gets(&lock));
     }
-    // Held here, it is not free there.
-    let guard = lock.lock().unwrap();
-    let tries = |lock: Lock| lock.try_lock().is_err_and(|error| error.is_would_block());
-    assert!(joined(&start(StartMethod::Spawn, tries, (lock.clone(),))).unwrap());
-    drop(guard);
 }
 
-/// `test_rlock`: taken three times, released three times.
-fn rlock() {
-    fn check(lock: RLock) -> Result<()> {
-        let mut guards = vec![lock.lock()?, lock.lock()?, lock.try_lock()?];
-        let is_free = || thread::scope(|scope| scope.spawn(|| lock.try_lock().is_ok()).join().unwrap());
-        while guards.pop().is_some() {
-            assert_eq!(is_free(), guards.is_empty());
-        }
-        Ok(())
-    }
+#[test]
+fn lock_twice_by_one_thread_is_an_error_and_no_hang() {
+    let _deadline = Deadline::seconds(60, "lock_twice");
+    let lock = Lock::new().unwrap();
+    let held = lock.lock().unwrap();
+    assert!(matches!(lock.lock(), Err(shmkit::Error::WouldDeadlock)));
+    assert!(matches!(lock.recover(), Err(shmkit::Error::WouldDeadlock)));
+    drop(held);
+    assert!(lock.lock().is_ok(), "the refusal took nothing");
+}
+
+#[test]
+fn rlock_three_times() {
+    let _deadline = Deadline::seconds(60, "rlock_three_times");
     let lock = RLock::new().unwrap();
-    check(lock.clone()).unwrap();
-    for method in METHODS {
-        joined(&start(method, check, (lock.clone(),))).unwrap();
+    let mut held = vec![lock.lock().unwrap(), lock.try_lock().unwrap(), lock.lock_timeout(LONG).unwrap()];
+    while let Some(guard) = held.pop() {
+        assert!(elsewhere(|| lock.try_lock().unwrap_err().is_would_block()));
+        assert!(!other_process_gets_again(&lock));
+        drop(guard);
     }
+    assert!(elsewhere(|| lock.try_lock().is_ok()));
+    assert!(other_process_gets_again(&lock));
 }
 
-/// `test_lock_context`: at the end of a block, by an early return, by `?`.
-fn guards_release() {
-    fn early(lock: &Lock) -> Result<()> {
-        let _guard = lock.lock()?;
-        Err(Error::TimedOut)
-    }
-    let lock = Lock::new().unwrap();
-    {
-        let _guard = lock.lock().unwrap();
-    }
-    assert!(early(&lock).unwrap_err().is_timed_out());
-    lock.try_lock().map(drop).unwrap();
-}
-
-/// `TestSyncManagerTypes.test_lock`: a child takes it and ends. The next one gets it, and is told.
-fn an_owner_that_exits_does_not_keep_it() {
-    for method in METHODS {
-        let lock = Lock::new().unwrap();
-        let child = start(method, |lock: Lock| lock.lock().map(std::mem::forget), (lock.clone(),));
-        joined(&child).unwrap();
-        let error = lock.lock_timeout(DEADLINE).unwrap_err();
-        assert!(matches!(error, Error::Poisoned { pid, .. } if pid == Some(child.pid())), "{error}");
-        lock.recover().unwrap().clear_poison();
-        lock.lock().map(drop).unwrap();
-    }
-}
-
-/// The same test, for programs that mean to release elsewhere: a semaphore of one.
-fn a_semaphore_is_released_elsewhere() {
-    for method in METHODS {
-        let semaphore = Semaphore::new(1).unwrap();
-        joined(&start(method, |semaphore: Semaphore| semaphore.acquire(), (semaphore.clone(),))).unwrap();
-        assert!(semaphore.try_acquire().is_err());
-        semaphore.release().unwrap();
-        semaphore.try_acquire().unwrap();
-    }
-}
-
-fn time_outs() {
-    const TIME: Duration = Duration::from_millis(120);
-    fn hold(lock: Lock, held: AtomicValue<bool>, end: AtomicValue<bool>) -> Result<()> {
-        let _guard = lock.lock()?;
-        held.store(true, SeqCst);
-        until("the end", || end.load(SeqCst));
-        Ok(())
-    }
-    for method in METHODS {
-        let lock = Lock::new().unwrap();
-        let [held, end] = [(); 2].map(|()| AtomicValue::new(false).unwrap());
-        let child = start(method, hold, (lock.clone(), held.clone(), end.clone()));
-        until("the child holds it", || held.load(SeqCst));
-        let begin = Instant::now();
-        assert!(lock.try_lock().unwrap_err().is_would_block());
-        assert!(lock.lock_timeout(Duration::ZERO).unwrap_err().is_timed_out());
-        assert!(lock.lock_deadline(begin).unwrap_err().is_timed_out());
-        let begin = Instant::now();
-        assert!(lock.lock_timeout(TIME).unwrap_err().is_timed_out());
-        assert!(begin.elapsed() >= TIME);
-        let begin = Instant::now();
-        assert!(lock.recover_deadline(begin + TIME).unwrap_err().is_timed_out());
-        assert!(begin.elapsed() >= TIME);
-        end.store(true, SeqCst);
-        lock.lock_timeout(Duration::MAX).map(drop).unwrap();
-        joined(&child).unwrap();
-    }
-}
-
-/// The states of `repr`: nobody, this thread, another one, another process.
-fn debug_says_whose_it_is() {
-    fn look(lock: Lock, again: RLock, value: Value<u32>, parent: u32) {
-        let owner = format!("owner: process {parent}");
-        for text in [format!("{lock:?}"), format!("{again:?}"), format!("{value:?}")] {
-            assert!(text.contains(&owner), "{text}");
+#[test]
+fn rlock_guards_in_any_order() {
+    let lock = RLock::new().unwrap();
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let mut held: Vec<_> = (0..3).map(|_| Some(lock.lock().unwrap())).collect();
+        for one in order {
+            assert!(elsewhere(|| lock.try_lock().is_err()));
+            held[one] = None;
         }
+        assert!(elsewhere(|| lock.try_lock().is_ok()));
     }
-    let (lock, again, value) = (Lock::new().unwrap(), RLock::new().unwrap(), Value::new(1_u32).unwrap());
-    let texts = || [format!("{lock:?}"), format!("{again:?}"), format!("{value:?}")];
-    assert!(texts().iter().all(|text| text.contains("owner: none")), "{:?}", texts());
-    let guards = (lock.lock().unwrap(), again.lock().unwrap(), value.lock().unwrap());
-    assert!(texts().iter().all(|text| text.contains("owner: this thread")), "{:?}", texts());
-    thread::scope(|scope| {
-        scope.spawn(|| assert!(texts().iter().all(|text| text.contains("owner: another thread")), "{:?}", texts()));
-    });
-    let args = (lock.clone(), again.clone(), value.clone(), std::process::id());
-    joined(&start(StartMethod::Spawn, look, args)).unwrap();
-    drop(guards);
-    assert!(texts().iter().all(|text| text.contains("owner: none")), "{:?}", texts());
 }
 
-/// Two processes by each method, and two threads in each.
-fn processes_and_threads_exclude_each_other() {
-    const TURNS: u64 = 2000;
-    fn add(lock: Lock, again: RLock, halves: AtomicValue<u64>) -> Result<()> {
-        let turns = || -> Result<()> {
-            for _ in 0..TURNS {
-                let _outer = again.lock()?;
-                let _guard = lock.lock()?;
-                let _inner = again.lock()?;
-                // Two steps, of which others must not see the first alone.
-                let before = halves.load(Relaxed);
-                assert_eq!(before % 2, 0);
-                halves.store(before + 1, Relaxed);
-                halves.store(before + 2, Relaxed);
-            }
-            Ok(())
-        };
-        thread::scope(|scope| {
-            let other = scope.spawn(turns);
-            turns()?;
-            other.join().unwrap()
+#[test]
+fn a_guard_releases_at_the_end_of_its_scope() {
+    let lock = Lock::new().unwrap();
+    let again = RLock::new().unwrap();
+    {
+        let _held = lock.lock().unwrap();
+        let _also = again.lock().unwrap();
+        assert!(elsewhere(|| lock.try_lock().is_err() && again.try_lock().is_err()));
+    }
+    assert!(elsewhere(|| lock.try_lock().is_ok() && again.try_lock().is_ok()));
+
+    // By `?` as well.
+    fn leaves_early(lock: &Lock) -> Result<()> {
+        let _held = lock.lock()?;
+        Err(shmkit::Error::TimedOut)
+    }
+    assert!(leaves_early(&lock).is_err());
+    assert!(elsewhere(|| lock.try_lock().is_ok()));
+
+    // And by a panic, which poisons.
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let _held = (lock.lock().unwrap(), again.lock().unwrap());
+        panic!("on purpose");
+    }));
+    assert!(panicked.is_err());
+    assert!(elsewhere(|| lock.try_lock().unwrap_err().is_poisoned() && again.try_lock().unwrap_err().is_poisoned()));
+    lock.try_recover().unwrap().clear_poison();
+    again.try_recover().unwrap().clear_poison();
+    assert!(elsewhere(|| lock.try_lock().is_ok() && again.try_lock().is_ok()));
+}
+
+#[test]
+fn a_wait_has_its_limit() {
+    let _deadline = Deadline::seconds(60, "a_wait_has_its_limit");
+    const SHORT: Duration = Duration::from_millis(100);
+    let (lock, again) = (Lock::new().unwrap(), RLock::new().unwrap());
+    let (_held, _also) = (lock.lock().unwrap(), again.lock().unwrap());
+    elsewhere(|| {
+        for wait in [
+            &|| lock.lock_timeout(SHORT).map(drop) as Result<()>,
+            &|| lock.lock_deadline(Instant::now() + SHORT).map(drop),
+            &|| lock.recover_timeout(SHORT).map(drop),
+            &|| lock.recover_deadline(Instant::now() + SHORT).map(drop),
+            &|| again.lock_timeout(SHORT).map(drop),
+            &|| again.lock_deadline(Instant::now() + SHORT).map(drop),
+            &|| again.recover_timeout(SHORT).map(drop),
+            &|| again.recover_deadline(Instant::now() + SHORT).map(drop) as Result<()>,
+        ] as [&dyn Fn() -> Result<()>; 8]
+        {
+            let before = Instant::now();
+            assert!(wait().unwrap_err().is_timed_out());
+            assert!(before.elapsed() >= SHORT);
+        }
+        assert!(lock.lock_timeout(Duration::ZERO).unwrap_err().is_timed_out());
+        assert!(lock.lock_deadline(Instant::now()).unwrap_err().is_timed_out());
+    });
+}
+
+/// One of those who count, together, what only a lock keeps right: two halves that are equal whenever it is free.
+fn count(lock: Lock, again: RLock, halves: Array<u64>, times: u64) -> Result<()> {
+    for _ in 0..times {
+        let _held = lock.lock()?;
+        let _outer = again.lock()?;
+        let _inner = again.lock()?;
+        let before = halves.get(0)?;
+        assert_eq!(before, halves.get(1)?, "somebody else is inside");
+        halves.set(0, before + 1)?;
+        thread::yield_now();
+        halves.set(1, before + 1)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn one_at_a_time_among_threads_and_processes() {
+    let _deadline = Deadline::seconds(60, "one_at_a_time");
+    const TIMES: u64 = 300;
+    let (lock, again, halves) = (Lock::new().unwrap(), RLock::new().unwrap(), Array::zeros(2).unwrap());
+    let args = || (lock.clone(), again.clone(), halves.clone(), TIMES);
+    let children: Vec<_> = (0..3).map(|_| start(count, args())).collect();
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let (lock, again, halves, times) = args();
+            thread::spawn(move || count(lock, again, halves, times))
         })
-    }
-    let (lock, again, halves) = (Lock::new().unwrap(), RLock::new().unwrap(), AtomicValue::new(0_u64).unwrap());
-    let children: Vec<_> = [METHODS, METHODS]
-        .concat()
-        .iter()
-        .map(|method| start(*method, add, (lock.clone(), again.clone(), halves.clone())))
         .collect();
-    for child in &children {
-        joined(child).unwrap();
-    }
-    assert_eq!(halves.load(Relaxed), 4 * 2 * 2 * TURNS);
+    threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+    children.iter().for_each(|child| child.join().unwrap());
+    assert_eq!(halves.to_vec().unwrap(), [6 * TIMES; 2]);
+}
+
+#[test]
+fn a_waiter_gets_the_lock_when_it_is_released() {
+    let _deadline = Deadline::seconds(60, "a_waiter_gets_the_lock");
+    let (lock, waits) = (Lock::new().unwrap(), Value::new(false as u8).unwrap());
+    let held = lock.lock().unwrap();
+    let child = start(
+        |lock: Lock, waits: Value<u8>| -> Result<()> {
+            waits.set(1)?;
+            lock.lock_timeout(LONG).map(drop)
+        },
+        (lock.clone(), waits.clone()),
+    );
+    eventually(|| waits.get().unwrap() == 1 && child.state() == shmkit::process::State::Blocked);
+    drop(held);
+    child.join().unwrap();
+}
+
+/// Upstream a child acquires and exits, and its parent releases. Here the lock is its holder's: one that ends in good
+/// order has released it, and one that does not leaves it to the next, who is told.
+#[test]
+fn a_child_takes_the_lock_and_exits() {
+    let _deadline = Deadline::seconds(60, "a_child_takes_the_lock_and_exits");
+    let (lock, again) = (Lock::new().unwrap(), RLock::new().unwrap());
+    let in_order = |lock: Lock, again: RLock| lock.lock().is_ok() && again.lock().is_ok();
+    assert!(start(in_order, (lock.clone(), again.clone())).join().unwrap());
+    assert!(lock.try_lock().is_ok() && again.try_lock().is_ok());
+
+    let child = start(
+        |lock: Lock, again: RLock| -> Result<()> {
+            let _held = (lock.lock()?, again.lock()?, again.lock()?);
+            std::process::exit(0);
+        },
+        (lock.clone(), again.clone()),
+    );
+    assert!(child.join().is_err());
+    let culprit = Some(child.pid());
+    assert!(matches!(lock.lock(), Err(shmkit::Error::Poisoned { pid, .. }) if pid == culprit));
+    assert!(matches!(again.lock(), Err(shmkit::Error::Poisoned { pid, .. }) if pid == culprit));
+    lock.recover().unwrap().clear_poison();
+    again.recover().unwrap().clear_poison();
+    assert!(other_process_gets(&lock) && other_process_gets_again(&again), "not held at any depth");
+}
+
+#[test]
+fn debug_tells_who_holds_it() {
+    let _deadline = Deadline::seconds(60, "debug_tells_who_holds_it");
+    let (lock, again) = (Lock::new().unwrap(), RLock::new().unwrap());
+    let shown = || (format!("{lock:?}"), format!("{again:?}"));
+    let of = |owner: &str, depth: u32| {
+        (
+            format!("Lock {{ owner: {owner}, poisoned: false }}"),
+            format!("RLock {{ owner: {owner}, depth: {depth}, poisoned: false }}"),
+        )
+    };
+    assert_eq!(shown(), of("none", 0));
+
+    let held = (lock.lock().unwrap(), again.lock().unwrap(), again.lock().unwrap());
+    assert_eq!(shown(), of("this thread", 2));
+    assert_eq!(elsewhere(shown), of("another thread", 2));
+    let show = |lock: Lock, again: RLock| (format!("{lock:?}"), format!("{again:?}"));
+    let seen = start(show, (lock.clone(), again.clone())).join().unwrap();
+    assert_eq!(seen, of(&format!("process {}", id()), 2));
+    drop(held);
+    assert_eq!(shown(), of("none", 0));
+
+    let (ready, done) = (Value::new(0_u8).unwrap(), Lock::new().unwrap());
+    let until_done = done.lock().unwrap();
+    let child = start(
+        |lock: Lock, again: RLock, ready: Value<u8>, done: Lock| -> Result<()> {
+            let _held = (lock.lock()?, again.lock()?);
+            ready.set(1)?;
+            done.lock_timeout(LONG).map(drop)
+        },
+        (lock.clone(), again.clone(), ready.clone(), done.clone()),
+    );
+    eventually(|| ready.get().unwrap() == 1);
+    assert_eq!(shown(), of(&format!("process {}", child.pid()), 1));
+    drop(until_done);
+    child.join().unwrap();
+    assert_eq!(shown(), of("none", 0));
+}
+
+#[test]
+fn debug_of_a_lock_whose_holder_died() {
+    let _deadline = Deadline::seconds(60, "debug_of_a_lock_whose_holder_died");
+    let (lock, again) = (Lock::new().unwrap(), RLock::new().unwrap());
+    let child = start(
+        |lock: Lock, again: RLock| -> Result<()> {
+            let _held = (lock.lock()?, again.lock()?);
+            std::process::exit(0);
+        },
+        (lock.clone(), again.clone()),
+    );
+    assert!(child.join().is_err());
+    assert!(format!("{lock:?}").contains("owner: none"), "{lock:?}");
+    assert!(format!("{again:?}").contains("owner: none, depth: 0"), "{again:?}");
+    assert!(lock.lock().is_err() && again.lock().is_err());
+    assert!(format!("{lock:?}").contains("poisoned: true"), "{lock:?}");
+    assert!(format!("{again:?}").contains("poisoned: true"), "{again:?}");
 }

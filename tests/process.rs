@@ -163,7 +163,7 @@ fn join_may_be_repeated_and_handles_come_back() {
 
 #[test]
 fn a_stopped_a_terminated_and_a_killed_child() {
-    let child = Process::spawn(sleep_for_ever, ()).unwrap();
+    let child = sleeper();
     assert!(child.join_timeout(Duration::ZERO).unwrap().is_none());
     until("it sleeps", || child.state() == State::Blocked);
     let signal = |name: &str| {
@@ -180,9 +180,14 @@ fn a_stopped_a_terminated_and_a_killed_child() {
     child.kill().unwrap();
     assert_eq!((child.is_alive(), child.state()), (false, State::Terminated));
 
-    let child = Process::spawn(sleep_for_ever, ()).unwrap();
+    let child = sleeper();
     child.kill().unwrap();
     assert!(joined(&child).unwrap_err().to_string().ends_with("signal 9 (SIGKILL)"));
+}
+
+/// A child that sleeps until it is killed, or else until this process ends.
+fn sleeper() -> Process<()> {
+    Process::builder(sleep_for_ever).daemon(true).start().unwrap()
 }
 
 fn sleep_for_ever() {
@@ -193,7 +198,7 @@ fn sleep_for_ever() {
 
 #[test]
 fn the_sentinel_is_readable_at_the_end() {
-    let child = Process::spawn(sleep_for_ever, ()).unwrap();
+    let child = sleeper();
     let ready = |child: &Process<()>| {
         let fd = child.as_fd();
         let mut list = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
@@ -323,7 +328,7 @@ fn programs_that_the_child_starts_are_no_children() {
 fn no_zombies_without_a_join() {
     let pid = Process::spawn(|| (), ()).unwrap().pid();
     until("the child is gone from the process table", || !Path::new(&format!("/proc/{pid}")).exists());
-    let kept = Process::spawn(sleep_for_ever, ()).unwrap();
+    let kept = sleeper();
     assert!(process::active_children().iter().any(|child| child.pid() == kept.pid() && child.name() == kept.name()));
     kept.kill().unwrap();
     assert!(joined(&kept).is_err());
@@ -339,7 +344,7 @@ fn a_daemon_dies_with_its_parent() {
         Ok(())
     }
     let pids = Array::<u32>::zeros(1).unwrap();
-    let parent = Process::spawn(has_a_daemon, (pids.clone(),)).unwrap();
+    let parent = Process::builder(has_a_daemon).args((pids.clone(),)).daemon(true).start().unwrap();
     until("the daemon runs", || pids.get(0).unwrap() != 0);
     parent.kill().unwrap();
     assert!(joined(&parent).is_err());
@@ -369,11 +374,13 @@ fn a_child_sees_its_parent_and_its_end() {
         saw.set(parent.pid())
     }
     fn middle(pid: Value<u32>, saw: Value<u32>) -> Result<()> {
-        let child = Process::spawn(watch, (pid, saw))?;
+        // It outlives its parent, as no daemon would.
+        let child = Process::builder(watch).args((pid, saw)).daemon(false).start()?;
         child.join()
     }
     let (pid, saw) = (Value::new(0_u32).unwrap(), Value::new(0_u32).unwrap());
-    let parent = Process::builder(middle).args((pid.clone(), saw.clone())).name("middle").start().unwrap();
+    let args = (pid.clone(), saw.clone());
+    let parent = Process::builder(middle).args(args).name("middle").daemon(true).start().unwrap();
     until("the grandchild watches", || pid.get().unwrap() != 0);
     parent.kill().unwrap();
     assert!(joined(&parent).is_err());

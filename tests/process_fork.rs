@@ -96,8 +96,17 @@ fn errors_and_panics() {
     assert!(matches!(joined(&child), Err(Error::ChildDied { .. })));
 }
 
+/// A child that sleeps until it is killed, or else until this process ends.
+fn sleeper() -> Process<u32> {
+    let sleep = || {
+        std::thread::park();
+        7_u32
+    };
+    Process::builder(sleep).start_method(StartMethod::Fork).daemon(true).start().unwrap()
+}
+
 fn family() {
-    let other = Process::fork(std::thread::park).unwrap();
+    let other = sleeper();
     let me = std::process::id();
     let child = Process::builder(|| {
         let parent = process::parent().expect("a fork has a parent");
@@ -223,11 +232,7 @@ fn a_panic_while_the_result_is_dropped() {
 }
 
 fn the_handle_of_a_sibling() {
-    let sibling = Process::fork(|| {
-        std::thread::park();
-        7
-    })
-    .unwrap();
+    let sibling = sleeper();
     let child = Process::fork(|| {
         let join = sibling.join_timeout(Duration::ZERO);
         (sibling.is_alive(), matches!(join, Err(Error::InvalidArgument { .. })))

@@ -83,6 +83,9 @@ struct Plan {
 impl Process<()> {
     /// Starts `target(args)` in a new process, by the [start method](super::set_start_method) of the program.
     ///
+    /// The arguments are encoded and sent by `Spawn`, and moved as they are by `Fork`; either way the caller's are gone
+    /// when this returns.
+    ///
     /// # Errors
     ///
     /// [`Error::NotInitialised`] without [`init`](crate::init) in `main`, [`Error::NotSendable`] for an argument that

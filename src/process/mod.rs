@@ -40,6 +40,9 @@ pub enum StartMethod {
     /// A fresh start of the same executable: nothing is inherited but the standard streams and what is sent.
     Spawn,
     /// A copy of this process: faster, and refused while this process has other threads or this thread holds locks.
+    ///
+    /// The child has the arguments themselves, moved and never encoded: it meets no error of an encoding, and a handle
+    /// among them is the one that was given.
     Fork,
 }
 

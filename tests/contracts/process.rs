@@ -1,0 +1,466 @@
+//! What a process promises however it was started: each test runs by the start method of the program that includes
+//! this file, its children's children too.
+//!
+//! Not here, for `tests/process.rs` and `tests/process_fork.rs` have it: arguments, results, errors and panics; the
+//! sentinel; a hundred children that end well; the death of a parent; missing standard streams; builders' settings.
+//!
+//! Impossible by types: whatever one could ask of a process before its start (a `Builder` is no `Process`) or after it
+//! was closed (the handle is gone), and a negative time limit. A process has no key for authentication and no exit
+//! callbacks; there is one executable, its own.
+
+use std::{
+    fs,
+    io::{Read, Seek, Write},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    process::id,
+    sync::atomic::{AtomicU32, Ordering::SeqCst},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use shmkit::{
+    Array, Error, Lock, Process, Result, Value,
+    process::{self, ExitStatus, Message, Outcome, StartMethod, State, Target},
+};
+
+/// Longer than any wait that succeeds.
+const LONG: Duration = Duration::from_secs(50);
+
+/// Hands the names of all tests of this file to a macro.
+macro_rules! for_each_contract {
+    ($run:ident) => {
+        $run! {
+            from_start_to_join,
+            names_by_default,
+            the_main_program_has_no_parent,
+            a_child_is_a_daemon_as_its_parent_is,
+            a_daemon_may_have_children,
+            without_a_daemon_a_child_outlives_its_parent,
+            a_join_that_waits_for_nothing,
+            all_terminated,
+            a_join_is_not_disturbed_by_signals,
+            seven_processes_in_order,
+            exit_codes,
+            a_dropped_handle_ends_nothing,
+            arguments_are_dropped_at_the_start,
+            no_threads_are_waited_for,
+            text_is_flushed_and_panics_are_told,
+            children_use_the_start_method_of_the_program,
+            locks_work_by_every_start_method,
+            five_generations_alike,
+        }
+    };
+}
+pub(crate) use for_each_contract;
+
+/// A child that does not outlive the test, whatever becomes of it.
+fn start<F, A>(target: F, args: A) -> Process<<F::Outcome as Outcome>::Output>
+where
+    F: Target<A>,
+    A: Message,
+{
+    Process::builder(target).args(args).daemon(true).start().unwrap()
+}
+
+pub(crate) fn joined<T>(process: &Process<T>) -> Result<T> {
+    match process.join_timeout(LONG)? {
+        Some(value) => Ok(value),
+        None => {
+            process.kill()?;
+            panic!("{process:?} has not ended");
+        }
+    }
+}
+
+fn run<F, A>(target: F, args: A) -> Result<<F::Outcome as Outcome>::Output>
+where
+    F: Target<A>,
+    A: Message,
+{
+    joined(&start(target, args))
+}
+
+#[track_caller]
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn sleep_for_ever() {
+    loop {
+        thread::park();
+    }
+}
+
+fn wait_for(go: &Value<u8>) {
+    until("the word to go on", || go.get().unwrap() == 1);
+}
+
+fn is_listed(pid: u32) -> bool {
+    process::active_children().iter().any(|child| child.pid() == pid)
+}
+
+pub(crate) fn from_start_to_join() {
+    type Seen = (u32, String, u64, String);
+    fn look(go: Value<u8>, number: u64, text: String) -> Seen {
+        wait_for(&go);
+        (id(), process::current().name().to_owned(), number, text)
+    }
+    let go = Value::new(0_u8).unwrap();
+    let args = (go.clone(), 7, "seven".to_owned());
+    let child = Process::builder(look).args(args).name("look").daemon(true).start().unwrap();
+    assert_eq!((child.is_alive(), child.exit_status(), is_listed(child.pid())), (true, None, true));
+    assert!(matches!(child.state(), State::Running | State::Blocked));
+    assert_ne!(child.pid(), id());
+    go.set(1).unwrap();
+    assert_eq!(joined(&child).unwrap(), (child.pid(), "look".to_owned(), 7, "seven".to_owned()));
+    assert_eq!((child.is_alive(), child.state()), (false, State::Terminated));
+    assert_eq!(child.exit_status(), Some(ExitStatus::Code(0)));
+    assert!(!is_listed(child.pid()));
+    assert!(process::cpu_count() >= 1);
+}
+
+pub(crate) fn names_by_default() {
+    let name = || process::current().name().to_owned();
+    let children = [start(name, ()), start(name, ())];
+    assert_ne!(children[0].name(), children[1].name());
+    for child in children {
+        assert!(child.name().starts_with("process-"), "{}", child.name());
+        assert_eq!(joined(&child).unwrap(), child.name());
+    }
+}
+
+pub(crate) fn the_main_program_has_no_parent() {
+    assert!(process::parent().is_none());
+    let me = process::current();
+    assert_eq!((me.pid(), me.name(), me.is_daemon()), (id(), "main", false));
+    let parent = || process::parent().map(|parent| (parent.pid(), parent.name().to_owned(), parent.is_alive()));
+    assert_eq!(run(parent, ()).unwrap(), Some((id(), "main".to_owned(), true)));
+}
+
+pub(crate) fn a_child_is_a_daemon_as_its_parent_is() {
+    fn is_daemon() -> bool {
+        process::current().is_daemon()
+    }
+    fn of_children() -> Result<[bool; 3]> {
+        let child = |daemon: Option<bool>| {
+            let builder = Process::builder(is_daemon);
+            let child = daemon.map_or(builder.clone(), |daemon| builder.daemon(daemon)).start()?;
+            let told = joined(&child)?;
+            assert_eq!(child.is_daemon(), told);
+            Ok::<_, Error>(told)
+        };
+        Ok([child(None)?, child(Some(false))?, child(Some(true))?])
+    }
+    assert_eq!(of_children().unwrap(), [false, false, true], "of the main program");
+    for daemon in [false, true] {
+        let middle = Process::builder(of_children).daemon(daemon).start().unwrap();
+        assert_eq!(joined(&middle).unwrap(), [daemon, false, true]);
+    }
+}
+
+/// Upstream it may not, for it might leave orphans. Here they are daemons too, and die with it.
+pub(crate) fn a_daemon_may_have_children() {
+    assert_eq!(run(|| joined(&Process::spawn(|| 7, ())?), ()).unwrap(), 7);
+}
+
+/// Upstream the end of a program waits for its other children. Here nothing waits that was not told to.
+pub(crate) fn without_a_daemon_a_child_outlives_its_parent() {
+    fn orphan(go: Value<u8>, told: Value<u32>) -> Result<()> {
+        process::parent().expect("a child has one").wait();
+        wait_for(&go);
+        told.set(id())
+    }
+    fn middle(go: Value<u8>, told: Value<u32>) -> Result<u32> {
+        Ok(Process::builder(orphan).args((go, told)).daemon(false).start()?.pid())
+    }
+    let (go, told) = (Value::new(0_u8).unwrap(), Value::new(0_u32).unwrap());
+    let pid = run(middle, (go.clone(), told.clone())).unwrap();
+    go.set(1).unwrap();
+    until("the orphan goes on", || told.get().unwrap() == pid);
+    until("the orphan has ended", || {
+        // It may stay as a zombie of whoever inherits it.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.is_empty() || stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with(['Z', 'X']))
+    });
+}
+
+pub(crate) fn a_join_that_waits_for_nothing() {
+    let child = start(sleep_for_ever, ());
+    let before = Instant::now();
+    assert!(child.join_timeout(Duration::ZERO).unwrap().is_none());
+    assert!(child.join_deadline(before).unwrap().is_none());
+    assert!(child.join_deadline(before.checked_sub(Duration::from_secs(1)).unwrap_or(before)).unwrap().is_none());
+    assert!(child.is_alive());
+    assert!(child.join_timeout(Duration::from_millis(50)).unwrap().is_none());
+    assert!(before.elapsed() >= Duration::from_millis(50) && child.is_alive());
+    child.kill().unwrap();
+    let error = joined(&child).unwrap_err();
+    assert!(matches!(&error, Error::ChildDied { pid, .. } if *pid == child.pid()), "{error}");
+    assert_eq!(child.exit_status(), Some(ExitStatus::Signal(libc::SIGKILL)));
+}
+
+pub(crate) fn all_terminated() {
+    let count = if process::start_method() == StartMethod::Fork { 100 } else { 5 };
+    let children: Vec<_> = (0..count).map(|_| start(sleep_for_ever, ())).collect();
+    assert!(children.iter().all(|child| child.is_alive() && is_listed(child.pid())));
+    children.iter().for_each(|child| child.terminate().unwrap());
+    for child in &children {
+        assert!(matches!(joined(child), Err(Error::ChildDied { .. })));
+        assert_eq!(child.exit_status(), Some(ExitStatus::Signal(libc::SIGTERM)));
+    }
+    assert!(!children.iter().any(|child| is_listed(child.pid())));
+}
+
+static HANDLED: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn handle(_: libc::c_int) {
+    HANDLED.fetch_add(1, SeqCst);
+}
+
+/// With a handler that interrupts system calls: no `SA_RESTART`.
+pub(crate) fn a_join_is_not_disturbed_by_signals() {
+    let go = Value::new(0_u8).unwrap();
+    let child = start(
+        |go: Value<u8>| {
+            wait_for(&go);
+            7
+        },
+        (go.clone(),),
+    );
+    // SAFETY: of plain data, of which zeroes are a value.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handle as extern "C" fn(libc::c_int) as usize;
+    // SAFETY: a live struct; the handler adds to an atomic, which it may.
+    assert_eq!(unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) }, 0);
+    // SAFETY: takes nothing.
+    let joiner = unsafe { libc::pthread_self() };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 1..=20 {
+                // SAFETY: the scope waits for this thread, so that the other one is there.
+                assert_eq!(unsafe { libc::pthread_kill(joiner, libc::SIGUSR1) }, 0);
+                until("the signal is handled", || HANDLED.load(SeqCst) == n);
+            }
+            go.set(1).unwrap();
+        });
+        assert_eq!(joined(&child).unwrap(), 7);
+    });
+    assert_eq!(HANDLED.load(SeqCst), 20);
+}
+
+pub(crate) fn seven_processes_in_order() {
+    /// Writes down who it is, and starts two more, one after the other, until they are three deep.
+    fn tree(path: Vec<u32>, log: Array<u32>, length: Value<u64>) -> Result<()> {
+        let number = path.iter().fold(1, |number, step| number * 10 + step);
+        let at = length.update(|length| length + 1)? - 1;
+        log.set(usize::try_from(at).unwrap(), number)?;
+        if path.len() < 2 {
+            for step in [0, 1] {
+                let path = path.iter().copied().chain([step]).collect();
+                joined(&start(tree, (path, log.clone(), length.clone())))?;
+            }
+        }
+        Ok(())
+    }
+    let (log, length) = (Array::<u32>::zeros(8).unwrap(), Value::new(0_u64).unwrap());
+    run(tree, (Vec::new(), log.clone(), length.clone())).unwrap();
+    assert_eq!(log.to_vec().unwrap(), [1, 10, 100, 101, 11, 110, 111, 0]);
+    assert_eq!(length.get().unwrap(), 7);
+}
+
+pub(crate) fn exit_codes() {
+    fn status<T>(child: Process<T>) -> (bool, Option<ExitStatus>) {
+        (joined(&child).is_ok(), child.exit_status())
+    }
+    let code = |code| Some(ExitStatus::Code(code));
+    assert_eq!(status(start(|| (), ())), (true, code(0)));
+    assert_eq!(status(start(|| 5, ())), (true, code(0)), "a value is no exit code");
+    assert_eq!(status(start(|| false, ())), (true, code(0)));
+    assert_eq!(status(start(|| Err::<(), _>(Error::TimedOut), ())), (false, code(1)));
+    for (asked, seen) in [(0, 0), (1, 1), (3, 3), (255, 255), (-1, 255), (256, 0)] {
+        let exits = |asked: i32| -> () { std::process::exit(asked) };
+        // The function has not returned: there is no value, whatever the code.
+        assert_eq!(status(start(exits, (asked,))), (false, code(seen)));
+    }
+}
+
+pub(crate) fn a_dropped_handle_ends_nothing() {
+    fn work(go: Value<u8>, done: Value<u8>) -> Result<()> {
+        wait_for(&go);
+        done.set(1)
+    }
+    let (go, done) = (Value::new(0_u8).unwrap(), Value::new(0_u8).unwrap());
+    let child = start(work, (go.clone(), done.clone()));
+    let pid = child.pid();
+    drop(child);
+    assert!(is_listed(pid));
+    go.set(1).unwrap();
+    until("the child goes on", || done.get().unwrap() == 1);
+    until("it is forgotten", || !is_listed(pid));
+}
+
+static DROPPED: AtomicU32 = AtomicU32::new(0);
+
+#[derive(Serialize, Deserialize)]
+struct Counted(u32);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        DROPPED.fetch_add(1, SeqCst);
+    }
+}
+
+/// What was given to a process is not kept for it.
+pub(crate) fn arguments_are_dropped_at_the_start() {
+    let child = start(
+        |counted: Counted, go: Value<u8>| {
+            wait_for(&go);
+            counted.0
+        },
+        (Counted(7), Value::new(1_u8).unwrap()),
+    );
+    assert_eq!(DROPPED.load(SeqCst), 1);
+    assert_eq!(joined(&child).unwrap(), 7);
+    drop(child);
+    assert_eq!(DROPPED.load(SeqCst), 1);
+}
+
+/// Upstream a process waits for its threads. Here it ends when its function returns, as a Rust program does.
+pub(crate) fn no_threads_are_waited_for() {
+    fn leaves_a_thread() -> u32 {
+        thread::spawn(sleep_for_ever);
+        7
+    }
+    let child = start(leaves_a_thread, ());
+    assert_eq!(joined(&child).unwrap(), 7);
+    assert_eq!(child.exit_status(), Some(ExitStatus::Code(0)));
+}
+
+pub(crate) fn text_is_flushed_and_panics_are_told() {
+    fn speaks() {
+        print!("half a line to stdout;");
+        eprint!("half a line to stderr;");
+    }
+    fn panics() {
+        print!("said before the panic;");
+        panic!("a panic on purpose");
+    }
+    /// In a process of its own, whose standard streams go to a file in memory.
+    fn overhear() -> Result<String> {
+        // SAFETY: the name is a string that ends with a zero.
+        let file = unsafe { libc::memfd_create(c"overheard".as_ptr(), libc::MFD_CLOEXEC) };
+        assert!(file >= 0);
+        // SAFETY: new, and nobody else's.
+        let mut file = fs::File::from(unsafe { OwnedFd::from_raw_fd(file) });
+        for stream in [1, 2] {
+            // SAFETY: both are open; nothing else of this process uses the streams.
+            assert!(unsafe { libc::dup2(file.as_raw_fd(), stream) } >= 0);
+        }
+        joined(&start(speaks, ()))?;
+        assert!(matches!(joined(&start(panics, ())), Err(Error::Panicked { .. })));
+        file.rewind().unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        Ok(text)
+    }
+    std::io::stdout().flush().unwrap();
+    let text = run(overhear, ()).unwrap();
+    let parts = ["half a line to stdout;", "half a line to stderr;", "said before the panic;", "a panic on purpose"];
+    for part in parts.into_iter().chain(["panicked at tests/contracts/process.rs:"]) {
+        assert_eq!(text.matches(part).count(), 1, "{part:?} in {text:?}");
+    }
+}
+
+pub(crate) fn children_use_the_start_method_of_the_program() {
+    fn forks(depth: u32) -> Result<Vec<bool>> {
+        let mut below = if depth > 0 { joined(&start(forks, (depth - 1,)))? } else { Vec::new() };
+        below.push(process::start_method() == StartMethod::Fork);
+        Ok(below)
+    }
+    let mine = process::start_method() == StartMethod::Fork;
+    assert_eq!(forks(2).unwrap(), [mine; 3]);
+    // What one process is told does not change the program's method, and its children are told nothing of it.
+    for method in [StartMethod::Spawn, StartMethod::Fork] {
+        // A fork needs a process without threads, which a spawned one is.
+        let told = |fork: bool| -> Result<Vec<bool>> {
+            let method = if fork { StartMethod::Fork } else { StartMethod::Spawn };
+            joined(&Process::builder(forks).args((1,)).start_method(method).daemon(true).start()?)
+        };
+        assert_eq!(run(told, (method == StartMethod::Fork,)).unwrap(), [mine; 2]);
+    }
+}
+
+/// Upstream a lock of one way to start is refused by another. Here there is one kind of lock.
+pub(crate) fn locks_work_by_every_start_method() {
+    /// Finds the lock held, passes it on to a child, and so on; the last makes one that its ancestors use.
+    fn pass(lock: Lock, depth: u32) -> Result<Lock> {
+        assert!(lock.try_lock().unwrap_err().is_would_block());
+        if depth == 0 {
+            return Lock::new();
+        }
+        let method = if depth.is_multiple_of(2) { StartMethod::Spawn } else { StartMethod::Fork };
+        let child = Process::builder(pass).args((lock, depth - 1)).start_method(method).daemon(true).start()?;
+        let made = joined(&child)?;
+        drop(made.try_lock()?);
+        Ok(made)
+    }
+    fn held_elsewhere() -> Result<Lock> {
+        let lock = Lock::new()?;
+        let (ready, go) = (Value::new(0_u8)?, Value::new(0_u8)?);
+        let hold = |lock: Lock, ready: Value<u8>, go: Value<u8>| -> Result<()> {
+            let _held = lock.lock()?;
+            ready.set(1)?;
+            wait_for(&go);
+            Ok(())
+        };
+        let holder = start(hold, (lock.clone(), ready.clone(), go.clone()));
+        wait_for(&ready);
+        let made = joined(&start(pass, (lock.clone(), 4)))?;
+        go.set(1)?;
+        joined(&holder)?;
+        drop(lock.lock()?);
+        Ok(made)
+    }
+    drop(run(held_elsewhere, ()).unwrap().try_lock().unwrap());
+}
+
+/// What a process carries for its family does not grow from generation to generation.
+///
+/// Not of daemons, whose watch over their parent opens descriptors at a moment of its own. These end by themselves.
+pub(crate) fn five_generations_alike() {
+    fn descend(depth: u32) -> Result<Vec<(u64, u64)>> {
+        let open = fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+        let children = process::active_children().len() as u64;
+        let mut below = if depth > 0 { joined(&Process::spawn(descend, (depth - 1,))?)? } else { Vec::new() };
+        below.push((open, children));
+        Ok(below)
+    }
+    let seen = joined(&Process::spawn(descend, (4,)).unwrap()).unwrap();
+    assert!(seen.iter().all(|(_, children)| *children == 0), "{seen:?}");
+    if process::start_method() == StartMethod::Spawn {
+        assert!(seen.iter().all(|one| *one == seen[0]), "{seen:?}");
+    } else {
+        // A fork has copies of its ancestors' descriptors: as many more in each generation.
+        let more: Vec<_> = seen.windows(2).map(|pair| pair[0].0 - pair[1].0).collect();
+        assert!(more.iter().all(|one| *one == more[0]), "{seen:?}");
+    }
+}
+
+/// Whether the child of this process has a descriptor with a high number open, which this process has.
+pub(crate) fn inherits_a_high_descriptor() -> bool {
+    let file = fs::File::open("/proc/self/status").unwrap();
+    // SAFETY: duplicates a descriptor that is open, and leaves the flag away that closes it in other programs.
+    let high = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD, 300) };
+    assert!(high >= 300);
+    // SAFETY: new, and nobody else's.
+    let high = unsafe { OwnedFd::from_raw_fd(high) };
+    // SAFETY: asks for flags; any number will do.
+    let is_open = |number: i32| unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
+    assert!(is_open(high.as_fd().as_raw_fd()));
+    run(is_open, (high.as_raw_fd(),)).unwrap()
+}
