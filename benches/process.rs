@@ -5,13 +5,22 @@
 #[path = "support/compare.rs"]
 mod compare;
 
-use std::process::{Command, Stdio};
+use std::{
+    env,
+    process::{Command, Stdio},
+};
 
 use compare::{Comparison, Unit, criterion};
 use criterion::Criterion;
 use shmkit::{Process, Value};
 
+/// Set for the peer of `Process::spawn`: this program, when it does nothing.
+const IDLE: &str = "SHMKIT_BENCH_IDLE";
+
 fn main() {
+    if env::var_os(IDLE).is_some() {
+        return;
+    }
     shmkit::init();
     let mut criterion = criterion();
     spawn(&mut criterion);
@@ -33,6 +42,10 @@ fn spawn(criterion: &mut Criterion) {
         .time("Process::spawn, with a value", || {
             Process::spawn(add, (total.clone(), 1)).expect("a child").join().expect("its end");
         })
+        .time("Command, this program, idle", || {
+            let program = env::current_exe().expect("a program");
+            assert!(Command::new(program).env(IDLE, "1").status().expect("a child").success());
+        })
         .time("Command, /bin/true", || {
             assert!(Command::new("/bin/true").status().expect("a child").success());
         })
@@ -40,7 +53,7 @@ fn spawn(criterion: &mut Criterion) {
             let mut command = Command::new("/bin/true");
             assert!(command.stdin(Stdio::null()).output().expect("a child").status.success());
         })
-        .goal("Process::spawn", 1.5, &["Command, /bin/true"])
+        .goal("Process::spawn", 1.5, &["Command, this program, idle"])
         .criterion(criterion)
         .table();
 }
