@@ -277,7 +277,7 @@ fn barrier_reset() {
         assert!(two.iter_mut().all(|one| one.wait() == support::End::Code(0)), "at point {n}");
         end
     });
-    assert!(points >= 4, "{points} points");
+    assert!(points >= 1, "{points} points");
 }
 
 /// Dies at every step of a read, of a write with a reader to wait for, and of a downgrade.
