@@ -79,6 +79,28 @@ mod model {
         OWN.with(|own| own.tid.set(tid));
     }
 
+    /// Checks every order of steps in which threads are stopped in the middle `preemptions` times at most.
+    #[cfg(test)]
+    pub(crate) fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(preemptions);
+        builder.check(model);
+    }
+
+    /// Starts the thread `tid`.
+    #[cfg(test)]
+    pub(crate) fn start<S: 'static, T: 'static>(
+        tid: u32,
+        shared: &loom::sync::Arc<S>,
+        body: impl FnOnce(&S) -> T + 'static,
+    ) -> loom::thread::JoinHandle<T> {
+        let shared = loom::sync::Arc::clone(shared);
+        loom::thread::spawn(move || {
+            enter(tid);
+            body(&shared)
+        })
+    }
+
     /// Runs `body`, which dies at its `points`th point (0: never) or when it is [`kill`]ed, and then does to the word
     /// what the kernel does. Says whether it survived. Nothing in `body` may own loom's objects: their drops would run
     /// while it unwinds, and would let other threads run as if they panicked.

@@ -4,7 +4,7 @@
 
 #![expect(unsafe_code, reason = "the checker's cell hands out pointers")]
 
-use loom::{cell::UnsafeCell, model::Builder, sync::Arc, thread};
+use loom::{cell::UnsafeCell, sync::Arc};
 
 use super::{Barrier, BarrierWords};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     os::clock::Wait,
     raw::{
         lives::model::Members,
-        sys::{AtomicU32, AtomicU64, enter, mortal},
+        sys::{AtomicU32, AtomicU64, enter, explore, mortal, start},
     },
 };
 
@@ -55,30 +55,12 @@ impl Shared {
     }
 }
 
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
-}
-
-fn start<T: 'static>(
-    slot: usize,
-    shared: &Arc<Shared>,
-    body: impl FnOnce(&Shared) -> T + 'static,
-) -> thread::JoinHandle<T> {
-    let shared = Arc::clone(shared);
-    thread::spawn(move || {
-        enter(slot as u32 + 1);
-        body(&shared)
-    })
-}
-
 #[test]
 fn two_pass_together_twice() {
     explore(3, || {
         enter(1);
         let shared = Arc::new(Shared::default());
-        let other = start(1, &shared, |shared| {
+        let other = start(2, &shared, |shared| {
             let first = shared.step(1).unwrap();
             (first, shared.wait(1).unwrap())
         });
@@ -109,7 +91,7 @@ fn an_action_runs_before_anybody_passes() {
             });
             index.unwrap()
         };
-        let other = start(1, &shared, move |shared| go(shared, 1));
+        let other = start(2, &shared, move |shared| go(shared, 1));
         let here = go(&shared, 0);
         assert_eq!(here + other.join().unwrap(), 1);
     });
@@ -120,7 +102,7 @@ fn an_abort_ends_every_wait() {
     explore(3, || {
         enter(1);
         let shared = Arc::new(Shared::default());
-        let other = start(1, &shared, |shared| shared.wait(1));
+        let other = start(2, &shared, |shared| shared.wait(1));
         shared.barrier().abort();
         assert!(matches!(other.join().unwrap(), Err(Error::BarrierBroken { .. })));
         assert!(matches!(shared.wait(0), Err(Error::BarrierBroken { pid: None })));
@@ -134,7 +116,7 @@ fn a_reset_is_no_passage() {
     explore(3, || {
         enter(1);
         let shared = Arc::new(Shared::default());
-        let other = start(1, &shared, |shared| shared.wait(1));
+        let other = start(2, &shared, |shared| shared.wait(1));
         shared.barrier().reset(&&shared.members);
         // The other one came before the reset, and has been told, or comes after it, and passes with this one.
         if shared.barrier().waiting() == 1 {
@@ -156,7 +138,7 @@ fn a_party_dies_at_every_point() {
             let shared = Arc::new(Shared::default());
             shared.barrier().attend(Members::id(0), 0);
             shared.barrier().attend(Members::id(1), 0);
-            let victim = start(1, &shared, move |shared| {
+            let victim = start(2, &shared, move |shared| {
                 let survived = mortal(points, &shared.none, || _ = shared.wait(1));
                 if !survived {
                     shared.members.die(1, &shared.words.state);

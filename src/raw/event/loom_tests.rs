@@ -5,12 +5,12 @@
 
 #![expect(unsafe_code, reason = "the checker's cell hands out pointers")]
 
-use loom::{cell::UnsafeCell, model::Builder, sync::Arc, thread};
+use loom::{cell::UnsafeCell, sync::Arc};
 
 use super::{RawEvent, Relaxed, SET, WAITERS};
 use crate::{
     os::clock::{Deadline, Wait},
-    raw::sys::{AtomicU32, die_here, enter, futex, kill, mortal},
+    raw::sys::{AtomicU32, die_here, enter, explore, futex, kill, mortal, start},
 };
 
 /// The most points that a wait or set passes, with room to spare.
@@ -50,20 +50,6 @@ impl Shared {
     fn end_slices(&self) {
         futex::wake(&self.event.word, u32::MAX);
     }
-}
-
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
-}
-
-fn start(tid: u32, shared: &Arc<Shared>, body: impl FnOnce(&Shared) + 'static) -> thread::JoinHandle<()> {
-    let shared = Arc::clone(shared);
-    thread::spawn(move || {
-        enter(tid);
-        body(&shared);
-    })
 }
 
 /// A set lets all through, who then see what came before it.

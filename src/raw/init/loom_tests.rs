@@ -2,13 +2,13 @@
 
 #![expect(unsafe_code, reason = "the checker's cell hands out pointers")]
 
-use loom::{cell::UnsafeCell, model::Builder, sync::Arc, thread};
+use loom::{cell::UnsafeCell, sync::Arc, thread};
 
 use super::RawInit;
 use crate::{
     Error,
     os::clock::Wait,
-    raw::sys::{enter, mortal, point},
+    raw::sys::{enter, explore, mortal, point},
 };
 
 #[derive(Default)]
@@ -39,12 +39,6 @@ impl Shared {
         // SAFETY: the thing is made, and nobody writes it any more; the checker fails the test if that is not so.
         assert_eq!(self.thing.with(|thing| unsafe { *thing }), [7, 7]);
     }
-}
-
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
 }
 
 #[test]

@@ -4,13 +4,13 @@
 
 #![expect(unsafe_code, reason = "the checker's cell hands out pointers")]
 
-use loom::{cell::UnsafeCell, model::Builder, sync::Arc, thread};
+use loom::{cell::UnsafeCell, sync::Arc};
 
 use super::{Found, OWNER_DIED, RawMutex, Relaxed, TID, Use, WAITERS};
 use crate::{
     Error,
     os::clock::Wait,
-    raw::sys::{die_here, enter, kill, mortal},
+    raw::sys::{die_here, enter, explore, kill, mortal, start},
 };
 
 /// The most points that one lock and unlock pass, with room to spare.
@@ -49,20 +49,6 @@ impl Shared {
         // SAFETY: all other threads have been joined.
         self.data.with(|data| unsafe { *data })[0]
     }
-}
-
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
-}
-
-fn start(tid: u32, shared: &Arc<Shared>, body: impl FnOnce(&Shared) + 'static) -> thread::JoinHandle<()> {
-    let shared = Arc::clone(shared);
-    thread::spawn(move || {
-        enter(tid);
-        body(&shared);
-    })
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 #![expect(unsafe_code, reason = "the checker's cell hands out pointers")]
 
-use loom::{cell::UnsafeCell, model::Builder, sync::Arc, thread};
+use loom::{cell::UnsafeCell, sync::Arc};
 
 use super::{Gate, Permits, owned_by};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     os::clock::Wait,
     raw::{
         lives::model::Members,
-        sys::{AtomicU32, AtomicU64, enter, mortal},
+        sys::{AtomicU32, AtomicU64, enter, explore, mortal, start},
     },
 };
 
@@ -46,26 +46,12 @@ impl Shared {
     }
 }
 
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
-}
-
-fn start(slot: usize, shared: &Arc<Shared>, body: impl FnOnce(&Shared) + 'static) -> thread::JoinHandle<()> {
-    let shared = Arc::clone(shared);
-    thread::spawn(move || {
-        enter(slot as u32 + 1);
-        body(&shared);
-    })
-}
-
 #[test]
 fn one_permit_excludes_and_wakes() {
     explore(4, || {
         enter(1);
         let shared = Arc::new(Shared::default());
-        let other = start(1, &shared, |shared| shared.go(1));
+        let other = start(2, &shared, |shared| shared.go(1));
         shared.go(0);
         shared.go(0);
         other.join().unwrap();
@@ -77,7 +63,7 @@ fn three_lose_no_wake_up() {
     explore(2, || {
         enter(1);
         let shared = Arc::new(Shared::default());
-        let others = [1, 2].map(|slot| start(slot, &shared, move |shared| shared.go(slot)));
+        let others = [1, 2].map(|slot| start(slot as u32 + 1, &shared, move |shared| shared.go(slot)));
         shared.go(0);
         for other in others {
             other.join().unwrap();
@@ -92,7 +78,7 @@ fn an_owner_dies_at_every_point() {
         explore(3, move || {
             enter(1);
             let shared = Arc::new(Shared::default());
-            let victim = start(1, &shared, move |shared| {
+            let victim = start(2, &shared, move |shared| {
                 if !mortal(points, &shared.none, || shared.go(1)) {
                     shared.members.die(1, &shared.gate.word);
                 }
@@ -115,7 +101,7 @@ fn no_more_is_given_back_than_was_taken() {
         assert!(shared.permits().detach(me, at));
         assert!(!shared.permits().release(me, at), "it has no guard");
         let (sender, receiver) = std::sync::mpsc::channel();
-        let other = start(1, &shared, move |shared| {
+        let other = start(2, &shared, move |shared| {
             let released = shared.permits().release_detached(Members::id(1), &&shared.members);
             sender.send(released).unwrap();
         });

@@ -4,7 +4,7 @@
 
 #![expect(unsafe_code, reason = "the checker's cell hands out pointers")]
 
-use loom::{cell::UnsafeCell, model::Builder, sync::Arc, thread};
+use loom::{cell::UnsafeCell, sync::Arc};
 
 use super::{AtomicU16, AtomicU32, AtomicU64, Patience, RawMutex, RwWords};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     os::clock::Wait,
     raw::{
         lives::model::Members,
-        sys::{enter, mortal},
+        sys::{enter, explore, mortal, start},
     },
 };
 
@@ -67,26 +67,12 @@ impl Shared {
     }
 }
 
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
-}
-
-fn start(slot: usize, shared: &Arc<Shared>, body: impl FnOnce(&Shared) + 'static) -> thread::JoinHandle<()> {
-    let shared = Arc::clone(shared);
-    thread::spawn(move || {
-        enter(slot as u32 + 1);
-        body(&shared);
-    })
-}
-
 #[test]
 fn a_reader_and_a_writer_exclude_each_other() {
     explore(4, || {
         enter(1);
         let shared = Arc::new(Shared::default());
-        let reader = start(1, &shared, |shared| assert!(shared.read(1).unwrap() <= 2));
+        let reader = start(2, &shared, |shared| assert!(shared.read(1).unwrap() <= 2));
         shared.write();
         shared.write();
         reader.join().unwrap();
@@ -99,7 +85,8 @@ fn two_readers_and_a_writer() {
     explore(2, || {
         enter(1);
         let shared = Arc::new(Shared::default());
-        let readers = [1, 2].map(|slot| start(slot, &shared, move |shared| assert!(shared.read(slot).unwrap() <= 1)));
+        let readers =
+            [1, 2].map(|slot| start(slot as u32 + 1, &shared, move |shared| assert!(shared.read(slot).unwrap() <= 1)));
         shared.write();
         for reader in readers {
             reader.join().unwrap();
@@ -113,7 +100,7 @@ fn a_read_again_does_not_queue() {
     explore(3, || {
         enter(1);
         let shared = Arc::new(Shared::default());
-        let writer = start(1, &shared, |shared| shared.write());
+        let writer = start(2, &shared, |shared| shared.write());
         let me = Members::id(0);
         let outer = shared.words.read(me, || false, || Ok(&shared.members), Wait::Forever).unwrap();
         let before = shared.look();
@@ -130,7 +117,7 @@ fn nobody_writes_during_a_downgrade() {
     explore(3, || {
         enter(1);
         let shared = Arc::new(Shared::default());
-        let writer = start(1, &shared, |shared| shared.write());
+        let writer = start(2, &shared, |shared| shared.write());
         shared.words.write(false, || Ok(&shared.members), Wait::Forever).unwrap();
         shared.change();
         let written = shared.look();
@@ -147,7 +134,7 @@ fn a_try_never_waits() {
     explore(4, || {
         enter(1);
         let shared = Arc::new(Shared::default());
-        let writer = start(1, &shared, |shared| match shared.words.write(false, || Ok(&shared.members), Wait::No) {
+        let writer = start(2, &shared, |shared| match shared.words.write(false, || Ok(&shared.members), Wait::No) {
             Ok(()) => {
                 shared.change();
                 shared.words.mutex.unlock();
@@ -173,7 +160,7 @@ fn a_reader_dies_at_every_point() {
         explore(3, move || {
             enter(1);
             let shared = Arc::new(Shared::default());
-            let victim = start(1, &shared, move |shared| {
+            let victim = start(2, &shared, move |shared| {
                 if !mortal(points, shared.words.mutex.word(), || _ = shared.read(1)) {
                     shared.members.die(1, &shared.words.gate);
                 }
@@ -192,7 +179,7 @@ fn a_writer_dies_at_every_point() {
         explore(3, move || {
             enter(1);
             let shared = Arc::new(Shared::default());
-            let victim = start(1, &shared, move |shared| {
+            let victim = start(2, &shared, move |shared| {
                 if !mortal(points, shared.words.mutex.word(), || shared.write()) {
                     shared.members.die(1, &shared.words.gate);
                 }

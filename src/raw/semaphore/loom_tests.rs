@@ -5,34 +5,16 @@
 
 #![expect(unsafe_code, reason = "the checker's cell hands out pointers")]
 
-use loom::{cell::UnsafeCell, model::Builder, sync::Arc, thread};
+use loom::{cell::UnsafeCell, sync::Arc, thread};
 
 use super::{MAX, RawSemaphore, WAITERS};
 use crate::{
     os::clock::{Deadline, Wait},
-    raw::sys::{enter, futex, kill, mortal},
+    raw::sys::{enter, explore, futex, kill, mortal, start},
 };
 
 /// The most points that an acquire or release passes, with room to spare.
 const POINTS: u32 = 6;
-
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
-}
-
-fn start(
-    tid: u32,
-    semaphore: &Arc<RawSemaphore>,
-    body: impl FnOnce(&RawSemaphore) + 'static,
-) -> thread::JoinHandle<()> {
-    let semaphore = Arc::clone(semaphore);
-    thread::spawn(move || {
-        enter(tid);
-        body(&semaphore);
-    })
-}
 
 fn with(count: u32) -> Arc<RawSemaphore> {
     enter(1);
