@@ -252,7 +252,8 @@ fn barrier() {
             assert_eq!(other.wait(), support::End::Code(0), "the other, at point {n}");
             end
         });
-        assert!(points >= 4, "{points} points");
+        // One more when the wait has got as far as its sleep.
+        assert!(points >= 3, "{points} points");
     }
 }
 
@@ -378,6 +379,8 @@ fn semaphore_time_out() {
         let mut victim = armed(n, || {
             assert!(semaphore.acquire_timeout(Duration::from_millis(100)).unwrap_err().is_timed_out());
         });
+        // It has left its mark by then, which the other would have left else.
+        victim.wait_until_asleep();
         let mut other = armed(0, || semaphore.acquire_timeout(SOON).unwrap());
         let end = victim.wait();
         semaphore.release().unwrap();
