@@ -62,8 +62,12 @@ const ONE_ROUND: u32 = 1 << ROUND_SHIFT;
 /// The most parties: what `COUNT` can hold.
 pub(crate) const MOST_PARTIES: usize = COUNT as usize;
 
-/// Resets that are told apart from passages, at least, by one that slept through all of them.
+/// Places for the last resets.
 const RESETS: usize = 8;
+
+/// Passages for which the record of a reset is kept at least: whoever was turned out by it has looked by then, for it is
+/// one of the parties.
+const KEPT: u32 = RESETS as u32 / 2;
 
 /// What the parties share besides the records. Zeroed memory is a barrier that nobody has come to.
 #[derive(Debug, Default)]
@@ -190,8 +194,8 @@ impl Barrier<'_> {
                 self.wait_for_the_end(me, state & ROUND, &lives, wait)?;
             } else if let Some(action) = action {
                 self.act_and_pass(next, action)?;
-            } else if state & SLEEPERS != 0 {
-                self.wake();
+            } else {
+                self.passed(state);
             }
             return Ok((self.all() - before - 1) as usize);
         }
@@ -212,13 +216,25 @@ impl Barrier<'_> {
             point();
             match self.words.state.compare_exchange(state, round.wrapping_add(ONE_ROUND), AcqRel, Acquire) {
                 Ok(_) => {
-                    if state & SLEEPERS != 0 {
-                        self.wake();
-                    }
+                    self.passed(state);
                     return Ok(());
                 }
                 Err(now) => state = now,
             }
+        }
+    }
+
+    /// What the last party does when it has let everybody pass: `state` was the word before.
+    #[inline]
+    fn passed(&self, state: u32) {
+        // The record there is of a reset `RESETS - KEPT` rounds ago, or earlier.
+        let old = &self.words.resets[reset_place((state & ROUND).wrapping_add(KEPT << ROUND_SHIFT))];
+        if old.load(Relaxed) != 0 {
+            point();
+            old.store(0, Relaxed);
+        }
+        if state & SLEEPERS != 0 {
+            self.wake();
         }
     }
 
@@ -300,7 +316,7 @@ impl Barrier<'_> {
         }
         // Acquire above: a reset puts itself on record before it goes on with the round.
         let last = self.words.resets[reset_place(round)].load(Relaxed);
-        // The same place later means so many resets that this one's own end is forgotten.
+        // A later one in the same place means so many resets that this round's own end is forgotten.
         let is_later = (last & ROUND).wrapping_sub(round) < ROUND / 2;
         Some(if last & 1 != 0 && is_later { Outcome::Broken } else { Outcome::Passed })
     }
@@ -519,3 +535,64 @@ impl Drop for BreakOnDrop<'_> {
 
 #[cfg(all(test, loom))]
 mod loom_tests;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::{thread, time::Duration};
+
+    use super::*;
+    use crate::os::futex::Woken;
+
+    /// Everybody lives for ever.
+    struct Immortals;
+
+    impl Lives for Immortals {
+        fn life(&self, _: MemberId) -> Life {
+            Life::Lives
+        }
+
+        fn is_gone(&self, _: MemberId, _: Wait) -> bool {
+            false
+        }
+
+        fn pid(&self, _: MemberId) -> Option<u32> {
+            None
+        }
+
+        fn sleep(&self, word: &AtomicU32, expected: u32, _: &[MemberId], wait: Wait) -> Woken {
+            futex::wait(word, expected, wait.slice(Duration::from_millis(100)))
+        }
+    }
+
+    /// Two threads meet `rounds` times at a barrier that stands at round `start`, after a reset in round `reset`.
+    fn meet(start: u32, reset: u32, rounds: u32) {
+        let words = BarrierWords::default();
+        words.state.store(start << ROUND_SHIFT, Relaxed);
+        words.resets[reset_place(reset << ROUND_SHIFT)].store(reset_mark(reset << ROUND_SHIFT), Relaxed);
+        let parties: [[AtomicU64; 2]; 2] = Default::default();
+        let party = |slot| {
+            for round in 0..rounds {
+                let barrier = Barrier { words: &words, parties: &parties };
+                let limit = Wait::timeout(Duration::from_secs(20));
+                let done = barrier.wait(MemberId::new(slot, 1), || Ok(Immortals), limit, None::<fn() -> Result<()>>);
+                done.unwrap_or_else(|error| panic!("in round {start} + {round}, reset in {reset}: {error}"));
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| party(1));
+            party(0);
+        });
+        // Else it would be found again when the rounds have come round.
+        assert!(words.resets.iter().all(|place| place.load(Relaxed) == 0), "the reset in {reset} is still on record");
+    }
+
+    /// The number of rounds wraps, and an old reset is not taken for one of now.
+    #[test]
+    fn rounds_begin_anew() {
+        const ALL: u32 = 1 << (32 - ROUND_SHIFT);
+        meet(ALL - 5, ALL - 6, 20);
+        for (start, reset) in [(1, 0), (9, 8), (0, ALL - 1), (3, ALL - 5)] {
+            meet(start, reset, 20);
+        }
+    }
+}
