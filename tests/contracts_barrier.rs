@@ -275,7 +275,26 @@ fn a_child_that_never_comes_breaks_it() {
 /// A child that was given the barrier and ends in good order is no party that died.
 #[test]
 fn a_child_that_only_looks_breaks_nothing() {
-    let barrier = Barrier::new(2).unwrap();
-    joined(&Process::spawn(|barrier: Barrier| assert_eq!(barrier.n_waiting(), 0), (barrier.clone(),)).unwrap());
-    assert!(barrier.wait_timeout(Duration::from_millis(250)).unwrap_err().is_timed_out());
+    for _ in 0..20 {
+        let barrier = Barrier::new(2).unwrap();
+        joined(&Process::spawn(|barrier: Barrier| assert_eq!(barrier.n_waiting(), 0), (barrier.clone(),)).unwrap());
+        assert!(barrier.wait_timeout(Duration::from_millis(20)).unwrap_err().is_timed_out());
+    }
+}
+
+/// A child that could not be started is not waited for, and one that brings its barrier back is not expected.
+#[test]
+fn a_place_that_is_not_taken_is_given_up() {
+    let barrier = Barrier::new(1).unwrap();
+    for _ in 0..5 {
+        let nowhere = Process::builder(|_: Barrier| ()).args((barrier.clone(),)).current_dir("/nowhere/at/all");
+        assert!(nowhere.start().is_err());
+        let back = Process::spawn(|barrier: Barrier| -> Result<_> { Ok(barrier) }, (barrier.clone(),)).unwrap();
+        assert!(joined(&back).is_same(&barrier));
+    }
+    // Both records are free, so that two other processes could be parties.
+    let waits = |barrier: Barrier| barrier.wait().is_ok();
+    let processes = [(); 2].map(|()| Process::spawn(waits, (barrier.clone(),)).unwrap());
+    assert!(processes.iter().all(joined));
+    assert!(!barrier.is_broken());
 }

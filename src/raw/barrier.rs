@@ -91,7 +91,7 @@ const _: () = assert!(size_of::<BarrierWords>() == 56);
 ///
 /// | bits | |
 /// | --- | --- |
-/// | 0 | 0: a member. 1: a process that has not taken part yet, the rest is its stamp |
+/// | 0 | 0: a member. 1: a process that has not taken part yet, or its parent, which is about to start it; the rest is a stamp |
 /// | 1 | of a member: it has arrived once |
 /// | 2–33 | of a member: its id |
 const ARRIVED: u64 = 0b10;
@@ -99,6 +99,11 @@ const IS_STAMP: u64 = 0b01;
 
 fn record_of(id: MemberId) -> u64 {
     u64::from(id.to_bits()) << 2
+}
+
+/// The record of a process that has not taken part yet.
+fn expected(stamp: u64) -> u64 {
+    stamp & !(IS_STAMP | ARRIVED) | IS_STAMP
 }
 
 fn member_of(record: u64) -> Option<MemberId> {
@@ -419,20 +424,31 @@ impl Barrier<'_> {
         }
     }
 
-    /// Puts the process `stamp` on record, which was given the barrier and has not taken part yet.
-    pub(crate) fn expect(&self, stamp: u64) {
-        let record = stamp & !(IS_STAMP | ARRIVED) | IS_STAMP;
-        // Without a place for it, it is on record when it arrives.
-        let _ = self.records().any(|party| self.change(party, 0, record));
+    /// Keeps a record for a process that is to be given the barrier, in the name of `stamp`, which gives it. Returns
+    /// which, unless all are taken: then that process is on record when it arrives.
+    pub(crate) fn reserve(&self, stamp: u64) -> Option<usize> {
+        self.records().position(|party| self.change(party, 0, expected(stamp)))
     }
 
-    /// Puts `me` on record, which was given the barrier, in the place of the process `stamp` that is expected.
-    pub(crate) fn attend(&self, me: MemberId, stamp: u64) {
-        let expected = stamp & !(IS_STAMP | ARRIVED) | IS_STAMP;
-        let known = self.records().map(|party| party.load(Relaxed)).any(|record| member_of(record) == Some(me));
-        let _ = known
-            || self.records().any(|party| self.change(party, expected, record_of(me)))
-            || self.records().any(|party| self.change(party, 0, record_of(me)));
+    /// Replaces the process of a record that was kept; 0 gives the record up. Without effect when the process that it
+    /// was kept for has taken it.
+    pub(crate) fn expect(&self, at: usize, from: u64, to: u64) {
+        if let Some(party) = self.records().nth(at) {
+            self.change(party, expected(from), if to == 0 { 0 } else { expected(to) });
+        }
+    }
+
+    /// Puts `me` in the place of whoever a record was kept for.
+    pub(crate) fn attend(&self, me: MemberId, at: usize) {
+        let kept = self.records().nth(at).is_some_and(|party| {
+            // Twice, for the parent may put the child's name there meanwhile.
+            (0..2).any(|_| {
+                let record = party.load(Relaxed);
+                record & IS_STAMP != 0 && self.change(party, record, record_of(me))
+            })
+        });
+        // One that has arrived first needed the room.
+        let _ = kept || self.records().any(|party| self.change(party, 0, record_of(me)));
     }
 
     pub(crate) fn waiting(&self) -> usize {

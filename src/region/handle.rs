@@ -50,8 +50,16 @@ pub(crate) unsafe trait Resident: 'static {
     /// Whether a process counts from the moment that it is given such a handle.
     const HAS_SEAT: bool = false;
 
-    /// How it is made to count.
-    fn seat(_handle: &Handle<Self>) -> Option<Box<dyn Seat>>
+    /// Keeps a place for a process that is to be given such a handle.
+    fn reserve(_handle: &Handle<Self>) -> Option<Box<dyn Seat>>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// The place that came with a handle.
+    fn seat(_handle: &Handle<Self>, _number: u32) -> Option<Box<dyn Seat>>
     where
         Self: Sized,
     {

@@ -30,8 +30,11 @@ pub(crate) struct Parcel {
     pub(crate) seats: Vec<Box<dyn Seat>>,
 }
 
-/// A handle through which a process is counted on from the moment that it is given it.
+/// A place kept for a process that is given a handle and is counted on from then on. Given up by who drops it unused.
 pub(crate) trait Seat {
+    /// Its number, which travels with the handle.
+    fn number(&self) -> u32;
+
     /// In the parent, which has started the process `child`.
     fn expect(&self, child: Stamp);
 
@@ -161,7 +164,7 @@ pub(super) fn unpack(number: u32) -> Result<OwnedFd> {
     })
 }
 
-/// Tells the scope of a handle that wants to know who gets it.
+/// Keeps a seat for whoever gets the value that is being encoded, or the one that came with it.
 pub(super) fn add_seat(seat: Box<dyn Seat>) {
     let _ = with_scope(|scope| {
         scope.seats.push(seat);

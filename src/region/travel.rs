@@ -49,19 +49,27 @@ impl<'de> Deserialize<'de> for Region {
 
 impl<R: Resident> Serialize for Handle<R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let Some(seat) = R::seat(self) {
+        if !R::HAS_SEAT {
+            return (self.region(), self.offset()).serialize(serializer);
+        }
+        let seat = R::reserve(self);
+        let number = seat.as_ref().map(|seat| seat.number());
+        if let Some(seat) = seat {
             ticket::add_seat(seat);
         }
-        (self.region(), self.offset()).serialize(serializer)
+        (self.region(), self.offset(), number).serialize(serializer)
     }
 }
 
 impl<'de, R: Resident> Deserialize<'de> for Handle<R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (region, at) = <(Region, u64)>::deserialize(deserializer)?;
+        let (region, at, seat) = match R::HAS_SEAT {
+            true => <(Region, u64, Option<u32>)>::deserialize(deserializer)?,
+            false => <(Region, u64)>::deserialize(deserializer).map(|(region, at)| (region, at, None))?,
+        };
         let handle = Self::at_offset(region.mapping().clone(), at);
         let handle = handle.map_err(|error| D::Error::custom(ticket::keep_reason(error)))?;
-        if let Some(seat) = R::seat(&handle) {
+        if let Some(seat) = seat.and_then(|number| R::seat(&handle, number)) {
             ticket::add_seat(seat);
         }
         Ok(handle)

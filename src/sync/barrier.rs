@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "declares what lives in shared memory")]
 
 use std::{
+    cell::Cell,
     fmt,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
@@ -82,8 +83,15 @@ unsafe impl Resident for BarrierCell {
 
     const HAS_SEAT: bool = true;
 
-    fn seat(handle: &Handle<Self>) -> Option<Box<dyn Seat>> {
-        Some(Box::new(Barrier(handle.clone())))
+    fn reserve(handle: &Handle<Self>) -> Option<Box<dyn Seat>> {
+        let barrier = Barrier(handle.clone());
+        let parent = robust::this_thread().ok()?.stamp();
+        let at = barrier.raw().reserve(parent)?;
+        Some(Box::new(Place { barrier, at, parent: Cell::new(Some(parent)) }))
+    }
+
+    fn seat(handle: &Handle<Self>, number: u32) -> Option<Box<dyn Seat>> {
+        Some(Box::new(Place { barrier: Barrier(handle.clone()), at: number as usize, parent: Cell::new(None) }))
     }
 
     fn check(dims: Dims) -> Result<()> {
@@ -374,16 +382,42 @@ impl Barrier {
     }
 }
 
-/// A child that is given a barrier counts as a party from its start on.
-impl Seat for Barrier {
+/// The record that is kept for a child which is given the barrier: it counts as a party from its start on.
+struct Place {
+    barrier: Barrier,
+    at: usize,
+    /// In whose name the record is kept, until there is a child.
+    parent: Cell<Option<u64>>,
+}
+
+impl Seat for Place {
+    fn number(&self) -> u32 {
+        self.at as u32
+    }
+
     fn expect(&self, child: Stamp) {
-        self.raw().expect(child.to_bits());
+        if let Some(parent) = self.parent.take() {
+            self.barrier.raw().expect(self.at, parent, child.to_bits());
+        }
     }
 
     fn attend(&self) {
+        // Of a fork's copy: the parent's record is the parent's matter.
+        self.parent.set(None);
         // Who cannot take part is told so when it arrives.
-        if let (Ok(me), Ok(thread)) = (self.0.member(), robust::this_thread()) {
-            self.raw().attend(me, thread.stamp());
+        if let Ok(me) = self.barrier.0.member() {
+            self.barrier.raw().attend(me, self.at);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // A fork's copy gives nothing up.
+        if let Some(parent) = self.parent.get()
+            && robust::this_thread().is_ok_and(|me| me.stamp() == parent)
+        {
+            self.barrier.raw().expect(self.at, parent, 0);
         }
     }
 }

@@ -136,8 +136,10 @@ fn a_party_dies_at_every_point() {
         explore(3, move || {
             enter(1);
             let shared = Arc::new(Shared::default());
-            shared.barrier().attend(Members::id(0), 0);
-            shared.barrier().attend(Members::id(1), 0);
+            for slot in 0..2 {
+                let at = shared.barrier().reserve(4).unwrap();
+                shared.barrier().attend(Members::id(slot), at);
+            }
             let victim = start(2, &shared, move |shared| {
                 let survived = mortal(points, &shared.none, || _ = shared.wait(1));
                 if !survived {
