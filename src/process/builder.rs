@@ -92,6 +92,11 @@ impl Process<()> {
     /// cannot travel, [`Error::Os`] when no more processes or descriptors can be had; under `Fork` as
     /// [`fork`](Self::fork).
     ///
+    /// # If a process dies
+    ///
+    /// A child that dies before it has reported is an error of [`join`](Process::join) at once. This one's death is told
+    /// to its children by [`parent`](super::parent); daemons die with it.
+    ///
     /// # Examples
     ///
     /// See [`Process`].
