@@ -252,7 +252,7 @@ impl Barrier<'_> {
         lives: impl Fn() -> Result<L>,
         wait: Wait,
     ) -> Result<()> {
-        let look = round >> ROUND_SHIFT & 31 == 0;
+        let look = round >> ROUND_SHIFT & 127 == 0;
         let mut spin = Spin::for_many(&self.words.patience, look);
         loop {
             // Acquire: pairs with the last party's Release, and through it with all others'.
