@@ -1,8 +1,8 @@
 //! What a process promises however it was started: each test runs by the start method of the program that includes
 //! this file, its children's children too.
 //!
-//! Not here, for `tests/process.rs` and `tests/process_fork.rs` have it: arguments, results, errors and panics; the
-//! sentinel; a hundred children that end well; the death of a parent; missing standard streams; builders' settings.
+//! Not here, for `tests/process.rs` and `tests/process_fork.rs` have it: arguments, results, errors and panics; a hundred
+//! children that end well; the death of a daemon's parent; builders' settings.
 //!
 //! Impossible by types: whatever one could ask of a process before its start (a `Builder` is no `Process`) or after it
 //! was closed (the handle is gone), and a negative time limit. A process has no key for authentication and no exit
@@ -34,18 +34,22 @@ macro_rules! for_each_contract {
             from_start_to_join,
             names_by_default,
             the_main_program_has_no_parent,
+            a_child_sees_its_parent_and_its_end,
             a_child_is_a_daemon_as_its_parent_is,
             a_daemon_may_have_children,
             without_a_daemon_a_child_outlives_its_parent,
             a_join_that_waits_for_nothing,
+            the_sentinel_is_readable_at_the_end,
             all_terminated,
             a_join_is_not_disturbed_by_signals,
+            a_join_where_nobody_is_told_of_the_end,
             seven_processes_in_order,
             exit_codes,
             a_dropped_handle_ends_nothing,
             arguments_are_dropped_at_the_start,
             no_threads_are_waited_for,
             text_is_flushed_and_panics_are_told,
+            without_standard_streams,
             children_use_the_start_method_of_the_program,
             locks_work_by_every_start_method,
             five_generations_alike,
@@ -142,6 +146,30 @@ pub(crate) fn the_main_program_has_no_parent() {
     assert_eq!(run(parent, ()).unwrap(), Some((id(), "main".to_owned(), true)));
 }
 
+pub(crate) fn a_child_sees_its_parent_and_its_end() {
+    fn watch(pid: Value<u32>, saw: Value<u32>) -> Result<()> {
+        let parent = process::parent().expect("a child has one");
+        assert_eq!((parent.name(), parent.is_alive()), ("middle", true));
+        assert!(!parent.wait_timeout(Duration::ZERO) && !parent.wait_deadline(Instant::now()));
+        pid.set(id())?;
+        parent.wait();
+        assert!(!parent.is_alive() && parent.wait_timeout(Duration::ZERO));
+        saw.set(parent.pid())
+    }
+    fn middle(pid: Value<u32>, saw: Value<u32>) -> Result<()> {
+        // It outlives its parent, as no daemon would.
+        let child = Process::builder(watch).args((pid, saw)).daemon(false).start()?;
+        child.join()
+    }
+    let (pid, saw) = (Value::new(0_u32).unwrap(), Value::new(0_u32).unwrap());
+    let args = (pid.clone(), saw.clone());
+    let parent = Process::builder(middle).args(args).name("middle").daemon(true).start().unwrap();
+    until("the grandchild watches", || pid.get().unwrap() != 0);
+    parent.kill().unwrap();
+    assert!(joined(&parent).is_err());
+    until("the grandchild has seen it", || saw.get().unwrap() == parent.pid());
+}
+
 pub(crate) fn a_child_is_a_daemon_as_its_parent_is() {
     fn is_daemon() -> bool {
         process::current().is_daemon()
@@ -204,6 +232,20 @@ pub(crate) fn a_join_that_waits_for_nothing() {
     assert_eq!(child.exit_status(), Some(ExitStatus::Signal(libc::SIGKILL)));
 }
 
+pub(crate) fn the_sentinel_is_readable_at_the_end() {
+    let ready = |child: &Process<()>| {
+        let fd = child.as_fd();
+        let mut list = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut list, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
+    };
+    let child = start(sleep_for_ever, ());
+    assert!(!ready(&child));
+    child.kill().unwrap();
+    until("the sentinel", || ready(&child));
+    assert!(joined(&child).is_err());
+    assert!(ready(&child), "it stays so");
+}
+
 pub(crate) fn all_terminated() {
     let count = if process::start_method() == StartMethod::Fork { 100 } else { 5 };
     let children: Vec<_> = (0..count).map(|_| start(sleep_for_ever, ())).collect();
@@ -251,6 +293,33 @@ pub(crate) fn a_join_is_not_disturbed_by_signals() {
         assert_eq!(joined(&child).unwrap(), 7);
     });
     assert_eq!(HANDLED.load(SeqCst), 20);
+}
+
+/// With `SIGCHLD` ignored the kernel forgets a child at once, and with it how it ended. What the child reported is known.
+pub(crate) fn a_join_where_nobody_is_told_of_the_end() {
+    fn ignores() -> Result<()> {
+        // SAFETY: SIG_IGN is a valid disposition.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        let go = Value::new(0_u8)?;
+        let returns = |go: Value<u8>| -> u32 {
+            wait_for(&go);
+            7
+        };
+        // They end when there is somebody to look: a child that ends sooner cannot be watched.
+        let children = [start(returns, (go.clone(),)), start(returns, (go.clone(),))];
+        let killed = start(sleep_for_ever, ());
+        assert!(children.iter().all(|child| child.is_alive() && child.exit_status().is_none()));
+        go.set(1)?;
+        killed.kill()?;
+        for child in &children {
+            assert_eq!(joined(child)?, 7);
+            assert_eq!((child.is_alive(), child.exit_status()), (false, Some(ExitStatus::Unknown)));
+        }
+        assert!(matches!(joined(&killed), Err(Error::ChildDied { .. })));
+        assert!(process::active_children().is_empty());
+        Ok(())
+    }
+    run(ignores, ()).unwrap();
 }
 
 pub(crate) fn seven_processes_in_order() {
@@ -374,6 +443,35 @@ pub(crate) fn text_is_flushed_and_panics_are_told() {
     for part in parts.into_iter().chain(["panicked at tests/contracts/process.rs:"]) {
         assert_eq!(text.matches(part).count(), 1, "{part:?} in {text:?}");
     }
+}
+
+/// The numbers of the streams are free then. What is printed must not go to whatever is opened next.
+pub(crate) fn without_standard_streams() {
+    fn speak(text: &str) {
+        println!("{text}");
+        eprintln!("{text}");
+    }
+    fn count(value: Value<u64>, depth: u32) -> Result<u64> {
+        speak("nobody reads this");
+        let own = Value::new(u64::from(depth))?;
+        speak("nor this");
+        if depth > 0 {
+            assert_eq!(joined(&start(count, (value.clone(), depth - 1)))?, u64::from(depth));
+        }
+        speak("nor that");
+        assert_eq!(own.get()?, u64::from(depth));
+        value.update(|x| x + 1)
+    }
+    fn close_and_count() -> Result<u64> {
+        for number in 0..3 {
+            // SAFETY: nothing else in this process owns the standard streams; this one closes them once.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
+        }
+        let value = Value::new(0_u64)?;
+        speak("nobody reads this either");
+        count(value, 2)
+    }
+    assert_eq!(run(close_and_count, ()).unwrap(), 3);
 }
 
 pub(crate) fn children_use_the_start_method_of_the_program() {
