@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use rustix::{
     io::Errno,
-    process::{Pid, PidfdFlags, pidfd_open, test_kill_process},
+    process::{Pid, test_kill_process},
 };
 
 use super::{clock::Wait, files::FileId, pidfd};
@@ -68,10 +68,10 @@ impl Stamp {
     /// again by another process counts as ended.
     pub(crate) fn is_dead(self, wait: Wait) -> bool {
         let Some(pid) = self.pid() else { return true };
-        let Some(id) = Pid::from_raw(pid as i32) else { return true };
-        let Ok(pidfd) = pidfd_open(id, PidfdFlags::empty()) else {
+        let pidfd = match pidfd::open(pid) {
+            Ok(pidfd) => pidfd,
             // ESRCH: gone. Any other failure (no descriptors left, no such system call) must not let anybody in.
-            return matches!(pidfd_open(id, PidfdFlags::empty()), Err(Errno::SRCH));
+            Err(error) => return Errno::from_io_error(&error) == Some(Errno::SRCH),
         };
         // After the descriptor, so that it is known which process the descriptor means.
         match start_time(pid) {

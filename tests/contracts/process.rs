@@ -24,6 +24,8 @@ use shmkit::{
     process::{self, ExitStatus, Message, Outcome, StartMethod, State, Target},
 };
 
+use crate::scratch::Name;
+
 /// Longer than any wait that succeeds.
 const LONG: Duration = Duration::from_secs(50);
 
@@ -451,27 +453,30 @@ pub(crate) fn without_standard_streams() {
         println!("{text}");
         eprintln!("{text}");
     }
-    fn count(value: Value<u64>, depth: u32) -> Result<u64> {
+    fn count(mut values: Vec<Value<u64>>, depth: u64) -> Result<u64> {
         speak("nobody reads this");
-        let own = Value::new(u64::from(depth))?;
+        values.push(Value::new(0)?);
         speak("nor this");
-        if depth > 0 {
-            assert_eq!(joined(&start(count, (value.clone(), depth - 1)))?, u64::from(depth));
-        }
+        let below = if depth > 0 { joined(&start(count, (values.clone(), depth - 1)))? } else { 0 };
         speak("nor that");
-        assert_eq!(own.get()?, u64::from(depth));
-        value.update(|x| x + 1)
+        for value in &values {
+            value.update(|x| x + 1)?;
+        }
+        // Its own, which those below it have counted up too.
+        Ok(below + values[values.len() - 1].get()?)
     }
-    fn close_and_count() -> Result<u64> {
+    fn close_and_count(name: String) -> Result<(u64, u64)> {
         for number in 0..3 {
             // SAFETY: nothing else in this process owns the standard streams; this one closes them once.
             drop(unsafe { OwnedFd::from_raw_fd(number) });
         }
-        let value = Value::new(0_u64)?;
-        speak("nobody reads this either");
-        count(value, 2)
+        let _named = Value::create(&*name, 7_u64)?;
+        speak("nobody, I said");
+        let opened = joined(&start(|name: String| Value::<u64>::open(&*name)?.get(), (name,)))?;
+        Ok((opened, count(Vec::new(), 2)?))
     }
-    assert_eq!(run(close_and_count, ()).unwrap(), 3);
+    let name = Name::new();
+    assert_eq!(run(close_and_count, (name.to_string(),)).unwrap(), (7, 1 + 2 + 3));
 }
 
 pub(crate) fn children_use_the_start_method_of_the_program() {
