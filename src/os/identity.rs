@@ -69,9 +69,10 @@ impl Stamp {
     pub(crate) fn is_dead(self, wait: Wait) -> bool {
         let Some(pid) = self.pid() else { return true };
         let pidfd = match pidfd::open(pid) {
-            Ok(pidfd) => pidfd,
-            // ESRCH: gone. Any other failure (no descriptors left, no such system call) must not let anybody in.
-            Err(error) => return Errno::from_io_error(&error) == Some(Errno::SRCH),
+            Ok(Some(pidfd)) => pidfd,
+            Ok(None) => return true,
+            // No descriptors left, no such system call: that must not let anybody in.
+            Err(_) => return false,
         };
         // After the descriptor, so that it is known which process the descriptor means.
         match start_time(pid) {
@@ -186,6 +187,20 @@ mod tests {
         child.wait().unwrap();
         assert!(Stamp::new(child.id(), start).is_dead(Wait::No));
         assert!(Stamp::new(std::process::id(), 1).is_dead(Wait::No), "this id started later");
+    }
+
+    #[test]
+    fn an_id_that_a_thread_has_by_now_is_dead() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid()).unwrap();
+            ended.recv()
+        });
+        let id = told.recv().unwrap().as_raw_nonzero().get() as u32;
+        assert!(Stamp::new(id, 1).is_dead(Wait::No));
+        drop(end);
+        assert!(thread.join().unwrap().is_err());
     }
 
     #[test]

@@ -25,11 +25,16 @@ pub(crate) enum End {
     Unknown,
 }
 
-/// The descriptor of a process. Of a child that was not waited for yet it is surely the right one: its id cannot have been
-/// used again.
-pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
-    let pid = Pid::from_raw(pid as i32).ok_or(Errno::SRCH)?;
-    off_the_streams(pidfd_open(pid, PidfdFlags::empty())?)
+/// The descriptor of a process; `None` when no process has this id (any more). Of a child that was not waited for yet it is
+/// surely the right one: its id cannot have been used again.
+pub(crate) fn open(pid: u32) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = Pid::from_raw(pid as i32) else { return Ok(None) };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(fd) => off_the_streams(fd).map(Some),
+        // EINVAL, ENOENT since Linux 6.15: the process vanishes just now, or the id is that of a mere thread by now.
+        Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Ends a child at once and waits for it: for one that no descriptor can be had of.

@@ -126,7 +126,8 @@ struct Progress {
 impl Child {
     /// A child that was started just now, and that nobody has waited for.
     pub(super) fn new(pid: u32, name: String, daemon: bool, socket: OwnedFd) -> Result<Arc<Self>> {
-        let sentinel = pidfd::open(pid).map_err(|error| {
+        let sentinel = pidfd::open(pid).and_then(|found| found.ok_or_else(|| std::io::ErrorKind::NotFound.into()));
+        let sentinel = sentinel.map_err(|error| {
             // No descriptors are left, say. What cannot be watched must not run.
             pidfd::kill_and_reap(pid);
             Error::os("pidfd_open", error)
