@@ -37,6 +37,11 @@ pub(crate) fn open(pid: u32) -> io::Result<Option<OwnedFd>> {
     }
 }
 
+/// What stands in for the descriptor of a process that nobody can have: readable for ever.
+pub(crate) fn of_the_ended() -> io::Result<OwnedFd> {
+    off_the_streams(eventfd(1, EventfdFlags::CLOEXEC)?)
+}
+
 /// Ends a child at once and waits for it: for one that no descriptor can be had of.
 pub(crate) fn kill_and_reap(pid: u32) {
     let Some(pid) = Pid::from_raw(pid as i32) else { return };

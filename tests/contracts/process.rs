@@ -234,18 +234,20 @@ pub(crate) fn a_join_that_waits_for_nothing() {
     assert_eq!(child.exit_status(), Some(ExitStatus::Signal(libc::SIGKILL)));
 }
 
+/// Whether the sentinel says that the process has ended.
+fn is_ready<T>(child: &Process<T>) -> bool {
+    let fd = child.as_fd();
+    let mut list = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut list, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
+}
+
 pub(crate) fn the_sentinel_is_readable_at_the_end() {
-    let ready = |child: &Process<()>| {
-        let fd = child.as_fd();
-        let mut list = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
-        rustix::event::poll(&mut list, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
-    };
     let child = start(sleep_for_ever, ());
-    assert!(!ready(&child));
+    assert!(!is_ready(&child));
     child.kill().unwrap();
-    until("the sentinel", || ready(&child));
+    until("the sentinel", || is_ready(&child));
     assert!(joined(&child).is_err());
-    assert!(ready(&child), "it stays so");
+    assert!(is_ready(&child), "it stays so");
 }
 
 pub(crate) fn all_terminated() {
@@ -297,26 +299,33 @@ pub(crate) fn a_join_is_not_disturbed_by_signals() {
     assert_eq!(HANDLED.load(SeqCst), 20);
 }
 
-/// With `SIGCHLD` ignored the kernel forgets a child at once, and with it how it ended. What the child reported is known.
+/// With `SIGCHLD` ignored, as a program may be started, the kernel forgets a child at once, and with it how it ended. What
+/// the child reported is known, and the sentinel tells.
 pub(crate) fn a_join_where_nobody_is_told_of_the_end() {
     fn ignores() -> Result<()> {
         // SAFETY: SIG_IGN is a valid disposition.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        let check = |child: &Process<u32>| {
+            assert_eq!(joined(child).unwrap(), 7);
+            assert_eq!((child.is_alive(), child.state()), (false, State::Terminated));
+            assert_eq!(child.exit_status(), Some(ExitStatus::Unknown));
+            assert!(is_ready(child));
+            child.terminate().unwrap();
+            child.kill().unwrap();
+        };
+        // Some have ended before `start` returns.
+        (0..100).for_each(|_| check(&start(|| 7_u32, ())));
+
         let go = Value::new(0_u8)?;
-        let returns = |go: Value<u8>| -> u32 {
+        let waits = |go: Value<u8>| -> u32 {
             wait_for(&go);
             7
         };
-        // They end when there is somebody to look: a child that ends sooner cannot be watched.
-        let children = [start(returns, (go.clone(),)), start(returns, (go.clone(),))];
-        let killed = start(sleep_for_ever, ());
-        assert!(children.iter().all(|child| child.is_alive() && child.exit_status().is_none()));
+        let (child, killed) = (start(waits, (go.clone(),)), start(sleep_for_ever, ()));
+        assert_eq!((child.is_alive(), child.exit_status(), is_ready(&child)), (true, None, false));
         go.set(1)?;
+        check(&child);
         killed.kill()?;
-        for child in &children {
-            assert_eq!(joined(child)?, 7);
-            assert_eq!((child.is_alive(), child.exit_status()), (false, Some(ExitStatus::Unknown)));
-        }
         assert!(matches!(joined(&killed), Err(Error::ChildDied { .. })));
         assert!(process::active_children().is_empty());
         Ok(())
