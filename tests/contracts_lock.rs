@@ -9,6 +9,7 @@ mod support;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     process::id,
+    sync::atomic::{AtomicU64, Ordering::SeqCst},
     thread,
     time::{Duration, Instant},
 };
@@ -17,7 +18,7 @@ use shmkit::{
     Array, Lock, Process, RLock, Result, Value,
     process::{Builder, Message, Outcome, Target},
 };
-use support::{Deadline, eventually};
+use support::{Board, Child, Deadline, End, Flag, eventually, is_raised, raise, storm_of_signals};
 
 shmkit::init_in_tests!();
 
@@ -207,6 +208,73 @@ fn a_waiter_gets_the_lock_when_it_is_released() {
     eventually(|| waits.get().unwrap() == 1 && child.state() == shmkit::process::State::Blocked);
     drop(held);
     child.join().unwrap();
+}
+
+/// A signal every millisecond: a wait keeps its length, and a lock is neither lost nor had too early.
+#[test]
+fn a_wait_is_not_disturbed_by_signals() {
+    let _deadline = Deadline::seconds(60, "a_wait_is_not_disturbed_by_signals");
+    const TIME: Duration = Duration::from_millis(250);
+    let (lock, again) = (Lock::new().unwrap(), RLock::new().unwrap());
+    let (signals, turn) = (Board::<AtomicU64>::new(), Board::<AtomicU64>::new());
+    let (held, also) = (lock.lock().unwrap(), again.lock().unwrap());
+    let mut child = Child::start(|| {
+        storm_of_signals(signals.get());
+        for wait in [&|| lock.lock_timeout(TIME).map(drop) as Result<()>, &|| again.lock_timeout(TIME).map(drop)]
+            as [&dyn Fn() -> Result<()>; 2]
+        {
+            let before = Instant::now();
+            assert!(wait().unwrap_err().is_timed_out());
+            assert!(before.elapsed() >= TIME);
+        }
+        turn.store(1, SeqCst);
+        let _held = (lock.lock().unwrap(), again.lock().unwrap());
+        assert_eq!(turn.load(SeqCst), 2, "released by nobody");
+        0
+    });
+    eventually(|| turn.load(SeqCst) == 1);
+    let before = signals.load(SeqCst);
+    eventually(|| signals.load(SeqCst) > before + 50);
+    assert!(!child.has_ended());
+    turn.store(2, SeqCst);
+    drop((held, also));
+    assert_eq!(child.wait(), End::Code(0));
+}
+
+/// One that is stopped is not dead: it keeps what it holds. And it keeps nobody from what it waits for.
+#[test]
+fn stopped_holders_and_waiters() {
+    let _deadline = Deadline::seconds(60, "stopped_holders_and_waiters");
+    let lock = Lock::new().unwrap();
+    let go = Board::<Flag>::new();
+    let mut holder = Child::start(|| {
+        let _held = lock.lock().unwrap();
+        eventually(|| is_raised(&go));
+        0
+    });
+    eventually(|| lock.try_lock().is_err());
+    holder.signal(libc::SIGSTOP);
+    holder.wait_until_stopped();
+    // Longer than the slices of a wait, after each of which a waiter looks after the holder.
+    assert!(lock.lock_timeout(Duration::from_millis(350)).unwrap_err().is_timed_out());
+    assert!(format!("{lock:?}").contains(&format!("owner: process {},", holder.pid())), "{lock:?}");
+    raise(&go);
+    holder.signal(libc::SIGCONT);
+    assert_eq!(holder.wait(), End::Code(0));
+
+    let held = lock.lock().unwrap();
+    let mut stopped = Child::start(|| lock.lock().map_or(1, |_| 0));
+    stopped.wait_until_asleep();
+    stopped.signal(libc::SIGSTOP);
+    stopped.wait_until_stopped();
+    let mut other = Child::start(|| lock.lock().map_or(1, |_| 0));
+    other.wait_until_asleep();
+    drop(held);
+    assert_eq!(other.wait(), End::Code(0), "though the wake-up was for the stopped one");
+    assert!(!stopped.has_ended());
+    stopped.signal(libc::SIGCONT);
+    assert_eq!(stopped.wait(), End::Code(0));
+    assert!(lock.try_lock().is_ok());
 }
 
 /// Upstream a child acquires and exits, and its parent releases. Here the lock is its holder's: one that ends in good

@@ -5,6 +5,7 @@
 
 #[path = "contracts/process.rs"]
 mod contracts;
+mod scratch;
 mod support;
 
 use std::fs;

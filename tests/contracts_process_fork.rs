@@ -6,6 +6,7 @@
 mod alone;
 #[path = "contracts/process.rs"]
 mod contracts;
+mod scratch;
 
 use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 use shmkit::{

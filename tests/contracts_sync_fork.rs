@@ -10,7 +10,8 @@ use std::{
 };
 
 use shmkit::{
-    AtomicValue, Barrier, BoundedSemaphore, Error, Event, Process, Result, RwLock, Semaphore, process::StartMethod,
+    Array, AtomicValue, Barrier, BoundedSemaphore, Error, Event, Lock, Process, RLock, Result, RwLock, Semaphore,
+    process::StartMethod,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -28,6 +29,9 @@ fn joined<T>(process: &Process<T>) -> T {
 fn main() {
     shmkit::init();
     let tests: &[(&str, fn())] = &[
+        ("locks_let_one_in_at_a_time", locks_let_one_in_at_a_time),
+        ("locks_are_not_held_by_copies", locks_are_not_held_by_copies),
+        ("locks_show_who_holds_them", locks_show_who_holds_them),
         ("semaphore_counts", semaphore_counts),
         ("semaphore_wakes_processes_and_threads", semaphore_wakes_processes_and_threads),
         ("semaphore_oversubscribed", semaphore_oversubscribed),
@@ -41,6 +45,80 @@ fn main() {
         ("readers_and_writers", readers_and_writers),
     ];
     alone::run(tests);
+}
+
+fn locks_let_one_in_at_a_time() {
+    const TIMES: u32 = 300;
+    let (lock, again) = (Lock::new().unwrap(), RLock::new().unwrap());
+    // Plain data, which only the locks keep right; copied and written back, so that a second one inside would be seen.
+    let halves = Array::<u32>::zeros(2).unwrap();
+    let count = || -> Result<()> {
+        for _ in 0..TIMES {
+            let _held = lock.lock_timeout(SOON)?;
+            let _outer = again.lock_timeout(SOON)?;
+            let _inner = again.try_lock()?;
+            let before = halves.get(0)?;
+            assert_eq!(before, halves.get(1)?, "somebody else is inside");
+            halves.set(0, before + 1)?;
+            thread::yield_now();
+            halves.set(1, before + 1)?;
+        }
+        Ok(())
+    };
+    let processes = [(); 3].map(|()| Process::fork(count).unwrap());
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| count().unwrap());
+        }
+        count().unwrap();
+    });
+    processes.iter().for_each(joined);
+    assert_eq!(halves.to_vec().unwrap(), [6 * TIMES; 2]);
+}
+
+/// A thread's first lock lends it an identity, which a fork must not go on with: the child is another holder.
+fn locks_are_not_held_by_copies() {
+    let (lock, again) = (Lock::new().unwrap(), RLock::new().unwrap());
+    drop((lock.lock().unwrap(), again.lock().unwrap()));
+    let (asks, asked) = (Event::new().unwrap(), Event::new().unwrap());
+    let child = Process::fork(|| -> Result<(bool, bool)> {
+        assert!(asks.wait_timeout(SOON)?);
+        let seen = (lock.try_lock().is_err(), again.try_lock().is_err());
+        asked.set();
+        drop((lock.lock_timeout(SOON)?, again.lock_timeout(SOON)?));
+        Ok(seen)
+    })
+    .unwrap();
+    let held = (lock.lock().unwrap(), again.lock().unwrap());
+    asks.set();
+    assert!(asked.wait_timeout(SOON).unwrap());
+    drop(held);
+    assert_eq!(joined(&child), (true, true));
+}
+
+/// `repr`, from the other side of a fork.
+fn locks_show_who_holds_them() {
+    let (lock, again) = (Lock::new().unwrap(), RLock::new().unwrap());
+    let (taken, seen) = (Event::new().unwrap(), Event::new().unwrap());
+    let show = || (format!("{lock:?}"), format!("{again:?}"));
+    let held_by = |owner: &str, depth: u32| {
+        let (plain, deep) = show();
+        plain.contains(&format!("owner: {owner},")) && deep.contains(&format!("owner: {owner}, depth: {depth},"))
+    };
+    let child = Process::fork(|| -> Result<bool> {
+        let _held = (lock.lock()?, again.lock()?, again.lock()?);
+        let mine =
+            held_by("this thread", 2) && thread::scope(|s| s.spawn(|| held_by("another thread", 2)).join().unwrap());
+        taken.set();
+        seen.wait_timeout(SOON)?;
+        Ok(mine)
+    })
+    .unwrap();
+    assert!(taken.wait_timeout(SOON).unwrap());
+    assert!(held_by(&format!("process {}", child.pid()), 2), "{:?}", show());
+    seen.set();
+    assert!(joined(&child));
+    assert!(held_by("none", 0), "{:?}", show());
 }
 
 /// `test_semaphore`.

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::fd::AsFd,
     path::Path,
     time::{Duration, Instant},
 };
@@ -197,20 +196,6 @@ fn sleep_for_ever() {
 }
 
 #[test]
-fn the_sentinel_is_readable_at_the_end() {
-    let child = sleeper();
-    let ready = |child: &Process<()>| {
-        let fd = child.as_fd();
-        let mut list = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
-        rustix::event::poll(&mut list, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
-    };
-    assert!(!ready(&child));
-    child.kill().unwrap();
-    until("the sentinel", || ready(&child));
-    assert!(joined(&child).is_err());
-}
-
-#[test]
 fn a_hundred_children() {
     let total = Value::new(0_u64).unwrap();
     let children: Vec<_> = (0..100_u64)
@@ -365,29 +350,6 @@ fn a_daemon_outlives_the_thread_that_started_it() {
 }
 
 #[test]
-fn a_child_sees_its_parent_and_its_end() {
-    fn watch(pid: Value<u32>, saw: Value<u32>) -> Result<()> {
-        let parent = process::parent().expect("a child has one");
-        assert_eq!((parent.name(), parent.is_alive()), ("middle", true));
-        pid.set(std::process::id())?;
-        parent.wait();
-        saw.set(parent.pid())
-    }
-    fn middle(pid: Value<u32>, saw: Value<u32>) -> Result<()> {
-        // It outlives its parent, as no daemon would.
-        let child = Process::builder(watch).args((pid, saw)).daemon(false).start()?;
-        child.join()
-    }
-    let (pid, saw) = (Value::new(0_u32).unwrap(), Value::new(0_u32).unwrap());
-    let args = (pid.clone(), saw.clone());
-    let parent = Process::builder(middle).args(args).name("middle").daemon(true).start().unwrap();
-    until("the grandchild watches", || pid.get().unwrap() != 0);
-    parent.kill().unwrap();
-    assert!(joined(&parent).is_err());
-    until("the grandchild has seen it", || saw.get().unwrap() == parent.pid());
-}
-
-#[test]
 fn a_value_that_cannot_travel_is_an_error_with_its_type() {
     #[derive(Debug, Serialize, Deserialize)]
     #[serde(untagged)]
@@ -487,26 +449,6 @@ fn without_descriptors_a_start_fails_and_leaves_nothing() {
     let (failed, worked, children) = run(starve, ()).unwrap();
     assert!(failed > 0 && worked > 0, "{failed} {worked}");
     assert_eq!((failed + worked, children.as_str()), (8, ""));
-}
-
-#[test]
-fn without_standard_streams() {
-    fn close_and_print(depth: u32) -> Result<u32> {
-        use std::os::fd::{FromRawFd, OwnedFd};
-        for number in 0..3 {
-            #[expect(unsafe_code, reason = "closes what std never does")]
-            // SAFETY: nothing else in this process owns the standard streams; this one closes them once.
-            drop(unsafe { OwnedFd::from_raw_fd(number) });
-        }
-        println!("nobody reads this");
-        if depth == 0 { Ok(1) } else { Ok(1 + joined(&Process::spawn(print, (depth - 1,))?)?) }
-    }
-    fn print(depth: u32) -> Result<u32> {
-        println!("nor this");
-        eprintln!("nor this");
-        if depth == 0 { Ok(1) } else { Ok(1 + joined(&Process::spawn(print, (depth - 1,))?)?) }
-    }
-    assert_eq!(run(close_and_print, (2,)).unwrap(), 3);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::Path,
 };
 
@@ -14,7 +14,7 @@ use rustix::{
         AtFlags, CWD, FallocateFlags, FileType, FlockOperation, MemfdFlags, Mode, OFlags, SealFlags, Stat, fallocate,
         fcntl_add_seals, flock, fstat, fstatfs, fstatvfs, ftruncate, linkat, memfd_create, open, unlink,
     },
-    io::Errno,
+    io::{Errno, fcntl_dupfd_cloexec},
 };
 
 /// Where POSIX shared memory lives.
@@ -58,9 +58,18 @@ pub(crate) fn user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// Moves a new descriptor away from the numbers of the standard streams, which it got where those are closed: what the
+/// program prints would go into shared memory, or to a child as a message.
+pub(crate) fn off_the_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() < FIRST_FREE { Ok(fcntl_dupfd_cloexec(&fd, FIRST_FREE)?) } else { Ok(fd) }
+}
+
+/// The first number after those of the standard streams.
+const FIRST_FREE: RawFd = 3;
+
 /// Memory without a name, which the kernel frees with its last mapping and descriptor. Its size may still be set.
 pub(crate) fn anonymous() -> io::Result<OwnedFd> {
-    Ok(memfd_create("shmkit", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
+    off_the_streams(memfd_create("shmkit", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
 }
 
 /// Forbids shrinking, for ever and for everybody: a peer that truncated the memory would kill those who touch it.
@@ -84,7 +93,7 @@ pub(crate) fn nameless_in(directory: &Path) -> io::Result<Option<OwnedFd>> {
         return Ok(None);
     }
     match open(directory, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, PRIVATE) {
-        Ok(fd) => Ok(Some(fd)),
+        Ok(fd) => off_the_streams(fd).map(Some),
         // EISDIR: a kernel or file system that does not know O_TMPFILE.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => Ok(None),
         Err(error) => Err(error.into()),
@@ -93,7 +102,6 @@ pub(crate) fn nameless_in(directory: &Path) -> io::Result<Option<OwnedFd>> {
 
 /// Gives a nameless file its name, unless something has it: that is `AlreadyExists`.
 pub(crate) fn link_at(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
     // By way of /proc: AT_EMPTY_PATH would need a capability.
     let source = format!("/proc/self/fd/{}", fd.as_raw_fd());
     Ok(linkat(CWD, source, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
@@ -101,13 +109,14 @@ pub(crate) fn link_at(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 
 /// A new, empty file; `AlreadyExists` when something has the name.
 pub(crate) fn create_new(path: &Path) -> io::Result<OwnedFd> {
-    Ok(open(path, OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW, PRIVATE)?)
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    off_the_streams(open(path, flags, PRIVATE)?)
 }
 
 /// An existing file. Never a symbolic link, and a pipe or device does not block.
 pub(crate) fn open_existing(path: &Path, read_only: bool) -> io::Result<OwnedFd> {
     let access = if read_only { OFlags::RDONLY } else { OFlags::RDWR };
-    Ok(open(path, access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK, Mode::empty())?)
+    off_the_streams(open(path, access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK, Mode::empty())?)
 }
 
 pub(crate) fn remove(path: &Path) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use rustix::{
     io::Errno,
-    process::{Pid, PidfdFlags, pidfd_open, test_kill_process},
+    process::{Pid, test_kill_process},
 };
 
 use super::{clock::Wait, files::FileId, pidfd};
@@ -68,10 +68,11 @@ impl Stamp {
     /// again by another process counts as ended.
     pub(crate) fn is_dead(self, wait: Wait) -> bool {
         let Some(pid) = self.pid() else { return true };
-        let Some(id) = Pid::from_raw(pid as i32) else { return true };
-        let Ok(pidfd) = pidfd_open(id, PidfdFlags::empty()) else {
-            // ESRCH: gone. Any other failure (no descriptors left, no such system call) must not let anybody in.
-            return matches!(pidfd_open(id, PidfdFlags::empty()), Err(Errno::SRCH));
+        let pidfd = match pidfd::open(pid) {
+            Ok(Some(pidfd)) => pidfd,
+            Ok(None) => return true,
+            // No descriptors left, no such system call: that must not let anybody in.
+            Err(_) => return false,
         };
         // After the descriptor, so that it is known which process the descriptor means.
         match start_time(pid) {
@@ -186,6 +187,20 @@ mod tests {
         child.wait().unwrap();
         assert!(Stamp::new(child.id(), start).is_dead(Wait::No));
         assert!(Stamp::new(std::process::id(), 1).is_dead(Wait::No), "this id started later");
+    }
+
+    #[test]
+    fn an_id_that_a_thread_has_by_now_is_dead() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid()).unwrap();
+            ended.recv()
+        });
+        let id = told.recv().unwrap().as_raw_nonzero().get() as u32;
+        assert!(Stamp::new(id, 1).is_dead(Wait::No));
+        drop(end);
+        assert!(thread.join().unwrap().is_err());
     }
 
     #[test]

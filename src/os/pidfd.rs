@@ -14,7 +14,7 @@ use rustix::{
     },
 };
 
-use super::clock::Wait;
+use super::{clock::Wait, files::off_the_streams};
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +25,21 @@ pub(crate) enum End {
     Unknown,
 }
 
-/// The descriptor of a child that this process has not waited for yet, so that its id cannot have been used again.
-pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
-    let pid = Pid::from_raw(pid as i32).ok_or(Errno::SRCH)?;
-    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+/// The descriptor of a process; `None` when no process has this id (any more). Of a child that was not waited for yet it is
+/// surely the right one: its id cannot have been used again.
+pub(crate) fn open(pid: u32) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = Pid::from_raw(pid as i32) else { return Ok(None) };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(fd) => off_the_streams(fd).map(Some),
+        // EINVAL, ENOENT since Linux 6.15: the process vanishes just now, or the id is that of a mere thread by now.
+        Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What stands in for the descriptor of a process that nobody can have: readable for ever.
+pub(crate) fn of_the_ended() -> io::Result<OwnedFd> {
+    off_the_streams(eventfd(1, EventfdFlags::CLOEXEC)?)
 }
 
 /// Ends a child at once and waits for it: for one that no descriptor can be had of.
@@ -100,7 +111,7 @@ pub(crate) fn wait_readable<const N: usize>(descriptors: [Option<&OwnedFd>; N], 
 
 /// A descriptor that becomes readable when it is rung.
 pub(crate) fn bell() -> io::Result<OwnedFd> {
-    Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+    off_the_streams(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
 pub(crate) fn ring(bell: &OwnedFd) {

@@ -26,6 +26,8 @@ use rustix::{
     },
 };
 
+use super::files::{self, off_the_streams};
+
 /// The most descriptors of one packet.
 const PER_PACKET: usize = 253;
 
@@ -51,14 +53,15 @@ pub(crate) struct Message {
 
 /// Two connected ends; both are closed by `exec`.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+    let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    Ok((off_the_streams(one)?, off_the_streams(other)?))
 }
 
 /// Sends one message, whole.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<()> {
     let mut file = None;
     if bytes.len() > INLINE {
-        let mut memory = File::from(super::files::anonymous()?);
+        let mut memory = File::from(files::anonymous()?);
         memory.write_all(bytes)?;
         file = Some(OwnedFd::from(memory));
     }
@@ -140,7 +143,9 @@ fn packet(socket: &impl AsFd, wait: bool, into: &mut Vec<OwnedFd>) -> io::Result
     };
     for part in control.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = part {
-            into.extend(descriptors);
+            for descriptor in descriptors {
+                into.push(off_the_streams(descriptor)?);
+            }
         }
     }
     if received.bytes == 0 {
@@ -167,7 +172,7 @@ mod tests {
         let (here, there) = pair().unwrap();
         for (len, descriptors) in [(0, 0), (100, 3), (INLINE, 0), (INLINE + 1, 0), (1 << 24, 2), (10, 600)] {
             let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
-            let descriptors: Vec<_> = (0..descriptors).map(|_| crate::os::files::anonymous().unwrap()).collect();
+            let descriptors: Vec<_> = (0..descriptors).map(|_| files::anonymous().unwrap()).collect();
             send(&here, &bytes, &descriptors).unwrap();
             let message = receive(&there, true).unwrap().unwrap();
             assert!(message.bytes == bytes && message.descriptors.len() == descriptors.len(), "{len}");

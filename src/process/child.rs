@@ -124,15 +124,24 @@ struct Progress {
 }
 
 impl Child {
-    /// A child that was started just now, and that nobody has waited for.
+    /// A child that was started just now, and that this crate has not waited for.
     pub(super) fn new(pid: u32, name: String, daemon: bool, socket: OwnedFd) -> Result<Arc<Self>> {
-        let sentinel = pidfd::open(pid).map_err(|error| {
+        let cannot_be_watched = |error| {
             // No descriptors are left, say. What cannot be watched must not run.
             pidfd::kill_and_reap(pid);
             Error::os("pidfd_open", error)
-        })?;
-        let starter = process::id();
-        let child = Arc::new(Self { pid, starter, name, daemon, sentinel, socket, progress: Mutex::default() });
+        };
+        let mut progress = Progress::default();
+        let sentinel = match pidfd::open(pid).map_err(cannot_be_watched)? {
+            Some(sentinel) => sentinel,
+            // It has ended, and the kernel (SIGCHLD is ignored) or other code has taken it from the process table.
+            None => {
+                progress.status = Some(ExitStatus::Unknown);
+                pidfd::of_the_ended().map_err(|error| Error::os("eventfd", error))?
+            }
+        };
+        let (starter, progress) = (process::id(), Mutex::new(progress));
+        let child = Arc::new(Self { pid, starter, name, daemon, sentinel, socket, progress });
         family::add(&child);
         Ok(child)
     }
@@ -150,6 +159,9 @@ impl Child {
     }
 
     pub(super) fn signal(&self, signal: i32) -> Result<()> {
+        if self.is_over() {
+            return Ok(());
+        }
         pidfd::signal(&self.sentinel, signal).map_err(|error| Error::os("pidfd_send_signal", error))
     }
 
@@ -487,5 +499,25 @@ impl<T> fmt::Debug for Process<T> {
             .field("daemon", &self.is_daemon())
             .field("status", &self.exit_status())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::report;
+
+    #[test]
+    fn one_that_ended_before_it_could_be_watched() {
+        let mut program = process::Command::new("true").spawn().unwrap();
+        program.wait().unwrap();
+        let (ours, theirs) = socket::pair().unwrap();
+        report::send(&theirs, &Report::Returned(7_u32));
+        let child = Process::<u32>::new(Child::new(program.id(), "true".into(), false, ours).unwrap());
+        assert_eq!((child.is_alive(), child.exit_status()), (false, Some(ExitStatus::Unknown)));
+        assert_eq!(pidfd::wait_readable([Some(&child.child.sentinel)], Wait::No).unwrap(), [true]);
+        child.terminate().unwrap();
+        child.kill().unwrap();
+        assert_eq!(child.join().unwrap(), 7);
     }
 }

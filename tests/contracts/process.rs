@@ -1,8 +1,8 @@
 //! What a process promises however it was started: each test runs by the start method of the program that includes
 //! this file, its children's children too.
 //!
-//! Not here, for `tests/process.rs` and `tests/process_fork.rs` have it: arguments, results, errors and panics; the
-//! sentinel; a hundred children that end well; the death of a parent; missing standard streams; builders' settings.
+//! Not here, for `tests/process.rs` and `tests/process_fork.rs` have it: arguments, results, errors and panics; a hundred
+//! children that end well; the death of a daemon's parent; builders' settings.
 //!
 //! Impossible by types: whatever one could ask of a process before its start (a `Builder` is no `Process`) or after it
 //! was closed (the handle is gone), and a negative time limit. A process has no key for authentication and no exit
@@ -24,6 +24,8 @@ use shmkit::{
     process::{self, ExitStatus, Message, Outcome, StartMethod, State, Target},
 };
 
+use crate::scratch::Name;
+
 /// Longer than any wait that succeeds.
 const LONG: Duration = Duration::from_secs(50);
 
@@ -34,18 +36,22 @@ macro_rules! for_each_contract {
             from_start_to_join,
             names_by_default,
             the_main_program_has_no_parent,
+            a_child_sees_its_parent_and_its_end,
             a_child_is_a_daemon_as_its_parent_is,
             a_daemon_may_have_children,
             without_a_daemon_a_child_outlives_its_parent,
             a_join_that_waits_for_nothing,
+            the_sentinel_is_readable_at_the_end,
             all_terminated,
             a_join_is_not_disturbed_by_signals,
+            a_join_where_nobody_is_told_of_the_end,
             seven_processes_in_order,
             exit_codes,
             a_dropped_handle_ends_nothing,
             arguments_are_dropped_at_the_start,
             no_threads_are_waited_for,
             text_is_flushed_and_panics_are_told,
+            without_standard_streams,
             children_use_the_start_method_of_the_program,
             locks_work_by_every_start_method,
             five_generations_alike,
@@ -142,6 +148,30 @@ pub(crate) fn the_main_program_has_no_parent() {
     assert_eq!(run(parent, ()).unwrap(), Some((id(), "main".to_owned(), true)));
 }
 
+pub(crate) fn a_child_sees_its_parent_and_its_end() {
+    fn watch(pid: Value<u32>, saw: Value<u32>) -> Result<()> {
+        let parent = process::parent().expect("a child has one");
+        assert_eq!((parent.name(), parent.is_alive()), ("middle", true));
+        assert!(!parent.wait_timeout(Duration::ZERO) && !parent.wait_deadline(Instant::now()));
+        pid.set(id())?;
+        parent.wait();
+        assert!(!parent.is_alive() && parent.wait_timeout(Duration::ZERO));
+        saw.set(parent.pid())
+    }
+    fn middle(pid: Value<u32>, saw: Value<u32>) -> Result<()> {
+        // It outlives its parent, as no daemon would.
+        let child = Process::builder(watch).args((pid, saw)).daemon(false).start()?;
+        child.join()
+    }
+    let (pid, saw) = (Value::new(0_u32).unwrap(), Value::new(0_u32).unwrap());
+    let args = (pid.clone(), saw.clone());
+    let parent = Process::builder(middle).args(args).name("middle").daemon(true).start().unwrap();
+    until("the grandchild watches", || pid.get().unwrap() != 0);
+    parent.kill().unwrap();
+    assert!(joined(&parent).is_err());
+    until("the grandchild has seen it", || saw.get().unwrap() == parent.pid());
+}
+
 pub(crate) fn a_child_is_a_daemon_as_its_parent_is() {
     fn is_daemon() -> bool {
         process::current().is_daemon()
@@ -204,6 +234,22 @@ pub(crate) fn a_join_that_waits_for_nothing() {
     assert_eq!(child.exit_status(), Some(ExitStatus::Signal(libc::SIGKILL)));
 }
 
+/// Whether the sentinel says that the process has ended.
+fn is_ready<T>(child: &Process<T>) -> bool {
+    let fd = child.as_fd();
+    let mut list = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut list, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
+}
+
+pub(crate) fn the_sentinel_is_readable_at_the_end() {
+    let child = start(sleep_for_ever, ());
+    assert!(!is_ready(&child));
+    child.kill().unwrap();
+    until("the sentinel", || is_ready(&child));
+    assert!(joined(&child).is_err());
+    assert!(is_ready(&child), "it stays so");
+}
+
 pub(crate) fn all_terminated() {
     let count = if process::start_method() == StartMethod::Fork { 100 } else { 5 };
     let children: Vec<_> = (0..count).map(|_| start(sleep_for_ever, ())).collect();
@@ -251,6 +297,40 @@ pub(crate) fn a_join_is_not_disturbed_by_signals() {
         assert_eq!(joined(&child).unwrap(), 7);
     });
     assert_eq!(HANDLED.load(SeqCst), 20);
+}
+
+/// With `SIGCHLD` ignored, as a program may be started, the kernel forgets a child at once, and with it how it ended. What
+/// the child reported is known, and the sentinel tells.
+pub(crate) fn a_join_where_nobody_is_told_of_the_end() {
+    fn ignores() -> Result<()> {
+        // SAFETY: SIG_IGN is a valid disposition.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        let check = |child: &Process<u32>| {
+            assert_eq!(joined(child).unwrap(), 7);
+            assert_eq!((child.is_alive(), child.state()), (false, State::Terminated));
+            assert_eq!(child.exit_status(), Some(ExitStatus::Unknown));
+            assert!(is_ready(child));
+            child.terminate().unwrap();
+            child.kill().unwrap();
+        };
+        // Some have ended before `start` returns.
+        (0..100).for_each(|_| check(&start(|| 7_u32, ())));
+
+        let go = Value::new(0_u8)?;
+        let waits = |go: Value<u8>| -> u32 {
+            wait_for(&go);
+            7
+        };
+        let (child, killed) = (start(waits, (go.clone(),)), start(sleep_for_ever, ()));
+        assert_eq!((child.is_alive(), child.exit_status(), is_ready(&child)), (true, None, false));
+        go.set(1)?;
+        check(&child);
+        killed.kill()?;
+        assert!(matches!(joined(&killed), Err(Error::ChildDied { .. })));
+        assert!(process::active_children().is_empty());
+        Ok(())
+    }
+    run(ignores, ()).unwrap();
 }
 
 pub(crate) fn seven_processes_in_order() {
@@ -374,6 +454,38 @@ pub(crate) fn text_is_flushed_and_panics_are_told() {
     for part in parts.into_iter().chain(["panicked at tests/contracts/process.rs:"]) {
         assert_eq!(text.matches(part).count(), 1, "{part:?} in {text:?}");
     }
+}
+
+/// The numbers of the streams are free then. What is printed must not go to whatever is opened next.
+pub(crate) fn without_standard_streams() {
+    fn speak(text: &str) {
+        println!("{text}");
+        eprintln!("{text}");
+    }
+    fn count(mut values: Vec<Value<u64>>, depth: u64) -> Result<u64> {
+        speak("nobody reads this");
+        values.push(Value::new(0)?);
+        speak("nor this");
+        let below = if depth > 0 { joined(&start(count, (values.clone(), depth - 1)))? } else { 0 };
+        speak("nor that");
+        for value in &values {
+            value.update(|x| x + 1)?;
+        }
+        // Its own, which those below it have counted up too.
+        Ok(below + values[values.len() - 1].get()?)
+    }
+    fn close_and_count(name: String) -> Result<(u64, u64)> {
+        for number in 0..3 {
+            // SAFETY: nothing else in this process owns the standard streams; this one closes them once.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
+        }
+        let _named = Value::create(&*name, 7_u64)?;
+        speak("nobody, I said");
+        let opened = joined(&start(|name: String| Value::<u64>::open(&*name)?.get(), (name,)))?;
+        Ok((opened, count(Vec::new(), 2)?))
+    }
+    let name = Name::new();
+    assert_eq!(run(close_and_count, (name.to_string(),)).unwrap(), (7, 1 + 2 + 3));
 }
 
 pub(crate) fn children_use_the_start_method_of_the_program() {
