@@ -81,7 +81,7 @@ pub use crate::error::{Error, Poison, Result};
 pub use crate::{
     data::{
         Array, ArrayGuard, ArrayIndex, Atomic, AtomicArray, AtomicBits, AtomicElement, AtomicNumber, AtomicValue,
-        RawArray, ReadOnlyArray, ReadOnlyValue, Shape, Value, ValueGuard,
+        Claim, ClaimMut, RawArray, ReadOnlyArray, ReadOnlyValue, Shape, Value, ValueGuard,
     },
     process::{Process, StartMethod, init},
     region::Region,

@@ -4,7 +4,7 @@
 
 use std::{
     fmt,
-    ops::{Deref, DerefMut, Index, IndexMut},
+    ops::{Deref, DerefMut, Index, IndexMut, Range},
     ptr::NonNull,
     slice,
 };
@@ -14,19 +14,21 @@ use bytemuck::Pod;
 use super::{
     ArrayIndex,
     cells::ArrayCell,
+    claim::split,
     index::{check_span, out_of_range},
     shape::dims,
 };
 use crate::{
-    Result,
+    Poison, Result,
     os::clock::Wait,
     region::{Handle, Intent, Place, Region, resident_handle},
-    sync::held::{Held, Owner, guard_poison, locking},
+    sync::held::{Held, Owner, locking},
 };
 
 /// An array of plain data in shared memory, of one to eight dimensions, with one lock.
 ///
-/// The guard of the lock is a slice. Elements lie in row-major order.
+/// The guard of the lock is a slice. Elements lie in row-major order. Several processes can work on different parts at
+/// the same time: see [`claim_mut`](Self::claim_mut).
 ///
 /// # If a process dies
 ///
@@ -388,16 +390,36 @@ impl<T: Pod> Array<T> {
 
     #[inline(always)]
     fn acquire(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
-        Held::lock(self.0.head(), wait).map(|held| self.guard(held))
+        let words = self.0.head();
+        let held = Held::lock(&words.mutex, wait)?;
+        if words.is_busy() { self.exclude_claims(held, false, wait) } else { Ok(self.guard(held)) }
     }
 
     fn acquire_any(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
-        Held::recover(self.0.head(), wait).map(|held| self.guard(held))
+        let words = self.0.head();
+        let held = Held::recover(&words.mutex, wait)?;
+        if words.is_busy() { self.exclude_claims(held, true, wait) } else { Ok(self.guard(held)) }
+    }
+
+    /// Waits until all claims on parts have ended, for whoever has the lock.
+    #[cold]
+    fn exclude_claims<'a>(&'a self, held: Held<'a>, recover: bool, wait: Wait) -> Result<ArrayGuard<'a, T>> {
+        if let Some(claims) = self.0.known_claims()? {
+            claims.exclude_all(wait)?;
+            if !recover && let Some(poison) = claims.poison_in(&(0..claims.len)) {
+                return Err(poison.into());
+            }
+        }
+        Ok(self.guard(held))
     }
 
     #[inline]
     fn guard<'a>(&'a self, held: Held<'a>) -> ArrayGuard<'a, T> {
-        ArrayGuard { held, data: self.0.data().cast(), len: self.0.len(), shape: self.0.shape() }
+        ArrayGuard { held, array: self, data: self.0.data().cast(), len: self.0.len(), shape: self.0.shape() }
+    }
+
+    pub(super) fn handle(&self) -> &Handle<ArrayCell<T>> {
+        &self.0
     }
 }
 
@@ -411,7 +433,7 @@ resident_handle!(Array<T: Pod>, ArrayCell<T>, "array");
 
 impl<T: Pod> fmt::Debug for Array<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mutex = self.0.head();
+        let mutex = &self.0.head().mutex;
         f.debug_struct("Array")
             .field("shape", &self.shape())
             .field("owner", &Owner(mutex))
@@ -424,8 +446,9 @@ impl<T: Pod> fmt::Debug for Array<T> {
 ///
 /// It is indexed as [`ArrayIndex`] says. Not `Send`: the lock belongs to the thread that took it.
 #[must_use = "if unused the lock is released at once"]
-pub struct ArrayGuard<'a, T> {
+pub struct ArrayGuard<'a, T: Pod> {
     held: Held<'a>,
+    array: &'a Array<T>,
     /// Invariant: the `len` elements of the lock in `held`, which keeps all others out.
     data: NonNull<T>,
     len: usize,
@@ -433,7 +456,48 @@ pub struct ArrayGuard<'a, T> {
 }
 
 impl<T: Pod> ArrayGuard<'_, T> {
-    guard_poison!();
+    /// What poisoned the array, or a [part](Array::claim_mut) of it, if anything did and nobody has repaired it yet.
+    ///
+    /// # Examples
+    ///
+    /// See [`Poison`](crate::Poison).
+    #[must_use]
+    pub fn poison(&self) -> Option<Poison> {
+        if !self.array.0.head().is_busy() {
+            return self.held.poison();
+        }
+        let claims = self.array.0.known_claims().ok()??;
+        claims.poison_in(&(0..claims.len))
+    }
+
+    /// Declares the array to be whole again, all its parts.
+    ///
+    /// # Examples
+    ///
+    /// See [`Poison`](crate::Poison).
+    pub fn clear_poison(&mut self) {
+        self.held.clear_poison();
+        // A guard that a fork copied has no say.
+        if self.array.0.head().mutex.is_mine()
+            && let Ok(Some(claims)) = self.array.0.known_claims()
+        {
+            claims.clear_all_poison();
+        }
+    }
+
+    /// Divides the array into `parts` of nearly as many rows each (elements, if it has one dimension), for threads.
+    ///
+    /// # Panics
+    ///
+    /// With 0 parts.
+    ///
+    /// # Examples
+    ///
+    /// See [`ClaimMut::split_mut`](crate::ClaimMut::split_mut).
+    pub fn split_mut(&mut self, parts: usize) -> impl ExactSizeIterator<Item = &mut [T]> {
+        let rows = self.shape[0];
+        split(self, rows, parts)
+    }
 
     /// The lengths of the dimensions.
     ///
@@ -465,7 +529,7 @@ impl<T: Pod> ArrayGuard<'_, T> {
     /// ```
     #[must_use]
     pub fn row(&self, i: usize) -> &[T] {
-        let row = self.row_range(i);
+        let row = row_of(i, self.len, self.shape);
         &(**self)[row]
     }
 
@@ -479,15 +543,16 @@ impl<T: Pod> ArrayGuard<'_, T> {
     ///
     /// See [`row`](Self::row).
     pub fn row_mut(&mut self, i: usize) -> &mut [T] {
-        let row = self.row_range(i);
+        let row = row_of(i, self.len, self.shape);
         &mut (**self)[row]
     }
+}
 
-    fn row_range(&self, i: usize) -> std::ops::Range<usize> {
-        assert!(i < self.shape[0], "row {i} of an array of shape {:?}", self.shape);
-        let len = self.len / self.shape[0];
-        i * len..(i + 1) * len
-    }
+/// The elements of row `i` of `len` elements in this shape.
+pub(super) fn row_of(i: usize, len: usize, shape: &[usize]) -> Range<usize> {
+    assert!(i < shape[0], "row {i} of an array of shape {shape:?}");
+    let row = len / shape[0];
+    i * row..(i + 1) * row
 }
 
 impl<T: Pod> Deref for ArrayGuard<'_, T> {
@@ -533,7 +598,7 @@ impl<T: Pod, I: ArrayIndex<T>> IndexMut<I> for ArrayGuard<'_, T> {
 
 #[cold]
 #[track_caller]
-fn outside(shape: &[usize]) -> ! {
+pub(super) fn outside(shape: &[usize]) -> ! {
     panic!("index out of range for an array of shape {shape:?}")
 }
 

@@ -34,7 +34,7 @@
 
 #[cfg(not(loom))]
 use std::sync::atomic::Ordering::Relaxed;
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 #[cfg(loom)]
 use loom::sync::atomic::Ordering::Relaxed;
@@ -76,9 +76,9 @@ struct PoisonedRange {
     culprit: AtomicU64,
 }
 
-/// The head of a table of claims.
+/// The head of a table of claims. Zeroed memory is an empty one.
 #[derive(Debug, Default)]
-#[repr(C, align(64))]
+#[repr(C)]
 pub(crate) struct PoisonList([PoisonedRange; RANGES]);
 
 /// One claim. A cache line, so that claimants of different ranges do not disturb each other.
@@ -94,9 +94,14 @@ pub(crate) struct ClaimSlot {
 
 #[cfg(not(loom))]
 const _: () = {
-    assert!(size_of::<ClaimWords>() == 56);
-    assert!(size_of::<ClaimSlot>() == 64 && size_of::<PoisonList>() == 192 + 0);
+    use std::mem::offset_of;
+    assert!(size_of::<ClaimWords>() == 56 && offset_of!(ClaimWords, mutex) == 0);
+    assert!(size_of::<ClaimSlot>() == 64 && offset_of!(ClaimSlot, mutex) == 0);
+    assert!(size_of::<PoisonList>() == 192);
 };
+
+/// How long a `try_` form waits for who is entering a claim of another part.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// What a claim is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,8 +116,7 @@ pub(crate) enum Mode {
 impl Mode {
     fn purpose(self) -> Use {
         match self {
-            // A reader's death leaves everything as it was.
-            Self::Read => Use::Table,
+            Self::Read => Use::View,
             Self::Change => Use::Data,
         }
     }
@@ -124,12 +128,14 @@ pub(crate) struct Claims<'a> {
     pub(crate) words: &'a ClaimWords,
     pub(crate) poison: &'a PoisonList,
     pub(crate) slots: &'a [ClaimSlot],
+    /// The number of the array's elements.
+    pub(crate) len: u64,
 }
 
 /// What stands in the way of a claim.
-enum Obstacle {
-    /// The claim in this slot.
-    Claim(usize),
+enum Obstacle<'a> {
+    /// The claim that has this lock.
+    Claim(&'a RawMutex),
     /// A claim of the calling thread.
     Own,
 }
@@ -147,40 +153,50 @@ impl ClaimWords {
     }
 }
 
-impl Claims<'_> {
-    /// Claims `wanted`, which is not empty; returns the slot. With `poisoned`, parts that a dead claimant left too.
+impl<'a> Claims<'a> {
+    /// Claims `wanted`, which is not empty, and returns the claim's slot. If `recover`, also parts that a dead claimant
+    /// left half changed.
     ///
     /// # Errors
     ///
     /// `Poisoned`, `TooManyClaims`, `TooManyLocks`, `WouldBlock`, `TimedOut`, and `WouldDeadlock` when this thread has
     /// the array or a claim that excludes this one.
-    pub(crate) fn claim(&self, wanted: &Range<u64>, mode: Mode, poisoned: bool, wait: Wait) -> Result<usize> {
+    pub(crate) fn claim(&self, wanted: &Range<u64>, mode: Mode, recover: bool, wait: Wait) -> Result<&'a ClaimSlot> {
         loop {
-            self.words.mutex.lock(Use::Table, wait)?;
-            let entered = self.enter(wanted, mode, poisoned);
+            self.lock_table(wait)?;
+            let entered = self.enter(wanted, mode, recover);
             self.words.mutex.unlock();
             match entered? {
-                Ok(at) => return Ok(at),
-                Err(Obstacle::Own) if wait == Wait::No => return Err(Error::WouldBlock),
-                Err(Obstacle::Own) => return Err(Error::WouldDeadlock),
-                Err(Obstacle::Claim(at)) => self.wait_for(at, wait)?,
+                Ok(slot) => return Ok(slot),
+                Err(obstacle) => obstacle.await_end(wait)?,
             }
         }
     }
 
+    /// Takes the array's lock for a moment.
+    fn lock_table(&self, wait: Wait) -> Result<()> {
+        let mutex = &self.words.mutex;
+        let outcome = match mutex.lock(Use::Table, wait) {
+            // Not by somebody who has the whole array, but by one who enters a claim, of another part perhaps.
+            Err(Error::WouldBlock) if !mutex.is_mine() && !mutex.is_held_for(Use::Data) => {
+                let moment = Wait::timeout(MOMENT);
+                mutex
+                    .lock(Use::Table, moment)
+                    .map_err(|error| if error.is_timed_out() { Error::WouldBlock } else { error })
+            }
+            outcome => outcome,
+        };
+        outcome.map(drop)
+    }
+
     /// One attempt. For the holder of the array's lock.
-    fn enter(&self, wanted: &Range<u64>, mode: Mode, poisoned: bool) -> Result<Result<usize, Obstacle>> {
-        if self.words.mutex.is_poisoned() {
-            return Err(Error::Poisoned { pid: self.words.mutex.culprit(), range: None });
-        }
+    fn enter(&self, wanted: &Range<u64>, mode: Mode, recover: bool) -> Result<Result<&'a ClaimSlot, Obstacle<'a>>> {
         if let Some(obstacle) = self.find(wanted, mode) {
             return Ok(Err(obstacle));
         }
-        // The search may have found the dead.
-        if self.words.mutex.is_poisoned() {
-            return Err(Error::Poisoned { pid: self.words.mutex.culprit(), range: None });
-        }
-        if !poisoned && let Some(poison) = self.poison_in(wanted) {
+        if recover {
+            self.divide_poison();
+        } else if let Some(poison) = self.poison_in(wanted) {
             return Err(poison.into());
         }
         for (at, slot) in self.slots.iter().enumerate() {
@@ -197,7 +213,7 @@ impl Claims<'_> {
             slot.end.store(wanted.end, Relaxed);
             slot.mode.store(mode as u32, Relaxed);
             match slot.mutex.lock(mode.purpose(), Wait::No) {
-                Ok(_) => return Ok(Ok(at)),
+                Ok(_) => return Ok(Ok(slot)),
                 // Somebody has waited for the last claim of this slot, and has it for a moment.
                 Err(Error::WouldBlock) => {}
                 Err(error) => return Err(error),
@@ -206,23 +222,25 @@ impl Claims<'_> {
         Err(Error::TooManyClaims { limit: self.slots.len() })
     }
 
-    /// The first claim that excludes one of `wanted`. Puts what the dead left in order on the way. For the holder of the
-    /// array's lock.
-    fn find(&self, wanted: &Range<u64>, mode: Mode) -> Option<Obstacle> {
+    /// A claim that excludes one of `wanted`, the calling thread's own first. Puts what the dead left in order on the
+    /// way. For the holder of the array's lock.
+    fn find(&self, wanted: &Range<u64>, mode: Mode) -> Option<Obstacle<'a>> {
         let mut used = 0;
         let mut obstacle = None;
         for (at, slot) in self.slots.iter().enumerate().take(self.used()) {
-            if !slot.mutex.is_free() || slot.mutex.is_poisoned() {
-                self.tidy(slot);
-            }
-            if slot.mutex.is_free() && !slot.mutex.is_poisoned() {
+            let mutex = &slot.mutex;
+            if mutex.is_free() && !mutex.is_poisoned() || !mutex.is_held_alive() && self.tidy(slot) {
                 continue;
             }
             used = at + 1;
-            let claimed = slot.start.load(Relaxed)..slot.end.load(Relaxed);
             let shared = mode == Mode::Read && slot.mode.load(Relaxed) == Mode::Read as u32;
-            if obstacle.is_none() && !shared && overlap(&claimed, wanted) {
-                obstacle = Some(if slot.mutex.is_mine() { Obstacle::Own } else { Obstacle::Claim(at) });
+            if shared || !overlap(&slot.range(), wanted) {
+                continue;
+            }
+            if mutex.is_mine() {
+                obstacle = Some(Obstacle::Own);
+            } else if obstacle.is_none() {
+                obstacle = Some(Obstacle::Claim(mutex));
             }
         }
         self.set_busy(used);
@@ -234,67 +252,54 @@ impl Claims<'_> {
     }
 
     fn set_busy(&self, used: usize) {
-        let poison = if self.poison.0.iter().any(|range| !range.is_empty()) { POISON } else { 0 };
+        let poison = if self.poison.0.iter().any(|range| !range.get().is_empty()) { POISON } else { 0 };
         if self.words.busy.load(Relaxed) != used as u32 | poison {
             point();
             self.words.busy.store(used as u32 | poison, Relaxed);
         }
     }
 
-    /// Frees a slot whose claimant is gone, and records what it may have left half changed.
+    /// Frees a slot whose claimant is gone, and records what it may have left half changed. `false` if it is not gone.
     #[cold]
-    fn tidy(&self, slot: &ClaimSlot) {
-        // Held by a living claimant: it is not free.
+    fn tidy(&self, slot: &ClaimSlot) -> bool {
         if slot.mutex.lock(Use::Table, Wait::No).is_err() {
-            return;
+            return false;
         }
         if slot.mutex.is_poisoned() {
-            self.add_poison(slot.start.load(Relaxed)..slot.end.load(Relaxed), slot.mutex.culprit_stamp());
+            self.add_poison(slot.range(), slot.mutex.culprit_stamp());
             slot.mutex.clear_poison();
         }
         slot.mutex.unlock();
+        true
     }
 
-    /// Waits until the claim in slot `at` has ended.
-    fn wait_for(&self, at: usize, wait: Wait) -> Result<()> {
-        let mutex = &self.slots[at].mutex;
-        mutex.lock(Use::Table, wait)?;
-        // If its claimant died the slot is poisoned now, and whoever looks at the table finds that.
-        mutex.unlock();
-        Ok(())
-    }
-
-    /// Ends a claim of the calling thread.
-    #[inline]
-    pub(crate) fn release(&self, at: usize) {
-        self.slots[at].mutex.unlock();
-    }
-
-    /// Makes sure that nobody else has a part of the array. For the holder of its lock, who gets it back; `None` when
-    /// the whole of it is its own now.
+    /// Makes sure that nobody else has a part of the array. For the holder of its lock for the data, who may lose and
+    /// retake it on the way.
     ///
     /// # Errors
     ///
-    /// Those of [`claim`](Self::claim), and then the lock is released.
+    /// Those of [`claim`](Self::claim); the lock is then released.
     #[cold]
-    pub(crate) fn exclude_all(&self, purpose: Use, wait: Wait) -> Result<()> {
-        loop {
-            let obstacle = self.find(&(0..u64::MAX), Mode::Change);
-            let Some(obstacle) = obstacle else { return Ok(()) };
-            self.words.mutex.unlock();
-            match obstacle {
-                Obstacle::Own if wait == Wait::No => return Err(Error::WouldBlock),
-                Obstacle::Own => return Err(Error::WouldDeadlock),
-                Obstacle::Claim(at) => self.wait_for(at, wait)?,
-            }
-            self.words.mutex.lock(purpose, wait)?;
+    pub(crate) fn exclude_all(&self, wait: Wait) -> Result<()> {
+        let mutex = &self.words.mutex;
+        // A death in here leaves the data as it was.
+        mutex.use_for(Use::Table);
+        while let Some(obstacle) = self.find(&(0..u64::MAX), Mode::Change) {
+            mutex.unlock();
+            obstacle.await_end(wait)?;
+            self.lock_table(wait)?;
         }
+        mutex.use_for(Use::Data);
+        Ok(())
     }
 
-    /// What a dead claimant may have left half changed in `wanted`. For the holder of the array's lock, or of a claim
-    /// of that part.
+    /// What the dead may have left half changed in `wanted`. For the holder of the array's lock, or of a claim to
+    /// change all of that part: nobody else poisons it or declares it whole.
     pub(crate) fn poison_in(&self, wanted: &Range<u64>) -> Option<Poison> {
-        let found = self.poison.0.iter().find(|range| overlap(&range.get(), wanted))?;
+        if self.words.mutex.is_poisoned() {
+            return Some(Poison { pid: self.words.mutex.culprit(), range: None });
+        }
+        let found = self.poison.0.iter().find(|one| overlap(&one.get(), wanted))?;
         let range = found.get();
         let pid = Stamp::from_bits(found.culprit.load(Relaxed)).pid();
         Some(Poison { pid, range: Some(range.start as usize..range.end as usize) })
@@ -302,49 +307,74 @@ impl Claims<'_> {
 
     /// Records that `range` may be half changed. For the holder of the array's lock.
     pub(crate) fn add_poison(&self, range: Range<u64>, culprit: u64) {
+        let range = range.start..range.end.min(self.len);
         if range.is_empty() {
             return;
         }
-        let list = &self.poison.0;
-        let touches = |one: &&PoisonedRange| {
-            let one = one.get();
-            !one.is_empty() && one.start <= range.end && range.start <= one.end
-        };
-        // Before the list: whoever sees `busy` as 0 does not look at it.
+        // Before the list: who sees `busy` as 0 does not look at that.
         let busy = self.words.busy.load(Relaxed);
         if busy & POISON == 0 {
             point();
             self.words.busy.store(busy | POISON, Relaxed);
         }
-        if let Some(one) = list.iter().find(touches) {
+        let list = &self.poison.0;
+        let touching = list.iter().position(|one| {
+            let one = one.get();
+            !one.is_empty() && one.start <= range.end && range.start <= one.end
+        });
+        if let Some(at) = touching {
+            let one = &list[at];
             let known = one.get();
             point();
             one.start.store(known.start.min(range.start), Relaxed);
             point();
             one.end.store(known.end.max(range.end), Relaxed);
-        } else if let Some(free) = list.iter().find(|one| one.is_empty()) {
-            point();
-            free.culprit.store(culprit, Relaxed);
-            // Empty until the end stands.
-            free.end.store(0, Relaxed);
-            free.start.store(range.start, Relaxed);
-            point();
-            free.end.store(range.end, Relaxed);
+            // It may reach others now.
+            let merged = one.get();
+            for (_, other) in list.iter().enumerate().filter(|(other, _)| *other != at) {
+                let inner = other.get();
+                if !inner.is_empty() && inner.start <= merged.end && merged.start <= inner.end {
+                    one.start.store(one.get().start.min(inner.start), Relaxed);
+                    point();
+                    one.end.store(one.get().end.max(inner.end), Relaxed);
+                    other.set_end(0);
+                }
+            }
+        } else if let Some(free) = list.iter().find(|one| one.get().is_empty()) {
+            free.set(range, culprit);
         } else {
             self.words.mutex.poison(culprit);
         }
     }
 
-    /// Declares `range` whole again. For the holder of the array's lock, or of a claim to change it, who has taken that
-    /// lock too.
-    pub(crate) fn clear_poison(&self, range: &Range<u64>) {
+    /// Makes the poison of the whole array one of all its elements, so that a part can be declared whole. For the holder
+    /// of the array's lock.
+    fn divide_poison(&self) {
+        if self.words.mutex.is_poisoned() {
+            let culprit = self.words.mutex.culprit_stamp();
+            for range in &self.poison.0 {
+                range.set_end(0);
+            }
+            // A death on the way leaves the array poisoned still.
+            self.add_poison(0..self.len, culprit);
+            self.words.mutex.clear_poison();
+        }
+    }
+
+    /// Declares `range` whole again, for who has it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the array's lock.
+    pub(crate) fn clear_poison(&self, range: &Range<u64>) -> Result<()> {
+        self.lock_table(Wait::Forever)?;
         for one in &self.poison.0 {
             let poisoned = one.get();
             if !overlap(&poisoned, range) {
                 continue;
             }
-            let before = poisoned.start..range.start.max(poisoned.start);
-            let after = range.end.min(poisoned.end)..poisoned.end;
+            let before = poisoned.start..range.start;
+            let after = range.end..poisoned.end;
             match (before.is_empty(), after.is_empty()) {
                 (true, true) => one.set_end(0),
                 (false, true) => one.set_end(before.end),
@@ -353,14 +383,48 @@ impl Claims<'_> {
                     one.start.store(after.start, Relaxed);
                 }
                 // Without a place for the second part all of it stays.
-                (false, false) if self.poison.0.iter().any(|free| free.is_empty()) => {
-                    self.add_poison(after.clone(), one.culprit.load(Relaxed));
-                    one.set_end(before.end);
+                (false, false) => {
+                    if let Some(free) = self.poison.0.iter().find(|free| free.get().is_empty()) {
+                        free.set(after, one.culprit.load(Relaxed));
+                        one.set_end(before.end);
+                    }
                 }
-                (false, false) => {}
             }
         }
         self.set_busy(self.used());
+        self.words.mutex.unlock();
+        Ok(())
+    }
+
+    /// Declares the whole array whole again. For the holder of its lock, who has excluded all others.
+    pub(crate) fn clear_all_poison(&self) {
+        self.words.mutex.clear_poison();
+        for one in &self.poison.0 {
+            one.set_end(0);
+        }
+        self.set_busy(self.used());
+    }
+}
+
+impl Obstacle<'_> {
+    /// Waits until the claim has ended.
+    fn await_end(self, wait: Wait) -> Result<()> {
+        match self {
+            _ if wait == Wait::No => Err(Error::WouldBlock),
+            Self::Own => Err(Error::WouldDeadlock),
+            Self::Claim(mutex) => {
+                mutex.lock(Use::Table, wait)?;
+                // If its claimant died the slot is poisoned now, and whoever looks at the table finds that.
+                mutex.unlock();
+                Ok(())
+            }
+        }
+    }
+}
+
+impl ClaimSlot {
+    fn range(&self) -> Range<u64> {
+        self.start.load(Relaxed)..self.end.load(Relaxed)
     }
 }
 
@@ -369,12 +433,19 @@ impl PoisonedRange {
         self.start.load(Relaxed)..self.end.load(Relaxed)
     }
 
-    fn is_empty(&self) -> bool {
-        self.get().is_empty()
+    /// Makes an empty one this.
+    fn set(&self, range: Range<u64>, culprit: u64) {
+        self.set_end(0);
+        point();
+        self.culprit.store(culprit, Relaxed);
+        self.start.store(range.start, Relaxed);
+        self.set_end(range.end);
     }
 
     fn set_end(&self, end: u64) {
-        point();
-        self.end.store(end, Relaxed);
+        if self.end.load(Relaxed) != end {
+            point();
+            self.end.store(end, Relaxed);
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! checker puts its own.
 
 pub(crate) mod barrier;
+pub(crate) mod claims;
 pub(crate) mod event;
 pub(crate) mod init;
 pub(crate) mod lives;

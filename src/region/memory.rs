@@ -25,6 +25,12 @@ unsafe impl Shared for std::sync::atomic::AtomicU64 {}
 unsafe impl Shared for [std::sync::atomic::AtomicU64; 2] {}
 // SAFETY: atomics in `repr(C)`.
 unsafe impl Shared for crate::raw::mutex::RawMutex {}
+// SAFETY: atomics in `repr(C)`.
+unsafe impl Shared for crate::raw::claims::ClaimWords {}
+// SAFETY: atomics in `repr(C)`.
+unsafe impl Shared for crate::raw::claims::PoisonList {}
+// SAFETY: atomics in `repr(C)`.
+unsafe impl Shared for crate::raw::claims::ClaimSlot {}
 // SAFETY: nothing at all.
 unsafe impl Shared for [u8; 0] {}
 

@@ -18,6 +18,7 @@ use std::{
 
 mod adopt;
 mod build;
+mod claims;
 mod directory;
 mod handle;
 mod header;

@@ -46,6 +46,8 @@ pub(crate) enum Kind {
     AtomicValue = 5,
     AtomicArray = 6,
     RawArray = 7,
+    /// The table of claims on an array: no object of a user's.
+    Claims = 8,
     /// The table of the members: no object of a user's.
     Members = 9,
     Semaphore = 10,
@@ -56,7 +58,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Lock,
         Self::RLock,
         Self::Value,
@@ -64,6 +66,7 @@ impl Kind {
         Self::AtomicValue,
         Self::AtomicArray,
         Self::RawArray,
+        Self::Claims,
         Self::Members,
         Self::Semaphore,
         Self::Event,
@@ -85,7 +88,13 @@ impl Kind {
     pub(crate) const fn is_single(self) -> bool {
         !matches!(
             self,
-            Self::Array | Self::AtomicArray | Self::RawArray | Self::Members | Self::BoundedSemaphore | Self::Barrier
+            Self::Array
+                | Self::AtomicArray
+                | Self::RawArray
+                | Self::Claims
+                | Self::Members
+                | Self::BoundedSemaphore
+                | Self::Barrier
         )
     }
 
@@ -97,11 +106,13 @@ impl Kind {
     /// Bytes of the words at the start of the body, before the elements.
     pub(crate) const fn head(self) -> u64 {
         match self {
-            Self::Lock | Self::Value | Self::Array => 40,
+            Self::Lock | Self::Value => 40,
+            Self::Array => 56,
             Self::RLock => 48,
             Self::AtomicValue | Self::AtomicArray | Self::RawArray | Self::Members => 0,
             Self::Semaphore | Self::Event | Self::BoundedSemaphore => 8,
             Self::Barrier => 56,
+            Self::Claims => 192,
             Self::RwLock => 48 + 8 * 64,
         }
     }
