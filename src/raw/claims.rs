@@ -100,8 +100,9 @@ const _: () = {
     assert!(size_of::<PoisonList>() == 192);
 };
 
-/// How long a `try_` form waits for who is entering a claim of another part.
-const MOMENT: Duration = Duration::from_millis(10);
+/// How long a `try_` form waits at most for who is entering a claim of another part: longer than that process can be
+/// kept from running by others, if it was not stopped.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// What a claim is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
