@@ -21,7 +21,7 @@ use crate::{
     Result,
     os::clock::Wait,
     region::{Handle, Intent, Place, Region, resident_handle},
-    sync::held::{Held, Owner, guard_poison, locking},
+    sync::held::{Held, Owner, guard_poison, locking, release_held},
 };
 
 /// An array of plain data in shared memory, of one to eight dimensions, with one lock.
@@ -489,6 +489,8 @@ impl<T: Pod> ArrayGuard<'_, T> {
         i * len..(i + 1) * len
     }
 }
+
+release_held!(ArrayGuard<'_, T>, T: Pod);
 
 impl<T: Pod> Deref for ArrayGuard<'_, T> {
     type Target = [T];

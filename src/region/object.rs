@@ -52,11 +52,12 @@ pub(crate) enum Kind {
     Event = 11,
     BoundedSemaphore = 12,
     Barrier = 13,
+    Condvar = 14,
     RwLock = 15,
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Lock,
         Self::RLock,
         Self::Value,
@@ -69,6 +70,7 @@ impl Kind {
         Self::Event,
         Self::BoundedSemaphore,
         Self::Barrier,
+        Self::Condvar,
         Self::RwLock,
     ];
 
@@ -78,7 +80,7 @@ impl Kind {
 
     /// Whether the body begins with a lock.
     pub(crate) const fn has_lock(self) -> bool {
-        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::Array | Self::RwLock)
+        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::Array | Self::RwLock | Self::Condvar)
     }
 
     /// Whether an object is always one element, or none, and never has dimensions.
@@ -91,7 +93,7 @@ impl Kind {
 
     /// Whether its operations need to know who lives, so that its region has a table of members.
     pub(crate) const fn needs_members(self) -> bool {
-        matches!(self, Self::BoundedSemaphore | Self::Barrier | Self::RwLock)
+        matches!(self, Self::BoundedSemaphore | Self::Barrier | Self::Condvar | Self::RwLock)
     }
 
     /// Bytes of the words at the start of the body, before the elements.
@@ -102,6 +104,7 @@ impl Kind {
             Self::AtomicValue | Self::AtomicArray | Self::RawArray | Self::Members => 0,
             Self::Semaphore | Self::Event | Self::BoundedSemaphore => 8,
             Self::Barrier => 56,
+            Self::Condvar => 80 + 256 * 24,
             Self::RwLock => 48 + 8 * 64,
         }
     }
