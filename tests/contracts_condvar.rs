@@ -54,9 +54,8 @@ fn sleep(lock: Lock, condition: Condvar, woken: AtomicValue<u32>) -> Result<()> 
 
 /// Half of them processes, half of them threads: all wait when `body` begins, and have ended when this returns.
 fn with_sleepers(n: u32, (lock, condition, woken): &Bed, body: impl FnOnce()) {
-    let processes: Vec<_> = (0..n / 2)
-        .map(|_| Process::spawn(sleep, (lock.clone(), condition.clone(), woken.clone())).unwrap())
-        .collect();
+    let processes: Vec<_> =
+        (0..n / 2).map(|_| Process::spawn(sleep, (lock.clone(), condition.clone(), woken.clone())).unwrap()).collect();
     thread::scope(|scope| {
         for _ in n / 2..n {
             scope.spawn(|| sleep(lock.clone(), condition.clone(), woken.clone()).unwrap());

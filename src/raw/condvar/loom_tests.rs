@@ -8,7 +8,7 @@
 
 use loom::sync::{Arc, Mutex};
 
-use super::{Condvar, CondvarWords, FREE, Relaxed, Slot, UNKNOWN, is_taken};
+use super::{Condvar, CondvarWords, Life, Lives, Relaxed, Slot, UNKNOWN, is_taken};
 use crate::{
     Error,
     os::clock::{Deadline, Wait},
@@ -161,26 +161,29 @@ fn one_gives_up() {
     });
 }
 
-/// A waiter that came first dies at each point: one notification is enough for the other, unless the dead one lived to
-/// use it.
+/// One of two waiters dies at each point: a notification that was given when the other waited too is the other's, unless
+/// the dead one lived to use it.
 #[test]
 fn a_waiter_dies_at_every_point() {
     for points in 1..=POINTS {
         explore(1, move || {
             let shared = Shared::new();
+            let lives = &shared.members;
             let victim = start(2, &shared, move |shared| {
-                if !mortal(points, shared.words.table.word(), || shared.receive(1)) {
-                    shared.die(1);
+                let survived = mortal(points, shared.words.table.word(), || shared.receive(1));
+                match survived {
+                    true => shared.notify_somebody(),
+                    false => shared.die(1),
                 }
             });
             let other = start(3, &shared, |shared| shared.receive(2));
+            while lives.life(Members::id(1)) == Life::Lives && shared.condvar().n_waiting(&lives) < 2 {
+                loom::thread::yield_now();
+            }
             shared.notify_somebody();
             victim.join().unwrap();
-            if shared.received.load(Relaxed) == 1 && shared.slots.iter().any(|slot| slot.state.load(Relaxed) != FREE) {
-                // The dead one used it, or passed it on at its very end: one more for who waits still.
-                shared.notify(1);
-            }
             other.join().unwrap();
+            assert!(shared.is_empty());
         });
     }
 }
