@@ -214,27 +214,24 @@ fn wait_while_timeout() {
 /// `test_wait_result`.
 #[test]
 fn results() {
-    fn work(lock: Lock, condition: Condvar) -> Result<()> {
+    fn work(lock: Lock, condition: Condvar, ready: Event) -> Result<()> {
         let mut guard = lock.lock()?;
         for time in [Duration::ZERO, Duration::from_millis(100)] {
             assert!(condition.wait_timeout(&mut guard, time).unwrap_err().is_timed_out());
         }
+        ready.set();
         condition.wait_timeout(&mut guard, SOON)?;
         condition.wait_timeout(&mut guard, Duration::MAX)
     }
-    let (lock, condition, _) = bed();
-    let child = Process::spawn(work, (lock.clone(), condition.clone())).unwrap();
-    // Whatever its first two waits get, each is over before the next.
-    eventually(|| {
-        let guard = lock.lock().unwrap();
-        let _ = (condition.n_waiting().unwrap() == 1).then(|| drop(guard));
-        !child.is_alive() || {
-            thread::sleep(Duration::from_millis(300)); // past the first two
-            condition.notify_one().unwrap() == 1
-        }
-    });
-    eventually(|| condition.notify_one().unwrap() == 1);
+    let (lock, condition, ready) = (Lock::new().unwrap(), Condvar::new().unwrap(), Event::new().unwrap());
+    let child = Process::spawn(work, (lock.clone(), condition.clone(), ready.clone())).unwrap();
+    assert!(ready.wait_timeout(SOON).unwrap());
+    for _ in 0..2 {
+        waiting(&condition, 1);
+        assert_eq!(condition.notify_one().unwrap(), 1);
+    }
     joined(&child);
+    check_invariant(&condition);
 }
 
 /// Those who came first are woken first.
@@ -407,8 +404,8 @@ fn poisoned() {
         });
         waiting(&condition, 1);
         let mut victim = Child::start(|| {
-            *value.lock().unwrap() = 1;
-            let guard = value.lock().unwrap();
+            let mut guard = value.lock().unwrap();
+            *guard = 1;
             condition.notify_one().unwrap();
             std::mem::forget(guard);
             0

@@ -171,12 +171,16 @@ fn a_waiter_dies_at_every_point() {
             let lives = &shared.members;
             let victim = start(2, &shared, move |shared| {
                 let survived = mortal(points, shared.words.table.word(), || shared.receive(1));
+                // Who has received one notifies the other, if that waits yet.
                 match survived {
-                    true => shared.notify_somebody(),
+                    true => _ = shared.notify(1),
                     false => shared.die(1),
                 }
             });
-            let other = start(3, &shared, |shared| shared.receive(2));
+            let other = start(3, &shared, |shared| {
+                shared.receive(2);
+                shared.notify(1);
+            });
             while lives.life(Members::id(1)) == Life::Lives && shared.condvar().n_waiting(&lives) < 2 {
                 loom::thread::yield_now();
             }
