@@ -430,3 +430,93 @@ impl Condvar<'_> {
 
 #[cfg(all(test, loom))]
 mod loom_tests;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::os::futex::Woken;
+
+    /// Members with an even slot live, the others are gone.
+    struct Half;
+
+    impl Lives for Half {
+        fn life(&self, id: MemberId) -> Life {
+            if id.slot().is_multiple_of(2) { Life::Lives } else { Life::Died }
+        }
+
+        fn is_gone(&self, id: MemberId, _: Wait) -> bool {
+            self.life(id) != Life::Lives
+        }
+
+        fn pid(&self, _: MemberId) -> Option<u32> {
+            None
+        }
+
+        fn sleep(&self, word: &AtomicU32, expected: u32, _: &[MemberId], wait: Wait) -> Woken {
+            futex::wait(word, expected, wait.slice(DYING))
+        }
+    }
+
+    /// Whatever lies there: nobody fails but by an error, or loses its place.
+    #[test]
+    fn anything_may_lie_there() {
+        let me = MemberId::new(0, 1);
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random
+        };
+        for round in 0..2000 {
+            let words = CondvarWords::default();
+            let slots: [Slot; 4] = Default::default();
+            words.used.store([0, 3, 4, 5, u32::MAX][round % 5], Relaxed);
+            words.arrivals.store([0, 7, u64::MAX][round % 3], Relaxed);
+            for slot in &slots {
+                slot.state.store([FREE, WAITING, SLEEPING, NOTIFIED, 4, u32::MAX][(next() % 6) as usize], Relaxed);
+                slot.member.store([0, 1, next() as u32, me.to_bits()][(next() % 4) as usize], Relaxed);
+                slot.order.store(next() % 9, Relaxed);
+                slot.notified_at.store(next() % 9, Relaxed);
+            }
+            let condvar = Condvar { words: &words, slots: &slots };
+            let _ = condvar.n_waiting(&Half);
+            if round % 2 == 0 {
+                assert!(condvar.notify(|| Ok(Half), round % 4).unwrap() <= round % 4);
+            }
+            match condvar.enter(me, UNKNOWN, &Half) {
+                Ok(ticket) => match condvar.wait(me, ticket, &Half, Wait::timeout(Duration::from_micros(1))) {
+                    Ok(()) => condvar.leave(ticket),
+                    Err(error) => assert!(matches!(error, Error::TimedOut), "{error}"),
+                },
+                Err(error) => assert!(matches!(error, Error::TooManyWaiters { limit: 4 }), "{error}"),
+            }
+            condvar.notify(|| Ok(Half), usize::MAX).unwrap();
+        }
+    }
+
+    /// Places are used again, and when nobody has one, a notification looks at nothing.
+    #[test]
+    fn places_are_used_again() {
+        let words = CondvarWords::default();
+        let slots: [Slot; 2] = Default::default();
+        let condvar = Condvar { words: &words, slots: &slots };
+        let [one, dead, two] = [0, 1, 2].map(|slot| MemberId::new(slot, 1));
+        for _ in 0..3 {
+            let first = condvar.enter(dead, [1; 3], &Half).unwrap();
+            // The dead one's place is free, and so is its lock.
+            let second = condvar.enter(one, [2; 3], &Half).unwrap();
+            assert_eq!((first.at, second.at), (0, 0));
+            assert!(matches!(condvar.enter(two, [1; 3], &Half), Err(Error::InvalidArgument { .. })));
+            let third = condvar.enter(two, [2; 3], &Half).unwrap();
+            assert!(matches!(condvar.enter(one, [2; 3], &Half), Err(Error::TooManyWaiters { limit: 2 })));
+            assert_eq!(condvar.notify(|| Ok(Half), 1).unwrap(), 1);
+            condvar.wait(one, second, &Half, Wait::No).unwrap();
+            condvar.leave(second);
+            let late = condvar.wait(two, third, &Half, Wait::timeout(Duration::ZERO));
+            assert!(matches!(late, Err(Error::TimedOut)));
+            assert_eq!(condvar.notify(|| Ok(Half), 1).unwrap(), 0);
+            assert_eq!(words.used.load(Relaxed), 0);
+        }
+    }
+}
