@@ -118,6 +118,35 @@ fn the_dead_pass_on() {
     assert!(fastest < Duration::from_millis(50), "{fastest:?}");
 }
 
+/// A notification is passed on to those who waited when it was given, and to nobody who came later.
+#[test]
+fn latecomers_inherit_nothing() {
+    let _deadline = Deadline::seconds(60, "latecomers_inherit_nothing");
+    let (lock, condition) = (Lock::new().unwrap(), Condvar::new().unwrap());
+    let waiter = || {
+        let before = condition.n_waiting().unwrap();
+        let child = Child::start(|| {
+            receive(&lock, &condition);
+            0
+        });
+        waiting(&condition, before + 1);
+        child
+    };
+    let mut victim = waiter();
+    victim.wait_until_asleep();
+    victim.signal(libc::SIGSTOP);
+    victim.wait_until_stopped();
+    assert_eq!(condition.notify_one().unwrap(), 1);
+    let mut late = waiter();
+    victim.kill();
+    victim.wait();
+    // Time enough for many looks at the dead one.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!late.has_ended());
+    assert_eq!((condition.n_waiting().unwrap(), condition.notify_one().unwrap()), (1, 1));
+    assert_eq!(late.wait(), End::Code(0));
+}
+
 /// As many as there are places wait and are killed: their places are free.
 #[test]
 fn places_come_back() {
