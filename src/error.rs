@@ -73,6 +73,13 @@ pub enum Error {
         limit: usize,
     },
 
+    /// As many threads wait for the condition as it has places for.
+    #[error("{limit} threads wait for the condition already, the most that can")]
+    TooManyWaiters {
+        /// The number of places.
+        limit: usize,
+    },
+
     /// A party of the barrier died or left, ran out of time, failed in the action, or the barrier was aborted or reset:
     /// nobody passes until it is [reset](crate::Barrier::reset).
     #[error("the barrier is broken{}", By(.pid))]

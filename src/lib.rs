@@ -22,6 +22,7 @@
 //! * [`BoundedSemaphore`], permits with owners, which come back when an owner dies.
 //! * [`Barrier`], parties that wait for each other.
 //! * [`Event`], a flag that others wait for.
+//! * [`Condvar`], where holders of a lock wait for a change of what it guards.
 //!
 //! # Memory
 //!
@@ -86,8 +87,8 @@ pub use crate::{
     process::{Process, StartMethod, init},
     region::Region,
     sync::{
-        Barrier, BarrierWaitResult, BoundedSemaphore, Event, Lock, LockGuard, Permit, RLock, RLockGuard, RwLock,
-        RwLockReadGuard, RwLockWriteGuard, Semaphore,
+        Barrier, BarrierWaitResult, BoundedSemaphore, Condvar, CondvarGuard, Event, Lock, LockGuard, Permit, RLock,
+        RLockGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore,
     },
 };
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use shmkit::{Array, Error, Region};
+use shmkit::{Array, Condvar, Error, Region};
 use support::{
     Board, Child, Deadline, End, Flag, Random, eventually, is_raised, kills::random_kills, raise, sleep_for_ever,
 };
@@ -396,6 +396,39 @@ fn a_storm_of_signals_changes_nothing() {
     assert!(count.load(SeqCst) > 0);
 }
 
+/// A wait with the whole array lets others claim parts, and has it whole again in the end.
+#[test]
+fn a_condition_waits_with_the_whole_array() {
+    let _deadline = Deadline::seconds(60, "a_condition_waits_with_the_whole_array");
+    let (array, changed) = (Array::<u8>::zeros(10).unwrap(), Condvar::new().unwrap());
+    let claimed = Flag::new(false);
+    let mut all = array.lock().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut part = array.claim_mut_timeout(3..5, SOON).unwrap();
+            raise(&claimed);
+            assert_eq!(changed.notify_one().unwrap(), 1);
+            // It is awake now, and must wait for this claim.
+            thread::sleep(Duration::from_millis(50));
+            part.fill(7);
+        });
+        changed.wait_timeout(&mut all, SOON).unwrap();
+        assert!(is_raised(&claimed));
+        assert_eq!(all[3..5], [7, 7]);
+    });
+    drop(all);
+    // Somebody panics with a part meanwhile.
+    let mut all = array.lock().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            poison(&array, 8..9);
+            changed.notify_one().unwrap();
+        });
+        let outcome = changed.wait_timeout(&mut all, SOON);
+        assert!(matches!(outcome, Err(Error::Poisoned { range: Some(range), .. }) if range == (8..9)));
+    });
+}
+
 /// Workers claim overlapping ranges, and are killed at random: elements are equal in pairs, or poisoned by the killed.
 #[test]
 fn random_kills_on_claims() {
@@ -433,7 +466,7 @@ fn random_kills_on_readers_and_writers() {
     let array = Array::<u64>::zeros(64).unwrap();
     random_kills("random_kills_on_readers_and_writers", |progress| {
         let id = std::process::id();
-        if id % 3 == 0 {
+        if id.is_multiple_of(3) {
             match array.recover_timeout(SOON) {
                 Ok(mut all) => {
                     let first = all[0];

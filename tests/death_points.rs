@@ -15,7 +15,7 @@ use std::{
 };
 
 use shmkit::{
-    Barrier, BoundedSemaphore, Error, Event, Lock, RLock, Region, RwLock, Semaphore, Value,
+    Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, RLock, Region, RwLock, Semaphore, Value,
     region::Place,
     test_hooks::{arm, without_nameless_files},
 };
@@ -519,6 +519,119 @@ fn event_waiter() {
         });
         assert!(points >= 1, "{points} points");
     }
+}
+
+/// Waits for a notification, whatever death has poisoned the lock.
+fn receive(lock: &Lock, condition: &Condvar) {
+    let mut guard = lock.recover_timeout(SOON).unwrap();
+    match condition.wait_timeout(&mut guard, SOON) {
+        Ok(()) | Err(Error::Poisoned { .. }) => {}
+        Err(error) => panic!("{error}"),
+    }
+    // What comes after is the lock's.
+    arm(0);
+}
+
+/// The victim begins to wait, and waits longest; another one waits too when one of them is notified. Only a victim that
+/// lives to use the notification has it.
+#[test]
+fn condition_waiter() {
+    let _alone = alone("condition_waiter");
+    let lock = Lock::new().unwrap();
+    let points = at_every_point(|n| {
+        let condition = Condvar::new().unwrap();
+        let waiting = || condition.n_waiting().unwrap();
+        let mut victim = armed(n, || receive(&lock, &condition));
+        eventually(|| waiting() == 1 || victim.has_ended());
+        let before = waiting();
+        let mut other = armed(0, || receive(&lock, &condition));
+        eventually(|| waiting() == before + 1 || victim.has_ended() && waiting() == 1);
+        assert_eq!(condition.notify_one().unwrap(), 1, "at point {n}");
+        let end = victim.wait();
+        if end == support::End::Code(0) {
+            assert_eq!(condition.notify_one().unwrap(), 1);
+        }
+        assert_eq!(other.wait(), support::End::Code(0), "the other, at point {n}");
+        assert_eq!((waiting(), condition.notify_all().unwrap()), (0, 0), "at point {n}");
+        end
+    });
+    assert!(points >= 15, "{points} points");
+}
+
+/// The victim gives up while another waits, for which that changes nothing.
+#[test]
+fn condition_time_out() {
+    let _alone = alone("condition_time_out");
+    let lock = Lock::new().unwrap();
+    let points = at_every_point(|n| {
+        let condition = Condvar::new().unwrap();
+        let mut other = armed(0, || receive(&lock, &condition));
+        eventually(|| condition.n_waiting().unwrap() == 1);
+        let mut victim = armed(n, || {
+            let mut guard = lock.recover_timeout(SOON).unwrap();
+            let outcome = condition.wait_timeout(&mut guard, Duration::from_millis(1));
+            assert!(matches!(outcome, Err(Error::TimedOut | Error::Poisoned { .. })));
+            guard.clear_poison();
+        });
+        let end = victim.wait();
+        assert_eq!((condition.n_waiting().unwrap(), condition.notify_all().unwrap()), (1, 1), "at point {n}");
+        assert_eq!(other.wait(), support::End::Code(0), "the other, at point {n}");
+        end
+    });
+    assert!(points >= 15, "{points} points");
+}
+
+/// The victim notifies two who sleep: some of them, and the next one notifies the rest.
+#[test]
+fn condition_notifier() {
+    let _alone = alone("condition_notifier");
+    let lock = Lock::new().unwrap();
+    let points = at_every_point(|n| {
+        let condition = Condvar::new().unwrap();
+        let mut sleepers = [1, 2].map(|many| {
+            let child = armed(0, || receive(&lock, &condition));
+            eventually(|| condition.n_waiting().unwrap() == many);
+            child.wait_until_asleep();
+            child
+        });
+        let mut victim = armed(n, || assert_eq!(condition.notify_all().unwrap(), 2));
+        let end = victim.wait();
+        let left = condition.n_waiting().unwrap();
+        assert_eq!(condition.notify_all().unwrap(), left, "at point {n}");
+        assert!(sleepers.iter_mut().all(|sleeper| sleeper.wait() == support::End::Code(0)), "at point {n}");
+        end
+    });
+    assert!(points >= 8, "{points} points");
+}
+
+/// One has died with a notification, and the victim is the one to pass it on to another, which is stopped meanwhile: that
+/// one receives it, whatever becomes of the victim.
+#[test]
+fn condition_heir() {
+    let _alone = alone("condition_heir");
+    let lock = Lock::new().unwrap();
+    let points = at_every_point(|n| {
+        let condition = Condvar::new().unwrap();
+        let mut children = [1, 2].map(|many| {
+            let child = armed(0, || receive(&lock, &condition));
+            eventually(|| condition.n_waiting().unwrap() == many);
+            child.wait_until_asleep();
+            child.signal(libc::SIGSTOP);
+            child.wait_until_stopped();
+            child
+        });
+        assert_eq!(condition.notify_one().unwrap(), 1);
+        let [dead, heir] = &mut children;
+        dead.kill();
+        dead.wait();
+        let mut victim = armed(n, || _ = condition.notify_one().unwrap());
+        let end = victim.wait();
+        heir.signal(libc::SIGCONT);
+        assert_eq!(heir.wait(), support::End::Code(0), "the heir, at point {n}");
+        assert_eq!((condition.n_waiting().unwrap(), condition.notify_all().unwrap()), (0, 0), "at point {n}");
+        end
+    });
+    assert!(points >= 8, "{points} points");
 }
 
 #[test]

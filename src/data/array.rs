@@ -22,7 +22,10 @@ use crate::{
     Poison, Result,
     os::clock::Wait,
     region::{Handle, Intent, Place, Region, resident_handle},
-    sync::held::{Held, Owner, locking},
+    sync::{
+        CondvarGuard,
+        held::{Held, LockOf, Owner, Release, locking},
+    },
 };
 
 /// An array of plain data in shared memory, of one to eight dimensions, with one lock.
@@ -554,6 +557,31 @@ pub(super) fn row_of(i: usize, len: usize, shape: &[usize]) -> Range<usize> {
     let row = len / shape[0];
     i * row..(i + 1) * row
 }
+
+impl<T: Pod> Release for ArrayGuard<'_, T> {
+    fn lock(&self) -> LockOf<'_> {
+        self.held.lock()
+    }
+
+    fn release(&mut self) -> u32 {
+        self.held.release()
+    }
+
+    fn take_again(&mut self, depth: u32) -> Result<()> {
+        self.held.take_again(depth)?;
+        // Others may have claimed parts meanwhile. If that fails the lock has been released.
+        match self.array.0.known_claims() {
+            Ok(Some(claims)) if claims.words.is_busy() => claims.exclude_all(Wait::Forever),
+            _ => Ok(()),
+        }
+    }
+
+    fn poisoned(&self) -> Option<Poison> {
+        self.poison()
+    }
+}
+
+impl<T: Pod> CondvarGuard for ArrayGuard<'_, T> {}
 
 impl<T: Pod> Deref for ArrayGuard<'_, T> {
     type Target = [T];

@@ -5,6 +5,7 @@
 
 pub(crate) mod barrier;
 pub(crate) mod claims;
+pub(crate) mod condvar;
 pub(crate) mod event;
 pub(crate) mod init;
 pub(crate) mod lives;

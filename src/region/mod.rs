@@ -34,6 +34,7 @@ use self::{build::Recipe, directory::Directory, mapping::Mapping};
 pub(crate) use self::{
     directory::Intent,
     handle::{Fresh, Handle, ReadOnly, Resident, resident_handle},
+    mapping::locate,
     memory::Shared,
     object::{Dims, Kind},
 };

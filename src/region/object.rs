@@ -54,11 +54,12 @@ pub(crate) enum Kind {
     Event = 11,
     BoundedSemaphore = 12,
     Barrier = 13,
+    Condvar = 14,
     RwLock = 15,
 }
 
 impl Kind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Lock,
         Self::RLock,
         Self::Value,
@@ -72,6 +73,7 @@ impl Kind {
         Self::Event,
         Self::BoundedSemaphore,
         Self::Barrier,
+        Self::Condvar,
         Self::RwLock,
     ];
 
@@ -81,7 +83,7 @@ impl Kind {
 
     /// Whether the body begins with a lock.
     pub(crate) const fn has_lock(self) -> bool {
-        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::Array | Self::RwLock)
+        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::Array | Self::RwLock | Self::Condvar)
     }
 
     /// Whether an object is always one element, or none, and never has dimensions.
@@ -100,7 +102,7 @@ impl Kind {
 
     /// Whether its operations need to know who lives, so that its region has a table of members.
     pub(crate) const fn needs_members(self) -> bool {
-        matches!(self, Self::BoundedSemaphore | Self::Barrier | Self::RwLock)
+        matches!(self, Self::BoundedSemaphore | Self::Barrier | Self::Condvar | Self::RwLock)
     }
 
     /// Bytes of the words at the start of the body, before the elements.
@@ -113,6 +115,7 @@ impl Kind {
             Self::Semaphore | Self::Event | Self::BoundedSemaphore => 8,
             Self::Barrier => 56,
             Self::Claims => 192,
+            Self::Condvar => 80 + 256 * 24,
             Self::RwLock => 48 + 8 * 64,
         }
     }
