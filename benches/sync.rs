@@ -27,7 +27,7 @@ use cond::Turn;
 use criterion::Criterion;
 use sem::Sem;
 use shared::Shared;
-use shmkit::{Barrier, BoundedSemaphore, Condvar, Event, Lock, Process, RwLock, Semaphore, Value};
+use shmkit::{Array, Barrier, BoundedSemaphore, Condvar, Event, Lock, Process, RwLock, Semaphore, Value};
 use workers::{PrivateWork, Tally, processes};
 
 fn main() {
@@ -39,6 +39,7 @@ fn main() {
     crowd("eight, four permits, 100 ns between", 4);
     ring();
     readers(&mut criterion);
+    claims(&mut criterion);
     barrier("barrier, two", 2);
     barrier("barrier, eight", 8);
     notice();
@@ -70,6 +71,23 @@ fn uncontended(criterion: &mut Criterion) {
         })
         .goal("Semaphore", 1.0, &["glibc sem_t"])
         .goal("BoundedSemaphore", 1.5, &["Semaphore"])
+        .criterion(criterion)
+        .table();
+}
+
+fn claims(criterion: &mut Criterion) {
+    let (array, claimed) = (Array::<u64>::zeros(1000).expect("an array"), Array::<u64>::zeros(1000).expect("an array"));
+    let _elsewhere = claimed.claim_mut(500..).expect("a claim");
+    let lock = Lock::new().expect("a lock");
+    Comparison::new("array, uncontended", Unit::Nanoseconds)
+        .time("Array::lock", || array.lock().expect("lock")[0] += 1)
+        .time("Array::claim_mut", || claimed.claim_mut(0..100).expect("claim")[0] += 1)
+        .time("Array::claim", || {
+            black_box(claimed.claim(0..100).expect("claim")[0]);
+        })
+        .time("Lock", || drop(lock.lock().expect("lock")))
+        .goal("Array::lock", 1.1, &["Lock"])
+        .goal("Array::claim_mut", 5.0, &["Lock"])
         .criterion(criterion)
         .table();
 }
