@@ -395,30 +395,35 @@ impl<T: Pod> Array<T> {
     fn acquire(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
         let words = self.0.head();
         let held = Held::lock(&words.mutex, wait)?;
-        if words.is_busy() { self.exclude_claims(held, false, wait) } else { Ok(self.guard(held)) }
+        if words.is_busy() {
+            self.exclude_claims(false, wait)?;
+        }
+        Ok(self.guard(held))
     }
 
     fn acquire_any(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
         let words = self.0.head();
         let held = Held::recover(&words.mutex, wait)?;
-        if words.is_busy() { self.exclude_claims(held, true, wait) } else { Ok(self.guard(held)) }
-    }
-
-    /// Waits until all claims on parts have ended, for whoever has the lock.
-    #[cold]
-    fn exclude_claims<'a>(&'a self, held: Held<'a>, recover: bool, wait: Wait) -> Result<ArrayGuard<'a, T>> {
-        if let Some(claims) = self.0.known_claims()? {
-            claims.exclude_all(wait)?;
-            if !recover && let Some(poison) = claims.poison_in(&(0..claims.len)) {
-                return Err(poison.into());
-            }
+        if words.is_busy() {
+            self.exclude_claims(true, wait)?;
         }
         Ok(self.guard(held))
     }
 
+    /// Waits until all claims on parts have ended, for whoever has the lock. It may be lost where this fails.
+    #[cold]
+    fn exclude_claims(&self, recover: bool, wait: Wait) -> Result<()> {
+        let Some(claims) = self.0.known_claims()? else { return Ok(()) };
+        claims.exclude_all(wait)?;
+        match claims.poison_in(&(0..claims.len)) {
+            Some(poison) if !recover => Err(poison.into()),
+            _ => Ok(()),
+        }
+    }
+
     #[inline]
     fn guard<'a>(&'a self, held: Held<'a>) -> ArrayGuard<'a, T> {
-        ArrayGuard { held, array: self, data: self.0.data().cast(), len: self.0.len(), shape: self.0.shape() }
+        ArrayGuard { held, array: self, data: self.0.data().cast(), len: self.0.len() }
     }
 
     pub(super) fn handle(&self) -> &Handle<ArrayCell<T>> {
@@ -455,7 +460,6 @@ pub struct ArrayGuard<'a, T: Pod> {
     /// Invariant: the `len` elements of the lock in `held`, which keeps all others out.
     data: NonNull<T>,
     len: usize,
-    shape: &'a [usize],
 }
 
 impl<T: Pod> ArrayGuard<'_, T> {
@@ -498,7 +502,7 @@ impl<T: Pod> ArrayGuard<'_, T> {
     ///
     /// See [`ClaimMut::split_mut`](crate::ClaimMut::split_mut).
     pub fn split_mut(&mut self, parts: usize) -> impl ExactSizeIterator<Item = &mut [T]> {
-        let rows = self.shape[0];
+        let rows = self.shape()[0];
         split(self, rows, parts)
     }
 
@@ -509,7 +513,7 @@ impl<T: Pod> ArrayGuard<'_, T> {
     /// See [`Shape`](crate::Shape).
     #[must_use]
     pub fn shape(&self) -> &[usize] {
-        self.shape
+        self.array.shape()
     }
 
     /// The elements whose first index is `i`: one element of an array of one dimension, else a row, plane or block.
@@ -532,7 +536,7 @@ impl<T: Pod> ArrayGuard<'_, T> {
     /// ```
     #[must_use]
     pub fn row(&self, i: usize) -> &[T] {
-        let row = row_of(i, self.len, self.shape);
+        let row = row_of(i, self.len, self.shape());
         &(**self)[row]
     }
 
@@ -546,7 +550,7 @@ impl<T: Pod> ArrayGuard<'_, T> {
     ///
     /// See [`row`](Self::row).
     pub fn row_mut(&mut self, i: usize) -> &mut [T] {
-        let row = row_of(i, self.len, self.shape);
+        let row = row_of(i, self.len, self.shape());
         &mut (**self)[row]
     }
 }
@@ -606,9 +610,9 @@ impl<T: Pod, I: ArrayIndex<T>> Index<I> for ArrayGuard<'_, T> {
 
     #[inline]
     fn index(&self, at: I) -> &I::Output {
-        match at.get(self, self.shape) {
+        match at.get(self, self.shape()) {
             Some(part) => part,
-            None => outside(self.shape),
+            None => outside(self.shape()),
         }
     }
 }
@@ -616,7 +620,7 @@ impl<T: Pod, I: ArrayIndex<T>> Index<I> for ArrayGuard<'_, T> {
 impl<T: Pod, I: ArrayIndex<T>> IndexMut<I> for ArrayGuard<'_, T> {
     #[inline]
     fn index_mut(&mut self, at: I) -> &mut I::Output {
-        let shape = self.shape;
+        let shape = self.array.shape();
         match at.get_mut(self, shape) {
             Some(part) => part,
             None => outside(shape),
@@ -633,7 +637,7 @@ pub(super) fn outside(shape: &[usize]) -> ! {
 impl<T: Pod + fmt::Debug> fmt::Debug for ArrayGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ArrayGuard")
-            .field("shape", &self.shape)
+            .field("shape", &self.shape())
             .field("elements", &&**self)
             .field("poison", &self.poison())
             .finish()

@@ -244,7 +244,10 @@ impl<'a> Claims<'a> {
                 obstacle = Some(Obstacle::Claim(mutex));
             }
         }
-        self.set_busy(used);
+        // Not each time: it would be stored anew by the next claim.
+        if mode == Mode::Change && wanted.end == u64::MAX || used + 8 < self.used() / 2 {
+            self.set_used(used);
+        }
         obstacle
     }
 
@@ -252,11 +255,21 @@ impl<'a> Claims<'a> {
         ((self.words.busy.load(Relaxed) & !POISON) as usize).min(self.slots.len())
     }
 
-    fn set_busy(&self, used: usize) {
-        let poison = if self.poison.0.iter().any(|range| !range.get().is_empty()) { POISON } else { 0 };
-        if self.words.busy.load(Relaxed) != used as u32 | poison {
+    fn set_used(&self, used: usize) {
+        self.set_busy(self.words.busy.load(Relaxed) & POISON | used as u32);
+    }
+
+    /// Takes the mark of poisoned ranges away when there are none.
+    fn unmark_poison(&self) {
+        if self.poison.0.iter().all(|range| range.get().is_empty()) {
+            self.set_busy(self.words.busy.load(Relaxed) & !POISON);
+        }
+    }
+
+    fn set_busy(&self, busy: u32) {
+        if self.words.busy.load(Relaxed) != busy {
             point();
-            self.words.busy.store(used as u32 | poison, Relaxed);
+            self.words.busy.store(busy, Relaxed);
         }
     }
 
@@ -299,6 +312,10 @@ impl<'a> Claims<'a> {
     pub(crate) fn poison_in(&self, wanted: &Range<u64>) -> Option<Poison> {
         if self.words.mutex.is_poisoned() {
             return Some(Poison { pid: self.words.mutex.culprit(), range: None });
+        }
+        // The mark is set before the list is, and so before whoever had this part gave it up.
+        if self.words.busy.load(Relaxed) & POISON == 0 {
+            return None;
         }
         let found = self.poison.0.iter().find(|one| overlap(&one.get(), wanted))?;
         let range = found.get();
@@ -392,7 +409,7 @@ impl<'a> Claims<'a> {
                 }
             }
         }
-        self.set_busy(self.used());
+        self.unmark_poison();
         self.words.mutex.unlock();
         Ok(())
     }
@@ -403,7 +420,7 @@ impl<'a> Claims<'a> {
         for one in &self.poison.0 {
             one.set_end(0);
         }
-        self.set_busy(self.used());
+        self.unmark_poison();
     }
 }
 
