@@ -9,7 +9,7 @@ use std::{
 };
 
 use shmkit::{Condvar, Error, Lock, LockGuard, Value};
-use support::{Board, Child, Deadline, End, Random, eventually, kills::random_kills};
+use support::{Board, Child, Deadline, End, Flag, Random, eventually, is_raised, kills::random_kills, raise};
 
 const SOON: Duration = Duration::from_secs(10);
 const ROUNDS: usize = 250;
@@ -145,6 +145,40 @@ fn latecomers_inherit_nothing() {
     assert!(!late.has_ended());
     assert_eq!((condition.n_waiting().unwrap(), condition.notify_one().unwrap()), (1, 1));
     assert_eq!(late.wait(), End::Code(0));
+}
+
+/// One that was notified becomes another program, by its other thread: the notification is passed on.
+#[test]
+fn exec_passes_on() {
+    let _deadline = Deadline::seconds(60, "exec_passes_on");
+    let (lock, condition) = (Lock::new().unwrap(), Condvar::new().unwrap());
+    for _ in 0..5 {
+        let go = Board::<Flag>::new();
+        let mut victim = Child::start(|| {
+            std::thread::scope(|scope| {
+                scope.spawn(|| receive(&lock, &condition));
+                eventually(|| is_raised(&go));
+                let error = std::os::unix::process::CommandExt::exec(std::process::Command::new("sleep").arg("1000"));
+                error.raw_os_error().unwrap_or(1)
+            })
+        });
+        waiting(&condition, 1);
+        let mut heir = Child::start(|| {
+            receive(&lock, &condition);
+            0
+        });
+        waiting(&condition, 2);
+        let guard = lock.lock().unwrap();
+        assert_eq!(condition.notify_one().unwrap(), 1);
+        raise(&go);
+        // The thread that was notified is gone when the program is another one.
+        let name = format!("/proc/{}/comm", victim.pid());
+        eventually(|| std::fs::read_to_string(&name).is_ok_and(|name| name.trim() == "sleep"));
+        drop(guard);
+        assert_eq!(heir.wait(), End::Code(0));
+        assert!(!victim.has_ended(), "it sleeps as another program");
+        assert_eq!(condition.notify_all().unwrap(), 0);
+    }
 }
 
 /// As many as there are places wait and are killed: their places are free.

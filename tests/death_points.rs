@@ -17,7 +17,7 @@ use std::{
 use shmkit::{
     Array, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, RLock, Region, RwLock, Semaphore, Value,
     region::Place,
-    test_hooks::{arm, without_nameless_files},
+    test_hooks::{arm, without_nameless_files, without_waitv},
 };
 use support::{Board, Child, Deadline, Flag, at_every_point, eventually, is_raised, raise};
 
@@ -771,6 +771,28 @@ fn lock_against_claims() {
         end
     });
     assert!(points >= 10, "{points} points");
+}
+
+/// A kernel that cannot watch several words at a time costs a slice, and no notification.
+#[test]
+fn condition_without_waitv() {
+    let _alone = alone("condition_without_waitv");
+    without_waitv(true);
+    let (lock, condition) = (Lock::new().unwrap(), Condvar::new().unwrap());
+    let mut children = [1, 2].map(|many| {
+        let child = armed(0, || receive(&lock, &condition));
+        eventually(|| condition.n_waiting().unwrap() == many);
+        child.wait_until_asleep();
+        child
+    });
+    without_waitv(false);
+    let [dead, heir] = &mut children;
+    dead.signal(libc::SIGSTOP);
+    dead.wait_until_stopped();
+    assert_eq!(condition.notify_one().unwrap(), 1);
+    dead.kill();
+    dead.wait();
+    assert_eq!(heir.wait(), support::End::Code(0));
 }
 
 #[test]

@@ -41,6 +41,9 @@ use crate::{
 /// One that dies in the middle of a notification has notified all, some or none of those it would have; who was notified
 /// finds out within 100 ms. Deaths in the middle of passing on can wake one more than was notified.
 ///
+/// A process that is stopped, and not dead, in the few steps in which it enters a wait or chooses whom to notify holds up
+/// the others until it goes on or dies. One that is stopped anywhere else holds up nobody.
+///
 /// If all who would have notified are dead, a wait does not end: a condition does not know them.
 ///
 /// A holder of the lock that dies poisons it, and then the waits with it return
