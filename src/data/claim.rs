@@ -22,7 +22,6 @@ use crate::{
     Error, Poison, Result,
     os::clock::Wait,
     raw::claims::{ClaimSlot, Mode},
-    region::Dims,
     sync::held::{PanickingBefore, poison_by_panic},
 };
 
@@ -33,6 +32,7 @@ macro_rules! four_forms {
         $forever:ident, $try:ident, $timeout:ident, $deadline:ident -> $guard:ty: $span:ident, $acquire:expr
     ) => {
         $(#[$doc])*
+        #[inline(always)]
         pub fn $forever(&self, range: impl RangeBounds<usize>) -> Result<$guard> {
             $acquire(self, self.$span(&range)?, Wait::Forever)
         }
@@ -46,6 +46,7 @@ macro_rules! four_forms {
         /// # Examples
         ///
         /// See [`Claim`].
+        #[inline(always)]
         pub fn $try(&self, range: impl RangeBounds<usize>) -> Result<$guard> {
             $acquire(self, self.$span(&range)?, Wait::No)
         }
@@ -189,7 +190,7 @@ impl<T: Pod> Array<T> {
     /// # }
     /// ```
     pub fn row_range(&self, rows: impl RangeBounds<usize>) -> Result<Range<usize>> {
-        self.row_span(&rows).map(|part| part.range)
+        self.row_span(&rows).map(|part| part.range())
     }
 
     /// The share of `rank` when the elements are divided among `size`: the shares touch, and differ by one element at
@@ -233,17 +234,17 @@ impl<T: Pod> Array<T> {
         share(self.shape()[0], rank, size)
     }
 
+    #[inline(always)]
     fn span(&self, range: &impl RangeBounds<usize>) -> Result<Part> {
         let range = within(range, self.len()).ok_or_else(|| self.no_such(range))?;
-        let dims = Dims::new(&[range.len()])?;
-        Ok(Part { range, dims })
+        Ok(Part { start: range.start, len: range.len(), rows: None })
     }
 
     fn row_span(&self, rows: &impl RangeBounds<usize>) -> Result<Part> {
         let range = within(rows, self.shape()[0]).ok_or_else(|| self.no_such(rows))?;
         let row = self.shape()[1..].iter().product::<usize>();
-        let dims = Dims::new(&[&[range.len()], &self.shape()[1..]].concat())?;
-        Ok(Part { range: range.start * row..range.end * row, dims })
+        let rows = (self.shape().len() > 1).then(|| [&[range.len()], &self.shape()[1..]].concat().into());
+        Ok(Part { start: range.start * row, len: range.len() * row, rows })
     }
 
     #[cold]
@@ -252,39 +253,62 @@ impl<T: Pod> Array<T> {
         out_of_range(format!("{range:?}"), self.shape())
     }
 
+    #[inline(always)]
     fn read_part(&self, part: Part, wait: Wait) -> Result<Claim<'_, T>> {
-        self.acquire_part(part, Mode::Read, false, wait).map(Claim)
+        self.acquire_part(part, Mode::Read, wait).map(Claim)
     }
 
+    #[inline(always)]
     fn change_part(&self, part: Part, wait: Wait) -> Result<ClaimMut<'_, T>> {
-        self.acquire_part(part, Mode::Change, false, wait).map(ClaimMut::new)
+        self.acquire_part(part, Mode::Change, wait).map(ClaimMut::new)
     }
 
     fn repair_part(&self, part: Part, wait: Wait) -> Result<ClaimMut<'_, T>> {
-        self.acquire_part(part, Mode::Change, true, wait).map(ClaimMut::new)
+        let slot = self.handle().claim(&part.wide(), Mode::Change, true, wait)?;
+        Ok(ClaimMut::new(self.claimed(part, slot)))
     }
 
-    fn acquire_part(&self, part: Part, mode: Mode, recover: bool, wait: Wait) -> Result<Claimed<'_, T>> {
-        let handle = self.handle();
-        let wanted = part.wide();
-        // Nothing needs no claim.
-        let slot =
-            if part.range.is_empty() { None } else { Some(handle.claims()?.claim(&wanted, mode, recover, wait)?) };
+    #[inline(always)]
+    fn acquire_part(&self, part: Part, mode: Mode, wait: Wait) -> Result<Claimed<'_, T>> {
+        let Range { start, end } = part.wide();
+        let slot = match self.handle().claim_uncontended(start, end, mode) {
+            None => self.handle().claim(&part.wide(), mode, false, wait)?,
+            slot => slot,
+        };
+        Ok(self.claimed(part, slot))
+    }
+
+    /// The part that is claimed by `slot`.
+    #[inline(always)]
+    fn claimed<'a>(&'a self, part: Part, slot: Option<&'a ClaimSlot>) -> Claimed<'a, T> {
         // SAFETY: the range lies in the array, checked when the part was made.
-        let data = unsafe { handle.data().cast::<T>().add(part.range.start) };
-        Ok(Claimed { array: self, slot, data, part, _not_send: PhantomData })
+        let data = unsafe { self.handle().data().cast::<T>().add(part.start) };
+        Claimed { array: self, slot, data, part, _not_send: PhantomData }
     }
 }
 
-/// What is claimed: elements of the array, and the shape that they have as a part.
+/// Elements of an array that are to be claimed, or are.
 struct Part {
-    range: Range<usize>,
-    dims: Dims,
+    start: usize,
+    len: usize,
+    /// The shape that they have, if they are rows of more than one dimension.
+    rows: Option<Box<[usize]>>,
 }
 
 impl Part {
+    #[inline]
+    fn range(&self) -> Range<usize> {
+        self.start..self.start + self.len
+    }
+
+    #[inline]
     fn wide(&self) -> Range<u64> {
-        self.range.start as u64..self.range.end as u64
+        self.start as u64..(self.start + self.len) as u64
+    }
+
+    #[inline]
+    fn shape(&self) -> &[usize] {
+        self.rows.as_deref().unwrap_or(slice::from_ref(&self.len))
     }
 }
 
@@ -342,11 +366,12 @@ impl<T: Pod> Claimed<'_, T> {
     #[inline]
     fn elements(&self) -> &[T] {
         // SAFETY: the invariant: so many elements lie there, any bits are a `T`, and nobody else writes.
-        unsafe { slice::from_raw_parts(self.data.as_ptr(), self.part.range.len()) }
+        unsafe { slice::from_raw_parts(self.data.as_ptr(), self.part.len) }
     }
 }
 
 impl<T: Pod> Drop for Claimed<'_, T> {
+    #[inline]
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
             slot.mutex.unlock();
@@ -445,7 +470,7 @@ macro_rules! part_of_array {
             #[must_use]
             pub fn range(&self) -> Range<usize> {
                 let $self = self;
-                $claimed.part.range.clone()
+                $claimed.part.range()
             }
 
             /// The lengths of the dimensions of what is claimed: as the array's if rows were, else one.
@@ -456,7 +481,7 @@ macro_rules! part_of_array {
             #[must_use]
             pub fn shape(&self) -> &[usize] {
                 let $self = self;
-                $claimed.part.dims.as_slice()
+                $claimed.part.shape()
             }
 
             /// The row `i` of the claim, counted from its beginning: one element of an array of one dimension.
@@ -609,6 +634,7 @@ impl<'a, T: Pod> ClaimMut<'a, T> {
 }
 
 impl<T: Pod> Drop for ClaimMut<'_, T> {
+    #[inline]
     fn drop(&mut self) {
         if let Some(slot) = self.claimed.slot.filter(|_| std::thread::panicking()) {
             poison_by_panic(&slot.mutex, self.before);
@@ -621,7 +647,7 @@ impl<T: Pod> DerefMut for ClaimMut<'_, T> {
     fn deref_mut(&mut self) -> &mut [T] {
         let Claimed { data, part, .. } = &self.claimed;
         // SAFETY: the invariant: so many elements lie there, and nobody else reads or writes.
-        unsafe { slice::from_raw_parts_mut(data.as_ptr(), part.range.len()) }
+        unsafe { slice::from_raw_parts_mut(data.as_ptr(), part.len) }
     }
 }
 
@@ -630,10 +656,10 @@ impl<T: Pod, I: ArrayIndex<T>> IndexMut<I> for ClaimMut<'_, T> {
     fn index_mut(&mut self, at: I) -> &mut I::Output {
         let Claimed { data, part, .. } = &self.claimed;
         // SAFETY: as in `deref_mut`.
-        let elements = unsafe { slice::from_raw_parts_mut(data.as_ptr(), part.range.len()) };
-        match at.get_mut(elements, part.dims.as_slice()) {
+        let elements = unsafe { slice::from_raw_parts_mut(data.as_ptr(), part.len) };
+        match at.get_mut(elements, part.shape()) {
             Some(found) => found,
-            None => outside(part.dims.as_slice()),
+            None => outside(part.shape()),
         }
     }
 }

@@ -115,6 +115,7 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
+    #[inline]
     fn purpose(self) -> Use {
         match self {
             Self::Read => Use::View,
@@ -141,6 +142,7 @@ enum Obstacle<'a> {
     Own,
 }
 
+#[inline]
 fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {
     one.start < other.end && other.start < one.end
 }
@@ -155,6 +157,19 @@ impl ClaimWords {
 }
 
 impl<'a> Claims<'a> {
+    /// Claims `wanted`, which is not empty, if that takes no waiting, no repair and no error: [`claim`](Self::claim) for
+    /// the common case, as [`RawMutex::lock_uncontended`] is for a lock. Returns the claim's slot.
+    #[inline]
+    pub(crate) fn claim_uncontended(&self, wanted: &Range<u64>, mode: Mode) -> Option<&'a ClaimSlot> {
+        if !self.words.mutex.lock_uncontended(Use::Table) {
+            return None;
+        }
+        let is_clear = self.find(wanted, mode).is_none() && !self.is_poisoned();
+        let slot = if is_clear { self.enter(wanted, mode).ok() } else { None };
+        self.words.mutex.unlock();
+        slot
+    }
+
     /// Claims `wanted`, which is not empty, and returns the claim's slot. If `recover`, also parts that a dead claimant
     /// left half changed.
     ///
@@ -162,16 +177,30 @@ impl<'a> Claims<'a> {
     ///
     /// `Poisoned`, `TooManyClaims`, `TooManyLocks`, `WouldBlock`, `TimedOut`, and `WouldDeadlock` when this thread has
     /// the array or a claim that excludes this one.
+    #[cold]
     pub(crate) fn claim(&self, wanted: &Range<u64>, mode: Mode, recover: bool, wait: Wait) -> Result<&'a ClaimSlot> {
         loop {
             self.lock_table(wait)?;
-            let entered = self.enter(wanted, mode, recover);
+            let entered = self.attempt(wanted, mode, recover);
             self.words.mutex.unlock();
             match entered? {
                 Ok(slot) => return Ok(slot),
                 Err(obstacle) => obstacle.await_end(wait)?,
             }
         }
+    }
+
+    /// One attempt. For the holder of the array's lock.
+    fn attempt(&self, wanted: &Range<u64>, mode: Mode, recover: bool) -> Result<Result<&'a ClaimSlot, Obstacle<'a>>> {
+        if let Some(obstacle) = self.find(wanted, mode) {
+            return Ok(Err(obstacle));
+        }
+        if recover {
+            self.divide_poison();
+        } else if let Some(poison) = self.poison_in(wanted) {
+            return Err(poison.into());
+        }
+        self.enter(wanted, mode).map(Ok)
     }
 
     /// Takes the array's lock for a moment.
@@ -190,16 +219,9 @@ impl<'a> Claims<'a> {
         outcome.map(drop)
     }
 
-    /// One attempt. For the holder of the array's lock.
-    fn enter(&self, wanted: &Range<u64>, mode: Mode, recover: bool) -> Result<Result<&'a ClaimSlot, Obstacle<'a>>> {
-        if let Some(obstacle) = self.find(wanted, mode) {
-            return Ok(Err(obstacle));
-        }
-        if recover {
-            self.divide_poison();
-        } else if let Some(poison) = self.poison_in(wanted) {
-            return Err(poison.into());
-        }
+    /// Enters a claim of what nobody has, and that is whole. For the holder of the array's lock.
+    #[inline]
+    fn enter(&self, wanted: &Range<u64>, mode: Mode) -> Result<&'a ClaimSlot> {
         for (at, slot) in self.slots.iter().enumerate() {
             if !slot.mutex.is_free() || slot.mutex.is_poisoned() {
                 continue;
@@ -214,7 +236,7 @@ impl<'a> Claims<'a> {
             slot.end.store(wanted.end, Relaxed);
             slot.mode.store(mode as u32, Relaxed);
             match slot.mutex.lock(mode.purpose(), Wait::No) {
-                Ok(_) => return Ok(Ok(slot)),
+                Ok(_) => return Ok(slot),
                 // Somebody has waited for the last claim of this slot, and has it for a moment.
                 Err(Error::WouldBlock) => {}
                 Err(error) => return Err(error),
@@ -225,6 +247,7 @@ impl<'a> Claims<'a> {
 
     /// A claim that excludes one of `wanted`, the calling thread's own first. Puts what the dead left in order on the
     /// way. For the holder of the array's lock.
+    #[inline]
     fn find(&self, wanted: &Range<u64>, mode: Mode) -> Option<Obstacle<'a>> {
         let mut used = 0;
         let mut obstacle = None;
@@ -251,10 +274,12 @@ impl<'a> Claims<'a> {
         obstacle
     }
 
+    #[inline]
     fn used(&self) -> usize {
         ((self.words.busy.load(Relaxed) & !POISON) as usize).min(self.slots.len())
     }
 
+    #[inline]
     fn set_used(&self, used: usize) {
         self.set_busy(self.words.busy.load(Relaxed) & POISON | used as u32);
     }
@@ -266,6 +291,7 @@ impl<'a> Claims<'a> {
         }
     }
 
+    #[inline]
     fn set_busy(&self, busy: u32) {
         if self.words.busy.load(Relaxed) != busy {
             point();
@@ -305,6 +331,12 @@ impl<'a> Claims<'a> {
         }
         mutex.use_for(Use::Data);
         Ok(())
+    }
+
+    /// Whether the dead may have left anything half changed.
+    #[inline]
+    fn is_poisoned(&self) -> bool {
+        self.words.mutex.is_poisoned() || self.words.busy.load(Relaxed) & POISON != 0
     }
 
     /// What the dead may have left half changed in `wanted`. For the holder of the array's lock, or of a claim to
@@ -441,6 +473,7 @@ impl Obstacle<'_> {
 }
 
 impl ClaimSlot {
+    #[inline]
     fn range(&self) -> Range<u64> {
         self.start.load(Relaxed)..self.end.load(Relaxed)
     }

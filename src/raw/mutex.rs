@@ -240,6 +240,7 @@ impl RawMutex {
 
     /// Whether a living thread holds the lock, as far as the word tells: the kernel has not marked it, and nobody
     /// has found out that its last holder died.
+    #[inline]
     pub(crate) fn is_held_alive(&self) -> bool {
         // Acquire: what the holder stored before it took the lock is not older than the lock.
         let word = self.word.load(Acquire);

@@ -229,7 +229,8 @@ impl<'a> Directory<'a> {
                 each(self.memory.at::<RawMutex>(block.body(at)?)?);
             } else if kind == Kind::Claims {
                 let spot = block.read(self.memory, at)?.spot;
-                let (_, slots) = claims::table(self.memory, spot.body, claims::slots_in(spot.layout))?;
+                let (_, slots) = claims::table(self.memory, spot.body, claims::slots_in(spot.layout))
+                    .ok_or_else(|| claims::no_table(spot.body))?;
                 slots.iter().for_each(|slot| each(&slot.mutex));
             }
             Ok(())

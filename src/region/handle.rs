@@ -313,6 +313,7 @@ impl<R> Handle<R> {
         self.mapping.member()
     }
 
+    #[inline]
     pub(super) fn memory(&self) -> Memory<'_> {
         self.mapping.memory()
     }

@@ -133,6 +133,7 @@ impl Mapping {
         fresh
     }
 
+    #[inline]
     pub(crate) fn memory(&self) -> Memory<'_> {
         memory_of(&self.map)
     }
@@ -212,6 +213,7 @@ impl Mapping {
 }
 
 /// The memory of a map.
+#[inline]
 pub(super) fn memory_of(map: &MmapRaw) -> Memory<'_> {
     let base = NonNull::new(map.as_mut_ptr()).expect("a mapping has an address");
     // SAFETY: a map is `len` bytes from a page on, mapped as long as it lives.
