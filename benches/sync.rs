@@ -1,10 +1,12 @@
-//! Semaphores, events, barriers and reader-writer locks: alone, between two processes, and among eight; and how soon a
+//! Semaphores, events, conditions, barriers and reader-writer locks: alone, between two processes, and among eight; and how soon a
 //! death is noticed. See `benches/README.md`.
 
 #[path = "support/barriers.rs"]
 mod barriers;
 #[path = "support/compare.rs"]
 mod compare;
+#[path = "support/cond.rs"]
+mod cond;
 #[path = "support/sem.rs"]
 mod sem;
 #[path = "support/shared.rs"]
@@ -21,10 +23,11 @@ use std::{
 
 use barriers::{Pthread, Spinning};
 use compare::{Comparison, Run, Unit, criterion, in_earnest};
+use cond::Turn;
 use criterion::Criterion;
 use sem::Sem;
 use shared::Shared;
-use shmkit::{Barrier, BoundedSemaphore, Event, Lock, Process, RwLock, Semaphore};
+use shmkit::{Array, Barrier, BoundedSemaphore, Condvar, Event, Lock, Process, RwLock, Semaphore, Value};
 use workers::{PrivateWork, Tally, processes};
 
 fn main() {
@@ -36,6 +39,7 @@ fn main() {
     crowd("eight, four permits, 100 ns between", 4);
     ring();
     readers(&mut criterion);
+    claims(&mut criterion);
     barrier("barrier, two", 2);
     barrier("barrier, eight", 8);
     notice();
@@ -67,6 +71,23 @@ fn uncontended(criterion: &mut Criterion) {
         })
         .goal("Semaphore", 1.0, &["glibc sem_t"])
         .goal("BoundedSemaphore", 1.5, &["Semaphore"])
+        .criterion(criterion)
+        .table();
+}
+
+fn claims(criterion: &mut Criterion) {
+    let (array, claimed) = (Array::<u64>::zeros(1000).expect("an array"), Array::<u64>::zeros(1000).expect("an array"));
+    let _elsewhere = claimed.claim_mut(500..).expect("a claim");
+    let lock = Lock::new().expect("a lock");
+    Comparison::new("array, uncontended", Unit::Nanoseconds)
+        .time("Array::lock", || array.lock().expect("lock")[0] += 1)
+        .time("Array::claim_mut", || claimed.claim_mut(0..100).expect("claim")[0] += 1)
+        .time("Array::claim", || {
+            black_box(claimed.claim(0..100).expect("claim")[0]);
+        })
+        .time("Lock", || drop(lock.lock().expect("lock")))
+        .goal("Array::lock", 1.1, &["Lock"])
+        .goal("Array::claim_mut", 5.0, &["Lock"])
         .criterion(criterion)
         .table();
 }
@@ -224,6 +245,18 @@ fn hand_to_hand() {
         .goal("Semaphore", 1.0 / 50.0, &["glibc sem_t"])
         .goal("Event, auto reset", 1.0 / 50.0, &["glibc sem_t"])
         .table();
+    Comparison::new("hand to hand under a lock", Unit::Microseconds)
+        .rounds(11)
+        .custom("Condvar and Value", |_| {
+            let (turn, changed) = (Value::new(0).expect("a value"), Condvar::new().expect("a condition"));
+            turns(2, |i| pass_under_lock(&turn, &changed, i))
+        })
+        .custom("glibc pthread_cond_t", |_| {
+            let turn = Turn::shared();
+            turns(2, |i| turn.pass(i, 1 - i, PATIENCE))
+        })
+        .goal("Condvar and Value", 1.0 / 10.0, &["glibc pthread_cond_t"])
+        .table();
 }
 
 /// Eight in a ring, on however few cores: each waits for its turn.
@@ -262,6 +295,17 @@ fn pass_event(ring: &[Event], i: usize) -> bool {
     let is_mine = ring[i].wait_timeout(PATIENCE).expect("wait");
     if is_mine {
         ring[(i + 1) % ring.len()].set();
+    }
+    is_mine
+}
+
+fn pass_under_lock(turn: &Value<usize>, changed: &Condvar, i: usize) -> bool {
+    let mut guard = turn.lock().expect("lock");
+    let is_mine = changed.wait_while_timeout(&mut guard, |turn| **turn != i, PATIENCE).is_ok();
+    if is_mine {
+        *guard = 1 - i;
+        drop(guard);
+        changed.notify_one().expect("notify");
     }
     is_mine
 }

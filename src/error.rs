@@ -57,12 +57,26 @@ pub enum Error {
         limit: usize,
     },
 
+    /// As many parts of the array are claimed as its table has room for.
+    #[error("{limit} parts of the array are claimed already, the most that its table has room for")]
+    TooManyClaims {
+        /// The number of claims that there can be at a time.
+        limit: usize,
+    },
+
     /// As many processes use what needs members in this region as it has slots for.
     #[error(
         "{limit} processes are members of the region already, the most that it was made for (RegionOptions::members)"
     )]
     TooManyMembers {
         /// The number of slots.
+        limit: usize,
+    },
+
+    /// As many threads wait for the condition as it has places for.
+    #[error("{limit} threads wait for the condition already, the most that can")]
+    TooManyWaiters {
+        /// The number of places.
         limit: usize,
     },
 

@@ -22,6 +22,7 @@
 //! * [`BoundedSemaphore`], permits with owners, which come back when an owner dies.
 //! * [`Barrier`], parties that wait for each other.
 //! * [`Event`], a flag that others wait for.
+//! * [`Condvar`], where holders of a lock wait for a change of what it guards.
 //!
 //! # Memory
 //!
@@ -81,13 +82,13 @@ pub use crate::error::{Error, Poison, Result};
 pub use crate::{
     data::{
         Array, ArrayGuard, ArrayIndex, Atomic, AtomicArray, AtomicBits, AtomicElement, AtomicNumber, AtomicValue,
-        RawArray, ReadOnlyArray, ReadOnlyValue, Shape, Value, ValueGuard,
+        Claim, ClaimMut, RawArray, ReadOnlyArray, ReadOnlyValue, Shape, Value, ValueGuard,
     },
     process::{Process, StartMethod, init},
     region::Region,
     sync::{
-        Barrier, BarrierWaitResult, BoundedSemaphore, Event, Lock, LockGuard, Permit, RLock, RLockGuard, RwLock,
-        RwLockReadGuard, RwLockWriteGuard, Semaphore,
+        Barrier, BarrierWaitResult, BoundedSemaphore, Condvar, CondvarGuard, Event, Lock, LockGuard, Permit, RLock,
+        RLockGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore,
     },
 };
 

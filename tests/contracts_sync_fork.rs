@@ -10,8 +10,8 @@ use std::{
 };
 
 use shmkit::{
-    Array, AtomicValue, Barrier, BoundedSemaphore, Error, Event, Lock, Process, RLock, Result, RwLock, Semaphore,
-    process::StartMethod,
+    Array, AtomicValue, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, Process, RLock, Result, RwLock,
+    Semaphore, Value, process::StartMethod,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -43,6 +43,10 @@ fn main() {
         ("barrier_passes_in_lockstep", barrier_passes_in_lockstep),
         ("barrier_breaks_with_a_child_that_never_comes", barrier_breaks_with_a_child_that_never_comes),
         ("readers_and_writers", readers_and_writers),
+        ("condition_wakes_processes_and_threads", condition_wakes_processes_and_threads),
+        ("condition_is_met_across_a_fork", condition_is_met_across_a_fork),
+        ("condition_does_not_wait_with_a_copy", condition_does_not_wait_with_a_copy),
+        ("condition_starts_mix", condition_starts_mix),
     ];
     alone::run(tests);
 }
@@ -328,4 +332,117 @@ fn readers_and_writers() {
     work();
     children.iter().for_each(joined);
     assert_eq!(*pair.read().unwrap(), [4 * 334; 2]);
+}
+
+fn waiting(condition: &Condvar, n: usize) {
+    let end = std::time::Instant::now() + SOON;
+    while condition.n_waiting().unwrap() != n {
+        assert!(std::time::Instant::now() < end);
+        thread::yield_now();
+    }
+}
+
+/// `test_notify`, `test_notify_n`, `test_notify_all`: three forked processes and three threads.
+fn condition_wakes_processes_and_threads() {
+    let (lock, condition) = (Lock::new().unwrap(), Condvar::new().unwrap());
+    let woken = AtomicValue::new(0_u32).unwrap();
+    let sleep = || {
+        let mut guard = lock.lock().unwrap();
+        condition.wait_timeout(&mut guard, SOON).unwrap();
+        woken.fetch_add(1, SeqCst);
+    };
+    let processes = [(); 3].map(|()| Process::fork(sleep).unwrap());
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(sleep);
+        }
+        waiting(&condition, 6);
+        assert_eq!(woken.load(SeqCst), 0);
+        for (many, sum) in [(1, 1), (2, 3), (usize::MAX, 6)] {
+            let expected = if many > 6 { 3 } else { many };
+            assert_eq!(condition.notify_n(many).unwrap(), expected);
+            let end = std::time::Instant::now() + SOON;
+            while woken.load(SeqCst) < sum {
+                assert!(std::time::Instant::now() < end);
+                thread::yield_now();
+            }
+            assert_eq!(condition.n_waiting().unwrap(), 6 - sum as usize);
+        }
+        processes.iter().for_each(joined);
+    });
+    assert_eq!(condition.notify_all().unwrap(), 0);
+    let mut guard = lock.lock().unwrap();
+    assert!(condition.wait_timeout(&mut guard, Duration::ZERO).unwrap_err().is_timed_out());
+}
+
+/// `test_waitfor`, `test_waitfor_timeout`, `test_wait_result`.
+fn condition_is_met_across_a_fork() {
+    let (state, condition) = (Value::new(0_u32).unwrap(), Condvar::new().unwrap());
+    let ready = Event::new().unwrap();
+    let child = Process::fork(|| -> Result<u32> {
+        let mut guard = state.lock()?;
+        for time in [Duration::ZERO, Duration::from_millis(20)] {
+            assert!(condition.wait_timeout(&mut guard, time).unwrap_err().is_timed_out());
+            let never = condition.wait_while_timeout(&mut guard, |_| true, time);
+            assert!(never.unwrap_err().is_timed_out());
+        }
+        ready.set();
+        condition.wait_while_timeout(&mut guard, |state| **state < 4, SOON)?;
+        Ok(*guard)
+    })
+    .unwrap();
+    assert!(ready.wait_timeout(SOON).unwrap());
+    while child.is_alive() {
+        let mut guard = state.lock().unwrap();
+        *guard = (*guard + 1).min(4);
+        condition.notify_all().unwrap();
+        drop(guard);
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(joined(&child), 4);
+}
+
+/// A fork may not happen while a guard is held; one that was forgotten is a copy there all the same.
+fn condition_does_not_wait_with_a_copy() {
+    let (lock, condition) = (RLock::new().unwrap(), Condvar::new().unwrap());
+    let mut guard = lock.lock().unwrap();
+    assert!(matches!(Process::fork(|| ()), Err(Error::ForkRefused { .. })));
+    assert!(condition.wait_timeout(&mut guard, Duration::ZERO).unwrap_err().is_timed_out());
+    drop(guard);
+    // A member before the fork, and another one after it: the child waits in its own name.
+    let child = Process::fork(|| {
+        let mut outer = lock.lock().unwrap();
+        let inner = lock.lock().unwrap();
+        condition.wait_timeout(&mut outer, SOON).unwrap();
+        drop((outer, inner));
+    })
+    .unwrap();
+    waiting(&condition, 1);
+    drop(lock.lock().unwrap());
+    assert_eq!(condition.notify_one().unwrap(), 1);
+    joined(&child);
+    drop(lock.try_lock().unwrap());
+}
+
+/// A fork, a fresh start and the parent take turns.
+fn condition_starts_mix() {
+    const ROUNDS: u32 = 300;
+    fn turns(turn: Value<u32>, condition: Condvar, mine: u32) -> Result<()> {
+        for _ in 0..ROUNDS {
+            let mut guard = turn.lock()?;
+            condition.wait_while_timeout(&mut guard, |turn| **turn % 3 != mine, SOON)?;
+            *guard += 1;
+            condition.notify_all()?;
+        }
+        Ok(())
+    }
+    let (turn, condition) = (Value::new(0).unwrap(), Condvar::new().unwrap());
+    let start = |method, mine: u32| {
+        let args = (turn.clone(), condition.clone(), mine);
+        Process::builder(turns).args(args).start_method(method).start().unwrap()
+    };
+    let processes = [start(StartMethod::Fork, 1), start(StartMethod::Spawn, 2)];
+    turns(turn.clone(), condition.clone(), 0).unwrap();
+    processes.iter().for_each(joined);
+    assert_eq!(turn.get().unwrap(), 3 * ROUNDS);
 }

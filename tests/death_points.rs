@@ -15,9 +15,9 @@ use std::{
 };
 
 use shmkit::{
-    Barrier, BoundedSemaphore, Error, Event, Lock, RLock, Region, RwLock, Semaphore, Value,
+    Array, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, RLock, Region, RwLock, Semaphore, Value,
     region::Place,
-    test_hooks::{arm, without_nameless_files},
+    test_hooks::{arm, without_nameless_files, without_waitv},
 };
 use support::{Board, Child, Deadline, Flag, at_every_point, eventually, is_raised, raise};
 
@@ -519,6 +519,280 @@ fn event_waiter() {
         });
         assert!(points >= 1, "{points} points");
     }
+}
+
+/// Waits for a notification, whatever death has poisoned the lock.
+fn receive(lock: &Lock, condition: &Condvar) {
+    let mut guard = lock.recover_timeout(SOON).unwrap();
+    match condition.wait_timeout(&mut guard, SOON) {
+        Ok(()) | Err(Error::Poisoned { .. }) => {}
+        Err(error) => panic!("{error}"),
+    }
+    // What comes after is the lock's.
+    arm(0);
+}
+
+/// The victim begins to wait, and waits longest; another one waits too when one of them is notified. Only a victim that
+/// lives to use the notification has it.
+#[test]
+fn condition_waiter() {
+    let _alone = alone("condition_waiter");
+    let lock = Lock::new().unwrap();
+    let points = at_every_point(|n| {
+        let condition = Condvar::new().unwrap();
+        let waiting = || condition.n_waiting().unwrap();
+        let mut victim = armed(n, || receive(&lock, &condition));
+        eventually(|| waiting() == 1 || victim.has_ended());
+        let before = waiting();
+        let mut other = armed(0, || receive(&lock, &condition));
+        eventually(|| waiting() == before + 1 || victim.has_ended() && waiting() == 1);
+        assert_eq!(condition.notify_one().unwrap(), 1, "at point {n}");
+        let end = victim.wait();
+        if end == support::End::Code(0) {
+            assert_eq!(condition.notify_one().unwrap(), 1);
+        }
+        assert_eq!(other.wait(), support::End::Code(0), "the other, at point {n}");
+        assert_eq!((waiting(), condition.notify_all().unwrap()), (0, 0), "at point {n}");
+        end
+    });
+    assert!(points >= 15, "{points} points");
+}
+
+/// The victim gives up while another waits, for which that changes nothing.
+#[test]
+fn condition_time_out() {
+    let _alone = alone("condition_time_out");
+    let lock = Lock::new().unwrap();
+    let points = at_every_point(|n| {
+        let condition = Condvar::new().unwrap();
+        let mut other = armed(0, || receive(&lock, &condition));
+        eventually(|| condition.n_waiting().unwrap() == 1);
+        let mut victim = armed(n, || {
+            let mut guard = lock.recover_timeout(SOON).unwrap();
+            let outcome = condition.wait_timeout(&mut guard, Duration::from_millis(1));
+            assert!(matches!(outcome, Err(Error::TimedOut | Error::Poisoned { .. })));
+            guard.clear_poison();
+        });
+        let end = victim.wait();
+        assert_eq!((condition.n_waiting().unwrap(), condition.notify_all().unwrap()), (1, 1), "at point {n}");
+        assert_eq!(other.wait(), support::End::Code(0), "the other, at point {n}");
+        end
+    });
+    assert!(points >= 15, "{points} points");
+}
+
+/// The victim notifies two who sleep: some of them, and the next one notifies the rest.
+#[test]
+fn condition_notifier() {
+    let _alone = alone("condition_notifier");
+    let lock = Lock::new().unwrap();
+    let points = at_every_point(|n| {
+        let condition = Condvar::new().unwrap();
+        let mut sleepers = [1, 2].map(|many| {
+            let child = armed(0, || receive(&lock, &condition));
+            eventually(|| condition.n_waiting().unwrap() == many);
+            child.wait_until_asleep();
+            child
+        });
+        let mut victim = armed(n, || assert_eq!(condition.notify_all().unwrap(), 2));
+        let end = victim.wait();
+        let left = condition.n_waiting().unwrap();
+        assert_eq!(condition.notify_all().unwrap(), left, "at point {n}");
+        assert!(sleepers.iter_mut().all(|sleeper| sleeper.wait() == support::End::Code(0)), "at point {n}");
+        end
+    });
+    assert!(points >= 8, "{points} points");
+}
+
+/// One has died with a notification, and the victim is the one to pass it on to another, which is stopped meanwhile: that
+/// one receives it, whatever becomes of the victim.
+#[test]
+fn condition_heir() {
+    let _alone = alone("condition_heir");
+    let lock = Lock::new().unwrap();
+    let points = at_every_point(|n| {
+        let condition = Condvar::new().unwrap();
+        let mut children = [1, 2].map(|many| {
+            let child = armed(0, || receive(&lock, &condition));
+            eventually(|| condition.n_waiting().unwrap() == many);
+            child.wait_until_asleep();
+            child.signal(libc::SIGSTOP);
+            child.wait_until_stopped();
+            child
+        });
+        assert_eq!(condition.notify_one().unwrap(), 1);
+        let [dead, heir] = &mut children;
+        dead.kill();
+        dead.wait();
+        let mut victim = armed(n, || _ = condition.notify_one().unwrap());
+        let end = victim.wait();
+        heir.signal(libc::SIGCONT);
+        assert_eq!(heir.wait(), support::End::Code(0), "the heir, at point {n}");
+        assert_eq!((condition.n_waiting().unwrap(), condition.notify_all().unwrap()), (0, 0), "at point {n}");
+        end
+    });
+    assert!(points >= 8, "{points} points");
+}
+
+/// Adds 1 to both halves of each pair in a part; repairs what a dead one left.
+fn add_in(array: &Array<u64>, rows: std::ops::Range<usize>) {
+    let range = array.row_range(rows).unwrap();
+    let mut claim = array.recover_claim_mut_timeout(range, SOON).unwrap();
+    if claim.poison().is_some() {
+        claim.chunks_mut(2).for_each(|pair| pair[1] = pair[0]);
+        claim.clear_poison();
+    }
+    for pair in claim.chunks_mut(2) {
+        pair[0] += 1;
+        std::hint::black_box(&mut *pair);
+        pair[1] += 1;
+    }
+}
+
+/// What the survivors find after a victim's claim of rows 2 to 5: equal pairs, or its poison, and that in no other rows.
+fn check_rows(array: &Array<u64>, victim: u32) {
+    assert!(array.claim_rows_mut_timeout(..2, SOON).is_ok());
+    assert!(array.claim_rows_timeout(6.., SOON).is_ok());
+    match array.lock_timeout(SOON) {
+        Ok(all) => assert!(all.chunks(2).all(|pair| pair[0] == pair[1])),
+        Err(Error::Poisoned { pid, range: Some(range) }) => {
+            assert_eq!(pid, Some(victim));
+            assert!(4 <= range.start && range.end <= 12, "{range:?}");
+            add_in(array, range.start / 2..range.end.div_ceil(2));
+        }
+        Err(error) => panic!("{error}"),
+    }
+    assert!(array.lock_timeout(SOON).unwrap().chunks(2).all(|pair| pair[0] == pair[1]));
+}
+
+/// The first claim makes the table: a death then costs room, so there must be some.
+#[test]
+fn the_first_claim() {
+    let _alone = alone("the_first_claim");
+    let points = at_every_point(|n| {
+        let region = Region::anonymous(1 << 16).unwrap();
+        let array = Array::<u64>::zeros_in(&region, None, [8, 2]).unwrap();
+        let mut victim = armed(n, || add_in(&array, 2..6));
+        let end = victim.wait();
+        check_rows(&array, victim.pid());
+        end
+    });
+    assert!(points >= 15, "{points} points");
+}
+
+/// The victim repairs the middle of what another left, while a third reads elsewhere.
+#[test]
+fn claim_and_repair() {
+    let _alone = alone("claim_and_repair");
+    let array = Array::<u64>::zeros([8, 2]).unwrap();
+    let points = at_every_point(|n| {
+        let mut first = Child::start(|| {
+            std::mem::forget(array.claim_rows_mut(2..6).unwrap());
+            0
+        });
+        first.wait();
+        let reader = array.claim_rows(7..).unwrap();
+        let mut victim = armed(n, || add_in(&array, 3..5));
+        let end = victim.wait();
+        drop(reader);
+        // All of the first one's rows are whole or poisoned still, by it or by the victim.
+        for rows in [2..3, 3..5, 5..6] {
+            match array.claim_rows_timeout(rows, SOON) {
+                Ok(claim) => assert!(claim.chunks(2).all(|pair| pair[0] == pair[1])),
+                Err(Error::Poisoned { pid, .. }) => assert!(pid == Some(first.pid()) || pid == Some(victim.pid())),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        if end == support::End::Code(0) {
+            assert!(array.claim_rows(3..5).is_ok());
+            assert!(array.claim_rows(2..3).is_err() && array.claim_rows(5..6).is_err());
+        } else {
+            assert!(array.claim_rows(2..3).is_err() && array.claim_rows(5..6).is_err(), "lost poison at point {n}");
+        }
+        add_in(&array, 2..6);
+        assert!(array.lock_timeout(SOON).unwrap().chunks(2).all(|pair| pair[0] == pair[1]));
+        end
+    });
+    assert!(points >= 20, "{points} points");
+}
+
+/// The victim sleeps until a claim ends, as another does, which must get its part whatever the victim does.
+#[test]
+fn contended_claim() {
+    let _alone = alone("contended_claim");
+    let array = Array::<u64>::zeros([8, 2]).unwrap();
+    let points = at_every_point(|n| {
+        let held = array.claim_rows_mut(2..6).unwrap();
+        let mut victim = armed(n, || add_in(&array, 3..5));
+        victim.wait_until_asleep();
+        let mut other = armed(0, || add_in(&array, 4..6));
+        other.wait_until_asleep();
+        drop(held);
+        let end = victim.wait();
+        assert_eq!(other.wait(), support::End::Code(0), "the other, at point {n}");
+        check_rows(&array, victim.pid());
+        end
+    });
+    assert!(points >= 20, "{points} points");
+}
+
+/// The victim takes the whole array where others have claims and have left poison.
+#[test]
+fn lock_against_claims() {
+    let _alone = alone("lock_against_claims");
+    let array = Array::<u64>::zeros([8, 2]).unwrap();
+    let points = at_every_point(|n| {
+        let mut first = Child::start(|| {
+            let mut claim = array.claim_rows_mut(2..6).unwrap();
+            claim.chunks_mut(2).for_each(|pair| pair[0] += 1);
+            std::mem::forget(claim);
+            0
+        });
+        first.wait();
+        let reader = array.claim_rows(7..).unwrap();
+        let mut victim = armed(n, || {
+            let mut all = array.recover_timeout(SOON).unwrap();
+            all.chunks_mut(2).for_each(|pair| pair[1] = pair[0]);
+            all.clear_poison();
+        });
+        victim.wait_until_asleep();
+        drop(reader);
+        let end = victim.wait();
+        match array.lock_timeout(SOON) {
+            Ok(all) => assert!(all.chunks(2).all(|pair| pair[0] == pair[1]), "lost poison at point {n}"),
+            Err(Error::Poisoned { .. }) => {
+                let mut all = array.recover_timeout(SOON).unwrap();
+                all.chunks_mut(2).for_each(|pair| pair[1] = pair[0]);
+                all.clear_poison();
+            }
+            Err(error) => panic!("{error}"),
+        }
+        assert!(array.lock_timeout(SOON).is_ok());
+        end
+    });
+    assert!(points >= 10, "{points} points");
+}
+
+/// A kernel that cannot watch several words at a time costs a slice, and no notification.
+#[test]
+fn condition_without_waitv() {
+    let _alone = alone("condition_without_waitv");
+    without_waitv(true);
+    let (lock, condition) = (Lock::new().unwrap(), Condvar::new().unwrap());
+    let mut children = [1, 2].map(|many| {
+        let child = armed(0, || receive(&lock, &condition));
+        eventually(|| condition.n_waiting().unwrap() == many);
+        child.wait_until_asleep();
+        child
+    });
+    without_waitv(false);
+    let [dead, heir] = &mut children;
+    dead.signal(libc::SIGSTOP);
+    dead.wait_until_stopped();
+    assert_eq!(condition.notify_one().unwrap(), 1);
+    dead.kill();
+    dead.wait();
+    assert_eq!(heir.wait(), support::End::Code(0));
 }
 
 #[test]

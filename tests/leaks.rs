@@ -17,7 +17,8 @@ use std::{
 
 use scratch::{Folder, Name};
 use shmkit::{
-    Array, AtomicArray, AtomicValue, Error, Lock, Process, RLock, RawArray, ReadOnlyArray, Region, Result, Value,
+    Array, AtomicArray, AtomicValue, Condvar, Error, Lock, Process, RLock, RawArray, ReadOnlyArray, Region, Result,
+    Value,
     process::{self, StartMethod},
     region::Place,
     shared_memory::ShmemConf,
@@ -39,6 +40,7 @@ fn main() {
         ("failures", failures),
         ("locks_and_threads", locks_and_threads),
         ("locks_that_were_poisoned", locks_that_were_poisoned),
+        ("conditions", conditions),
         ("spawned_processes", spawned_processes),
         ("forked_processes", forked_processes),
         ("processes_that_fail", processes_that_fail),
@@ -335,6 +337,28 @@ fn locks_that_were_poisoned() {
         assert!(matches!(value.lock(), Err(Error::Poisoned { pid, .. }) if pid == Some(child.pid())));
         value.recover().unwrap().clear_poison();
         value.set(1).unwrap();
+    });
+}
+
+/// One that goes, with its region and the lifeline there, and one that stays; each is waited for in vain, and then with
+/// success.
+fn conditions() {
+    let (lock, stays) = (Lock::new().unwrap(), Condvar::new().unwrap());
+    steady(ROUNDS, |i| {
+        let goes = Condvar::new().unwrap();
+        for condition in [&goes, &stays] {
+            let mut guard = lock.lock().unwrap();
+            let time = Duration::from_micros(i as u64 % 50);
+            assert!(condition.wait_timeout(&mut guard, time).unwrap_err().is_timed_out());
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    // It is free once the other waits.
+                    drop(lock.lock().unwrap());
+                    assert_eq!(condition.notify_all().unwrap(), 1);
+                });
+                condition.wait_timeout(&mut guard, DEADLINE).unwrap();
+            });
+        }
     });
 }
 

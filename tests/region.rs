@@ -329,8 +329,7 @@ fn read_only_without_the_right_to_write() {
     use std::os::unix::fs::PermissionsExt;
     const TEST: &str = "read_only_without_the_right_to_write";
     if let Some(name) = role() {
-        let region = Region::options().name(&name).read_only(true).open().unwrap();
-        assert_eq!(region.size(), 4096);
+        assert!(Region::options().name(&name).read_only(true).open().unwrap().size() >= 4096);
         assert_eq!(Array::<u8>::open_read_only(&name).unwrap().to_vec(), [1, 2, 3]);
         assert!(matches!(Array::<u8>::open(&name), Err(Error::WrongOwner { .. })));
         return;

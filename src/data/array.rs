@@ -4,7 +4,7 @@
 
 use std::{
     fmt,
-    ops::{Deref, DerefMut, Index, IndexMut},
+    ops::{Deref, DerefMut, Index, IndexMut, Range},
     ptr::NonNull,
     slice,
 };
@@ -14,19 +14,24 @@ use bytemuck::Pod;
 use super::{
     ArrayIndex,
     cells::ArrayCell,
+    claim::split,
     index::{check_span, out_of_range},
     shape::dims,
 };
 use crate::{
-    Result,
+    Poison, Result,
     os::clock::Wait,
     region::{Handle, Intent, Place, Region, resident_handle},
-    sync::held::{Held, Owner, guard_poison, locking},
+    sync::{
+        CondvarGuard,
+        held::{Held, LockOf, Owner, Release, locking},
+    },
 };
 
 /// An array of plain data in shared memory, of one to eight dimensions, with one lock.
 ///
-/// The guard of the lock is a slice. Elements lie in row-major order.
+/// The guard of the lock is a slice. Elements lie in row-major order. Several processes can work on different parts at
+/// the same time: see [`claim_mut`](Self::claim_mut).
 ///
 /// # If a process dies
 ///
@@ -388,16 +393,41 @@ impl<T: Pod> Array<T> {
 
     #[inline(always)]
     fn acquire(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
-        Held::lock(self.0.head(), wait).map(|held| self.guard(held))
+        let words = self.0.head();
+        let held = Held::lock(&words.mutex, wait)?;
+        if words.is_busy() {
+            self.exclude_claims(false, wait)?;
+        }
+        Ok(self.guard(held))
     }
 
     fn acquire_any(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
-        Held::recover(self.0.head(), wait).map(|held| self.guard(held))
+        let words = self.0.head();
+        let held = Held::recover(&words.mutex, wait)?;
+        if words.is_busy() {
+            self.exclude_claims(true, wait)?;
+        }
+        Ok(self.guard(held))
+    }
+
+    /// Waits until all claims on parts have ended, for whoever has the lock. It may be lost where this fails.
+    #[cold]
+    fn exclude_claims(&self, recover: bool, wait: Wait) -> Result<()> {
+        let Some(claims) = self.0.known_claims()? else { return Ok(()) };
+        claims.exclude_all(wait)?;
+        match claims.poison_in(&(0..claims.len)) {
+            Some(poison) if !recover => Err(poison.into()),
+            _ => Ok(()),
+        }
     }
 
     #[inline]
     fn guard<'a>(&'a self, held: Held<'a>) -> ArrayGuard<'a, T> {
-        ArrayGuard { held, data: self.0.data().cast(), len: self.0.len(), shape: self.0.shape() }
+        ArrayGuard { held, array: self, data: self.0.data().cast(), len: self.0.len() }
+    }
+
+    pub(super) fn handle(&self) -> &Handle<ArrayCell<T>> {
+        &self.0
     }
 }
 
@@ -411,7 +441,7 @@ resident_handle!(Array<T: Pod>, ArrayCell<T>, "array");
 
 impl<T: Pod> fmt::Debug for Array<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mutex = self.0.head();
+        let mutex = &self.0.head().mutex;
         f.debug_struct("Array")
             .field("shape", &self.shape())
             .field("owner", &Owner(mutex))
@@ -424,16 +454,57 @@ impl<T: Pod> fmt::Debug for Array<T> {
 ///
 /// It is indexed as [`ArrayIndex`] says. Not `Send`: the lock belongs to the thread that took it.
 #[must_use = "if unused the lock is released at once"]
-pub struct ArrayGuard<'a, T> {
+pub struct ArrayGuard<'a, T: Pod> {
     held: Held<'a>,
+    array: &'a Array<T>,
     /// Invariant: the `len` elements of the lock in `held`, which keeps all others out.
     data: NonNull<T>,
     len: usize,
-    shape: &'a [usize],
 }
 
 impl<T: Pod> ArrayGuard<'_, T> {
-    guard_poison!();
+    /// What poisoned the array, or a [part](Array::claim_mut) of it, if anything did and nobody has repaired it yet.
+    ///
+    /// # Examples
+    ///
+    /// See [`Poison`](crate::Poison).
+    #[must_use]
+    pub fn poison(&self) -> Option<Poison> {
+        if !self.array.0.head().is_busy() {
+            return self.held.poison();
+        }
+        let claims = self.array.0.known_claims().ok()??;
+        claims.poison_in(&(0..claims.len))
+    }
+
+    /// Declares the array to be whole again, all its parts.
+    ///
+    /// # Examples
+    ///
+    /// See [`Poison`](crate::Poison).
+    pub fn clear_poison(&mut self) {
+        self.held.clear_poison();
+        // A guard that a fork copied has no say.
+        if self.array.0.head().mutex.is_mine()
+            && let Ok(Some(claims)) = self.array.0.known_claims()
+        {
+            claims.clear_all_poison();
+        }
+    }
+
+    /// Divides the array into `parts` of nearly as many rows each (elements, if it has one dimension), for threads.
+    ///
+    /// # Panics
+    ///
+    /// With 0 parts.
+    ///
+    /// # Examples
+    ///
+    /// See [`ClaimMut::split_mut`](crate::ClaimMut::split_mut).
+    pub fn split_mut(&mut self, parts: usize) -> impl ExactSizeIterator<Item = &mut [T]> {
+        let rows = self.shape()[0];
+        split(self, rows, parts)
+    }
 
     /// The lengths of the dimensions.
     ///
@@ -442,7 +513,7 @@ impl<T: Pod> ArrayGuard<'_, T> {
     /// See [`Shape`](crate::Shape).
     #[must_use]
     pub fn shape(&self) -> &[usize] {
-        self.shape
+        self.array.shape()
     }
 
     /// The elements whose first index is `i`: one element of an array of one dimension, else a row, plane or block.
@@ -465,7 +536,7 @@ impl<T: Pod> ArrayGuard<'_, T> {
     /// ```
     #[must_use]
     pub fn row(&self, i: usize) -> &[T] {
-        let row = self.row_range(i);
+        let row = row_of(i, self.len, self.shape());
         &(**self)[row]
     }
 
@@ -479,16 +550,42 @@ impl<T: Pod> ArrayGuard<'_, T> {
     ///
     /// See [`row`](Self::row).
     pub fn row_mut(&mut self, i: usize) -> &mut [T] {
-        let row = self.row_range(i);
+        let row = row_of(i, self.len, self.shape());
         &mut (**self)[row]
     }
+}
 
-    fn row_range(&self, i: usize) -> std::ops::Range<usize> {
-        assert!(i < self.shape[0], "row {i} of an array of shape {:?}", self.shape);
-        let len = self.len / self.shape[0];
-        i * len..(i + 1) * len
+/// The elements of row `i` of `len` elements in this shape.
+pub(super) fn row_of(i: usize, len: usize, shape: &[usize]) -> Range<usize> {
+    assert!(i < shape[0], "row {i} of an array of shape {shape:?}");
+    let row = len / shape[0];
+    i * row..(i + 1) * row
+}
+
+impl<T: Pod> Release for ArrayGuard<'_, T> {
+    fn lock(&self) -> LockOf<'_> {
+        self.held.lock()
+    }
+
+    fn release(&mut self) -> u32 {
+        self.held.release()
+    }
+
+    fn take_again(&mut self, depth: u32) -> Result<()> {
+        self.held.take_again(depth)?;
+        // Others may have claimed parts meanwhile. If that fails the lock has been released.
+        match self.array.0.known_claims() {
+            Ok(Some(claims)) if claims.words.is_busy() => claims.exclude_all(Wait::Forever),
+            _ => Ok(()),
+        }
+    }
+
+    fn poisoned(&self) -> Option<Poison> {
+        self.poison()
     }
 }
+
+impl<T: Pod> CondvarGuard for ArrayGuard<'_, T> {}
 
 impl<T: Pod> Deref for ArrayGuard<'_, T> {
     type Target = [T];
@@ -513,9 +610,9 @@ impl<T: Pod, I: ArrayIndex<T>> Index<I> for ArrayGuard<'_, T> {
 
     #[inline]
     fn index(&self, at: I) -> &I::Output {
-        match at.get(self, self.shape) {
+        match at.get(self, self.shape()) {
             Some(part) => part,
-            None => outside(self.shape),
+            None => outside(self.shape()),
         }
     }
 }
@@ -523,7 +620,7 @@ impl<T: Pod, I: ArrayIndex<T>> Index<I> for ArrayGuard<'_, T> {
 impl<T: Pod, I: ArrayIndex<T>> IndexMut<I> for ArrayGuard<'_, T> {
     #[inline]
     fn index_mut(&mut self, at: I) -> &mut I::Output {
-        let shape = self.shape;
+        let shape = self.array.shape();
         match at.get_mut(self, shape) {
             Some(part) => part,
             None => outside(shape),
@@ -533,14 +630,14 @@ impl<T: Pod, I: ArrayIndex<T>> IndexMut<I> for ArrayGuard<'_, T> {
 
 #[cold]
 #[track_caller]
-fn outside(shape: &[usize]) -> ! {
+pub(super) fn outside(shape: &[usize]) -> ! {
     panic!("index out of range for an array of shape {shape:?}")
 }
 
 impl<T: Pod + fmt::Debug> fmt::Debug for ArrayGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ArrayGuard")
-            .field("shape", &self.shape)
+            .field("shape", &self.shape())
             .field("elements", &&**self)
             .field("poison", &self.poison())
             .finish()

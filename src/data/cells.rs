@@ -8,7 +8,7 @@ use bytemuck::Pod;
 
 use super::atomic::AtomicElement;
 use crate::{
-    raw::mutex::RawMutex,
+    raw::{claims::ClaimWords, mutex::RawMutex},
     region::{Kind, Resident},
 };
 
@@ -29,7 +29,7 @@ unsafe impl<T: Pod> Resident for ValueCell<T> {
 // SAFETY: a lock, then the elements: plain data.
 unsafe impl<T: Pod> Resident for ArrayCell<T> {
     const KIND: Kind = Kind::Array;
-    type Head = RawMutex;
+    type Head = ClaimWords;
     type Element = T;
     type Stored = T;
 }

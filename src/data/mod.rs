@@ -5,6 +5,7 @@ mod atomic;
 mod atomic_array;
 mod atomic_value;
 mod cells;
+mod claim;
 mod copying;
 mod index;
 mod raw_array;
@@ -17,6 +18,7 @@ pub use self::{
     atomic::{Atomic, AtomicBits, AtomicElement, AtomicNumber},
     atomic_array::AtomicArray,
     atomic_value::AtomicValue,
+    claim::{Claim, ClaimMut},
     index::ArrayIndex,
     raw_array::RawArray,
     read_only::{ReadOnlyArray, ReadOnlyValue},

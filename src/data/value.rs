@@ -15,7 +15,7 @@ use crate::{
     Result,
     os::clock::Wait,
     region::{Dims, Handle, Intent, Place, Region, resident_handle},
-    sync::held::{Held, Owner, guard_poison, locking},
+    sync::held::{Held, Owner, guard_poison, locking, release_held},
 };
 
 /// A value of plain data in shared memory, with a lock of its own.
@@ -242,6 +242,8 @@ pub struct ValueGuard<'a, T> {
 impl<T: Pod> ValueGuard<'_, T> {
     guard_poison!();
 }
+
+release_held!(ValueGuard<'_, T>, T: Pod);
 
 impl<T: Pod> Deref for ValueGuard<'_, T> {
     type Target = T;

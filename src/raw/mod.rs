@@ -4,6 +4,8 @@
 //! checker puts its own.
 
 pub(crate) mod barrier;
+pub(crate) mod claims;
+pub(crate) mod condvar;
 pub(crate) mod event;
 pub(crate) mod init;
 pub(crate) mod lives;

@@ -18,6 +18,7 @@
 //! | `0` | died before it could touch the data, or after it had finished | goes on in silence |
 //! | a stamp, `Use::Table` | the owner's own bookkeeping, which its users repair | goes on in silence, see [`Found::Inherited`] |
 //! | a stamp, `Use::Data` | the data may be half changed, and other threads of the dead process may still be writing | waits until that whole process is gone, then poisons |
+//! | a stamp, `Use::View` | other threads of the dead process may still be reading | waits until that whole process is gone, then goes on in silence |
 //!
 //! # Order of the steps, and a death after each
 //!
@@ -81,6 +82,8 @@ pub(crate) enum Use {
     Table = 1,
     /// The user's data: a death poisons.
     Data = 2,
+    /// The user's data, which is only read: a death leaves it whole, but other threads of the dead process may read on.
+    View = 3,
 }
 
 /// The lock. Zeroed memory is a free, healthy one.
@@ -214,6 +217,11 @@ impl RawMutex {
         self.word.load(Relaxed) & TID != 0 && self.owner.load(Relaxed) & !Stamp::SPARE == stamp
     }
 
+    /// Whether the lock is, or a moment ago was, held for `use_`.
+    pub(crate) fn is_held_for(&self, use_: Use) -> bool {
+        self.owner.load(Relaxed) & Stamp::SPARE == use_ as u64
+    }
+
     /// Whether nobody holds the lock, nor has died holding it. In one order with the exchanges of those who ask.
     #[inline]
     pub(crate) fn is_free(&self) -> bool {
@@ -232,6 +240,7 @@ impl RawMutex {
 
     /// Whether a living thread holds the lock, as far as the word tells: the kernel has not marked it, and nobody
     /// has found out that its last holder died.
+    #[inline]
     pub(crate) fn is_held_alive(&self) -> bool {
         // Acquire: what the holder stored before it took the lock is not older than the lock.
         let word = self.word.load(Acquire);
@@ -293,6 +302,11 @@ impl RawMutex {
     /// Who poisoned the lock, where that is known. For the holder.
     pub(crate) fn culprit(&self) -> Option<u32> {
         Stamp::from_bits(self.culprit.load(Relaxed)).pid()
+    }
+
+    /// The same, to be kept. For the holder.
+    pub(crate) fn culprit_stamp(&self) -> u64 {
+        self.culprit.load(Relaxed)
     }
 
     /// Poisons the lock in the name of the process `stamp`. For the holder.
@@ -395,12 +409,13 @@ impl RawMutex {
         fence(Acquire);
         let record = self.owner.load(Relaxed);
         let testator = Stamp::from_bits(record);
-        let was_data = record & Stamp::SPARE == Use::Data as u64;
-        if was_data && record & !Stamp::SPARE == me.stamp() {
+        let use_ = record & Stamp::SPARE;
+        let lent_out = use_ == Use::Data as u64 || use_ == Use::View as u64;
+        if lent_out && record & !Stamp::SPARE == me.stamp() {
             // A thread of this process forgot its guard and ended. What it borrowed may live on in another thread.
             return Err(if wait == Wait::No { Error::WouldBlock } else { Error::WouldDeadlock });
         }
-        if was_data && !testator.is_dead(wait_a_slice(wait)) && !testator.has_let_go(std::ptr::from_ref(self).addr()) {
+        if lent_out && !testator.is_dead(wait_a_slice(wait)) && !testator.has_let_go(std::ptr::from_ref(self).addr()) {
             // The mark is that of one thread: its process lives on, or is still dying.
             return match wait {
                 Wait::No => Err(Error::WouldBlock),
@@ -419,7 +434,7 @@ impl RawMutex {
             self.word.store(OWNER_DIED | WAITERS, Release);
             return Ok(false);
         }
-        if was_data {
+        if use_ == Use::Data as u64 {
             self.poison(record);
         }
         point();

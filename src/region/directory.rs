@@ -22,6 +22,7 @@ use std::sync::atomic::{
 };
 
 use super::{
+    claims,
     header::Header,
     members::{self, Members},
     memory::Memory,
@@ -180,6 +181,20 @@ impl<'a> Directory<'a> {
         Ok(())
     }
 
+    /// Makes the table of `count` claims unless `place`, which tells where it is, is set already.
+    ///
+    /// A death between the two steps costs the space of the table.
+    pub(super) fn provide_claims(self, place: &AtomicU64, count: usize) -> Result<()> {
+        let _held = self.lock()?;
+        if place.load(Relaxed) == 0 {
+            let spot = self.create_locked(None, &claims::description(count)?, |_, _| Ok(()))?;
+            point();
+            // Release: who finds the table finds it zeroed.
+            place.store(spot.body, Release);
+        }
+        Ok(())
+    }
+
     /// The names in the directory, in no particular order.
     pub(crate) fn names(self) -> Result<Vec<String>> {
         let mut names = Vec::new();
@@ -209,8 +224,14 @@ impl<'a> Directory<'a> {
     /// Calls `each` with the lock of every object that has one.
     pub(crate) fn for_each_lock(self, mut each: impl FnMut(&RawMutex)) -> Result<()> {
         self.for_each_block(|at, block| {
-            if block.kind()?.has_lock() {
+            let kind = block.kind()?;
+            if kind.has_lock() {
                 each(self.memory.at::<RawMutex>(block.body(at)?)?);
+            } else if kind == Kind::Claims {
+                let spot = block.read(self.memory, at)?.spot;
+                let (_, slots) = claims::table(self.memory, spot.body, claims::slots_in(spot.layout))
+                    .ok_or_else(|| claims::no_table(spot.body))?;
+                slots.iter().for_each(|slot| each(&slot.mutex));
             }
             Ok(())
         })

@@ -10,6 +10,7 @@ use std::{fmt, marker::PhantomData, ptr::NonNull, slice, sync::Arc};
 use super::{
     Region, build,
     build::Recipe,
+    claims,
     directory::{Directory, Intent, members_description},
     header,
     mapping::Mapping,
@@ -312,6 +313,16 @@ impl<R> Handle<R> {
         self.mapping.member()
     }
 
+    #[inline]
+    pub(super) fn memory(&self) -> Memory<'_> {
+        self.mapping.memory()
+    }
+
+    /// The directory of the region, to be changed.
+    pub(super) fn directory_of(&self) -> Result<Directory<'_>> {
+        self.mapping.writable()?.directory()
+    }
+
     /// Those who take part in the region.
     pub(crate) fn members(&self) -> Result<Members<'_>> {
         self.mapping.members()
@@ -382,6 +393,11 @@ fn single(description: &Description) -> Result<Recipe> {
     let mut size = end_with(header::SIZE + 8 * header::SINGLE, description, true)?;
     if description.kind.needs_members() {
         size = end_with(size, &members_description(members::SINGLE as usize)?, false)?;
+    }
+    if description.kind == Kind::Array {
+        // Room for the claims, which is not touched before there are any.
+        let layout = description.layout()?;
+        size = end_with(size, &claims::description(claims::slots_for(layout.size - layout.data))?, false)?;
     }
     let size = whole_pages(size)?;
     Ok(Recipe { size, buckets: header::SINGLE, sparse: false, dump: false })

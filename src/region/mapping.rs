@@ -5,9 +5,11 @@
 use std::{
     collections::HashMap,
     mem,
+    ops::Range,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     ptr::NonNull,
-    sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak},
+    sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, TryLockError, Weak},
+    thread,
 };
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
@@ -54,12 +56,18 @@ pub(crate) struct Mapping {
 
 type Key = (FileId, bool);
 
+/// A mapping in the table, and the addresses that it has.
+struct Known {
+    mapping: Weak<Mapping>,
+    addresses: Range<usize>,
+}
+
 /// From this size on a region is left out of core dumps: writing less takes no time, and the advice would.
 const LARGE: usize = 1 << 16;
 
 /// The mappings of this process. A handle that arrives twice must be one mapping: two would be two addresses for one
 /// lock, and the robust list knows addresses.
-static MAPPINGS: LazyLock<Mutex<HashMap<Key, Weak<Mapping>>>> = LazyLock::new(Mutex::default);
+static MAPPINGS: LazyLock<Mutex<HashMap<Key, Known>>> = LazyLock::new(Mutex::default);
 
 impl Mapping {
     /// Maps a file that nobody else knows yet, or that is about to be made a region. Not yet in the table.
@@ -106,7 +114,7 @@ impl Mapping {
     }
 
     pub(super) fn known(id: FileId, read_only: bool) -> Option<Arc<Self>> {
-        table().get(&(id, read_only)).and_then(Weak::upgrade)
+        table().get(&(id, read_only)).and_then(|known| known.mapping.upgrade())
     }
 
     /// Puts the mapping into the table, unless another thread was faster: then that one is the mapping.
@@ -114,15 +122,18 @@ impl Mapping {
         let key = (self.id, self.read_only);
         let fresh = Arc::new(self);
         let mut table = table();
-        if let Some(known) = table.get(&key).and_then(Weak::upgrade) {
+        if let Some(known) = table.get(&key).and_then(|known| known.mapping.upgrade()) {
             // Before `fresh` is dropped, which looks into the table.
             drop(table);
             return known;
         }
-        table.insert(key, Arc::downgrade(&fresh));
+        let start = fresh.map.as_mut_ptr().addr();
+        let addresses = start..start + fresh.map.len();
+        table.insert(key, Known { mapping: Arc::downgrade(&fresh), addresses });
         fresh
     }
 
+    #[inline]
     pub(crate) fn memory(&self) -> Memory<'_> {
         memory_of(&self.map)
     }
@@ -202,6 +213,7 @@ impl Mapping {
 }
 
 /// The memory of a map.
+#[inline]
 pub(super) fn memory_of(map: &MmapRaw) -> Memory<'_> {
     let base = NonNull::new(map.as_mut_ptr()).expect("a mapping has an address");
     // SAFETY: a map is `len` bytes from a page on, mapped as long as it lives.
@@ -217,7 +229,7 @@ impl AsFd for Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         let mut table = table();
-        if table.get(&(self.id, self.read_only)).is_some_and(|known| known.strong_count() == 0) {
+        if table.get(&(self.id, self.read_only)).is_some_and(|known| known.mapping.strong_count() == 0) {
             table.remove(&(self.id, self.read_only));
         }
         drop(table);
@@ -241,7 +253,25 @@ impl std::fmt::Debug for Mapping {
     }
 }
 
-fn table() -> std::sync::MutexGuard<'static, HashMap<Key, Weak<Mapping>>> {
+fn table() -> std::sync::MutexGuard<'static, HashMap<Key, Known>> {
     // A panic cannot leave the table half changed.
     MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The region that has `address` in this process, and the offset there. `None` if there is none, and where nobody
+/// can tell: in a child whose parent was changing the table in another thread when it forked.
+pub(crate) fn locate(address: usize) -> Option<(FileId, u64)> {
+    const ATTEMPTS: u32 = 1000;
+    let table = (0..ATTEMPTS).find_map(|_| match MAPPINGS.try_lock() {
+        Ok(table) => Some(table),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => {
+            thread::yield_now();
+            None
+        }
+    })?;
+    // One that nobody has any more may be unmapped, and another one have its addresses.
+    let here = |known: &Known| known.addresses.contains(&address) && known.mapping.strong_count() > 0;
+    let ((id, _), known) = table.iter().find(|(_, known)| here(known))?;
+    Some((*id, (address - known.addresses.start) as u64))
 }

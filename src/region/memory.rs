@@ -25,6 +25,12 @@ unsafe impl Shared for std::sync::atomic::AtomicU64 {}
 unsafe impl Shared for [std::sync::atomic::AtomicU64; 2] {}
 // SAFETY: atomics in `repr(C)`.
 unsafe impl Shared for crate::raw::mutex::RawMutex {}
+// SAFETY: atomics in `repr(C)`.
+unsafe impl Shared for crate::raw::claims::ClaimWords {}
+// SAFETY: atomics in `repr(C)`.
+unsafe impl Shared for crate::raw::claims::PoisonList {}
+// SAFETY: atomics in `repr(C)`.
+unsafe impl Shared for crate::raw::claims::ClaimSlot {}
 // SAFETY: nothing at all.
 unsafe impl Shared for [u8; 0] {}
 
@@ -42,6 +48,7 @@ impl<'a> Memory<'a> {
     /// # Safety
     ///
     /// The invariant of the type.
+    #[inline]
     pub(crate) unsafe fn new(base: NonNull<u8>, len: usize) -> Self {
         Self { base, len: len as u64, _mapped: PhantomData }
     }
@@ -55,31 +62,55 @@ impl<'a> Memory<'a> {
     /// # Errors
     ///
     /// [`Error::Corrupt`] when they do not lie in the region or are not aligned to `align`, a power of two up to 4096.
+    #[inline]
     pub(crate) fn bytes(self, offset: u64, size: u64, align: u64) -> Result<NonNull<u8>> {
-        if offset.checked_add(size).is_none_or(|end| end > self.len) {
-            return Err(Error::corrupt(format!("{size} bytes at {offset} do not fit in {} bytes", self.len)));
-        }
-        if offset & (align - 1) != 0 {
-            return Err(Error::corrupt(format!("offset {offset} is not a multiple of {align}")));
+        self.find(offset, size, align).ok_or_else(|| self.no_such(offset, size, align))
+    }
+
+    #[inline]
+    fn find(self, offset: u64, size: u64, align: u64) -> Option<NonNull<u8>> {
+        if offset.checked_add(size)? > self.len || offset & (align - 1) != 0 {
+            return None;
         }
         // SAFETY: `offset` is at most `len`, so the sum stays in, or at the end of, the mapping.
-        Ok(unsafe { self.base.add(offset as usize) })
+        Some(unsafe { self.base.add(offset as usize) })
+    }
+
+    #[cold]
+    fn no_such(self, offset: u64, size: u64, align: u64) -> Error {
+        if offset & (align - 1) != 0 {
+            return Error::corrupt(format!("offset {offset} is not a multiple of {align}"));
+        }
+        Error::corrupt(format!("{size} bytes at {offset} do not fit in {} bytes", self.len))
     }
 
     /// What lies at `offset`.
     pub(crate) fn at<T: Shared>(self, offset: u64) -> Result<&'a T> {
-        let place = self.bytes(offset, size_of::<T>() as u64, align_of::<T>() as u64)?.cast::<T>();
-        // SAFETY: `bytes` checked bounds and alignment; `Shared` makes any contents valid and any change allowed; the
+        self.get(offset).ok_or_else(|| self.no_such(offset, size_of::<T>() as u64, align_of::<T>() as u64))
+    }
+
+    /// The same without a reason why not, where time counts.
+    #[inline]
+    pub(crate) fn get<T: Shared>(self, offset: u64) -> Option<&'a T> {
+        let place = self.find(offset, size_of::<T>() as u64, align_of::<T>() as u64)?.cast::<T>();
+        // SAFETY: `find` checked bounds and alignment; `Shared` makes any contents valid and any change allowed; the
         // memory stays mapped for `'a`.
-        Ok(unsafe { place.as_ref() })
+        Some(unsafe { place.as_ref() })
     }
 
     /// `count` of them from `offset` on.
     pub(crate) fn slice<T: Shared>(self, offset: u64, count: u64) -> Result<&'a [T]> {
-        let size = count.checked_mul(size_of::<T>() as u64).ok_or_else(|| Error::corrupt("a table is too long"))?;
-        let place = self.bytes(offset, size, align_of::<T>() as u64)?.cast::<T>();
-        // SAFETY: as in `at`, for each of `count` elements.
-        Ok(unsafe { std::slice::from_raw_parts(place.as_ptr(), count as usize) })
+        self.get_slice(offset, count)
+            .ok_or_else(|| self.no_such(offset, count.saturating_mul(size_of::<T>() as u64), align_of::<T>() as u64))
+    }
+
+    /// The same without a reason why not.
+    #[inline]
+    pub(crate) fn get_slice<T: Shared>(self, offset: u64, count: u64) -> Option<&'a [T]> {
+        let size = count.checked_mul(size_of::<T>() as u64)?;
+        let place = self.find(offset, size, align_of::<T>() as u64)?.cast::<T>();
+        // SAFETY: as in `get`, for each of `count` elements.
+        Some(unsafe { std::slice::from_raw_parts(place.as_ptr(), count as usize) })
     }
 }
 

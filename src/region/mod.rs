@@ -18,6 +18,7 @@ use std::{
 
 mod adopt;
 mod build;
+mod claims;
 mod directory;
 mod handle;
 mod header;
@@ -33,6 +34,7 @@ use self::{build::Recipe, directory::Directory, mapping::Mapping};
 pub(crate) use self::{
     directory::Intent,
     handle::{Fresh, Handle, ReadOnly, Resident, resident_handle},
+    mapping::locate,
     memory::Shared,
     object::{Dims, Kind},
 };

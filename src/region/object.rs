@@ -46,17 +46,20 @@ pub(crate) enum Kind {
     AtomicValue = 5,
     AtomicArray = 6,
     RawArray = 7,
+    /// The table of claims on an array: no object of a user's.
+    Claims = 8,
     /// The table of the members: no object of a user's.
     Members = 9,
     Semaphore = 10,
     Event = 11,
     BoundedSemaphore = 12,
     Barrier = 13,
+    Condvar = 14,
     RwLock = 15,
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Lock,
         Self::RLock,
         Self::Value,
@@ -64,11 +67,13 @@ impl Kind {
         Self::AtomicValue,
         Self::AtomicArray,
         Self::RawArray,
+        Self::Claims,
         Self::Members,
         Self::Semaphore,
         Self::Event,
         Self::BoundedSemaphore,
         Self::Barrier,
+        Self::Condvar,
         Self::RwLock,
     ];
 
@@ -78,30 +83,39 @@ impl Kind {
 
     /// Whether the body begins with a lock.
     pub(crate) const fn has_lock(self) -> bool {
-        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::Array | Self::RwLock)
+        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::Array | Self::RwLock | Self::Condvar)
     }
 
     /// Whether an object is always one element, or none, and never has dimensions.
     pub(crate) const fn is_single(self) -> bool {
         !matches!(
             self,
-            Self::Array | Self::AtomicArray | Self::RawArray | Self::Members | Self::BoundedSemaphore | Self::Barrier
+            Self::Array
+                | Self::AtomicArray
+                | Self::RawArray
+                | Self::Claims
+                | Self::Members
+                | Self::BoundedSemaphore
+                | Self::Barrier
         )
     }
 
     /// Whether its operations need to know who lives, so that its region has a table of members.
     pub(crate) const fn needs_members(self) -> bool {
-        matches!(self, Self::BoundedSemaphore | Self::Barrier | Self::RwLock)
+        matches!(self, Self::BoundedSemaphore | Self::Barrier | Self::Condvar | Self::RwLock)
     }
 
     /// Bytes of the words at the start of the body, before the elements.
     pub(crate) const fn head(self) -> u64 {
         match self {
-            Self::Lock | Self::Value | Self::Array => 40,
+            Self::Lock | Self::Value => 40,
+            Self::Array => 56,
             Self::RLock => 48,
             Self::AtomicValue | Self::AtomicArray | Self::RawArray | Self::Members => 0,
             Self::Semaphore | Self::Event | Self::BoundedSemaphore => 8,
             Self::Barrier => 56,
+            Self::Claims => 192,
+            Self::Condvar => 80 + 256 * 24,
             Self::RwLock => 48 + 8 * 64,
         }
     }

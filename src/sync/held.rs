@@ -77,6 +77,68 @@ impl<'a> Held<'a> {
     }
 }
 
+/// The lock of a guard, which users cannot reach.
+pub struct LockOf<'a>(pub(crate) &'a RawMutex);
+
+/// A guard whose lock can be released for a wait, and is held again after it.
+pub trait Release {
+    /// The lock, where the region has it.
+    fn lock(&self) -> LockOf<'_>;
+
+    /// What of that which it guards somebody left half changed.
+    fn poisoned(&self) -> Option<Poison> {
+        let LockOf(mutex) = self.lock();
+        mutex.is_poisoned().then(|| Poison { pid: mutex.culprit(), range: None })
+    }
+
+    /// Releases the lock, however often it is held. Returns how often that was.
+    fn release(&mut self) -> u32;
+
+    /// Takes the lock again, as often as `depth` says, poisoned or not.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RawMutex::lock`]; then it is not held.
+    fn take_again(&mut self, depth: u32) -> Result<()>;
+}
+
+impl Release for Held<'_> {
+    fn lock(&self) -> LockOf<'_> {
+        LockOf(self.mutex)
+    }
+
+    fn release(&mut self) -> u32 {
+        self.mutex.unlock();
+        1
+    }
+
+    fn take_again(&mut self, _: u32) -> Result<()> {
+        self.mutex.lock(Use::Data, Wait::Forever).map(drop)
+    }
+}
+
+/// For a guard of which all that is held is in its field `held`.
+macro_rules! release_held {
+    ($guard:ty $(, $t:ident: $bound:path)?) => {
+        impl$(<$t: $bound>)? crate::sync::held::Release for $guard {
+            fn lock(&self) -> crate::sync::held::LockOf<'_> {
+                crate::sync::held::Release::lock(&self.held)
+            }
+
+            fn release(&mut self) -> u32 {
+                self.held.release()
+            }
+
+            fn take_again(&mut self, depth: u32) -> crate::Result<()> {
+                self.held.take_again(depth)
+            }
+        }
+
+        impl$(<$t: $bound>)? crate::sync::CondvarGuard for $guard {}
+    };
+}
+pub(crate) use release_held;
+
 /// Releases a lock that was found poisoned, and says by whom.
 #[cold]
 pub(crate) fn give_back(mutex: &RawMutex) -> Error {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::held::{Held, Owner, guard_poison, locking, plain_constructors};
+use super::held::{Held, Owner, guard_poison, locking, plain_constructors, release_held};
 use crate::{
     Result,
     os::clock::Wait,
@@ -90,6 +90,8 @@ pub struct LockGuard<'a> {
 impl LockGuard<'_> {
     guard_poison!();
 }
+
+release_held!(LockGuard<'_>);
 
 impl fmt::Debug for LockGuard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

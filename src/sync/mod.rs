@@ -2,6 +2,7 @@
 
 mod barrier;
 mod bounded_semaphore;
+mod condvar;
 mod constructors;
 mod event;
 pub(crate) mod held;
@@ -13,6 +14,7 @@ mod semaphore;
 pub use self::{
     barrier::{Barrier, BarrierWaitResult},
     bounded_semaphore::{BoundedSemaphore, Permit},
+    condvar::{Condvar, CondvarGuard},
     event::Event,
     lock::{Lock, LockGuard},
     rlock::{RLock, RLockGuard},

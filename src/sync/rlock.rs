@@ -9,7 +9,10 @@ use std::{
     thread,
 };
 
-use super::held::{Owner, PanickingBefore, locking, plain_constructors, poison_by_panic};
+use super::{
+    CondvarGuard,
+    held::{LockOf, Owner, PanickingBefore, Release, locking, plain_constructors, poison_by_panic},
+};
 use crate::{
     Error, Poison, Result,
     os::clock::Wait,
@@ -137,6 +140,27 @@ impl RLockGuard<'_> {
         }
     }
 }
+
+impl Release for RLockGuard<'_> {
+    fn lock(&self) -> LockOf<'_> {
+        LockOf(&self.head.mutex)
+    }
+
+    fn release(&mut self) -> u32 {
+        let depth = self.head.depth.load(Relaxed);
+        self.head.mutex.unlock();
+        depth
+    }
+
+    fn take_again(&mut self, depth: u32) -> Result<()> {
+        self.head.mutex.lock(Use::Data, Wait::Forever)?;
+        point();
+        self.head.depth.store(depth, Relaxed);
+        Ok(())
+    }
+}
+
+impl CondvarGuard for RLockGuard<'_> {}
 
 /// What a caller is told who did not ask to recover.
 #[cold]

@@ -14,7 +14,10 @@ use std::{
 
 use bytemuck::Pod;
 
-use super::held::{Held, Owner, give_back, guard_poison};
+use super::{
+    CondvarGuard,
+    held::{Held, LockOf, Owner, Release, give_back, guard_poison},
+};
 use crate::{
     Result,
     os::clock::Wait,
@@ -480,6 +483,22 @@ impl<'a, T: Pod> RwLockWriteGuard<'a, T> {
         RwLockReadGuard::new(lock, member, lock.0.head().downgrade(member, lock.0.members().ok().as_ref()))
     }
 }
+
+impl<T: Pod> Release for RwLockWriteGuard<'_, T> {
+    fn lock(&self) -> LockOf<'_> {
+        Release::lock(&self.held)
+    }
+
+    fn release(&mut self) -> u32 {
+        self.held.release()
+    }
+
+    fn take_again(&mut self, _: u32) -> Result<()> {
+        self.lock.0.head().write(false, || self.lock.0.members(), Wait::Forever)
+    }
+}
+
+impl<T: Pod> CondvarGuard for RwLockWriteGuard<'_, T> {}
 
 impl<T: Pod> Deref for RwLockWriteGuard<'_, T> {
     type Target = T;

@@ -33,6 +33,11 @@ impl Progress {
         self.pair[1].store(next, SeqCst);
     }
 
+    /// After a death in between.
+    pub(crate) fn mend_pair(&self) {
+        self.pair[1].store(self.pair[0].load(SeqCst), SeqCst);
+    }
+
     pub(crate) fn check_pair(&self) {
         assert_eq!(self.pair[0].load(SeqCst), self.pair[1].load(SeqCst));
     }
