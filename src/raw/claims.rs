@@ -500,3 +500,6 @@ impl PoisonedRange {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -23,11 +23,10 @@ pub(crate) use model::*;
 
 /// The kernel as far as the algorithms use it, under loom: sleepers of a word, and what a death does to a word.
 ///
-/// There is no time here: a wake-up that is lost shows as a deadlock, where the real one would cost a slice. Each model
-/// has one lock, so a thread's robust list is two bits.
+/// There is no time here: a wake-up that is lost shows as a deadlock, where the real one would cost a slice.
 #[cfg(loom)]
 mod model {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
 
     pub(crate) use loom::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
     use loom::sync::{
@@ -50,8 +49,9 @@ mod model {
     #[derive(Default)]
     struct Own {
         tid: Cell<u32>,
-        pending: Cell<bool>,
-        linked: Cell<bool>,
+        /// Its robust list, last taken last, and the entry that is being changed: addresses of [`Links`].
+        linked: RefCell<Vec<usize>>,
+        pending: Cell<Option<usize>>,
         /// Points left until its death; 0 for none.
         left: Cell<u32>,
     }
@@ -101,17 +101,23 @@ mod model {
         })
     }
 
-    /// Runs `body`, which dies at its `points`th point (0: never) or when it is [`kill`]ed, and then does to the word
-    /// what the kernel does. Says whether it survived. Nothing in `body` may own loom's objects: their drops would run
-    /// while it unwinds, and would let other threads run as if they panicked.
+    /// [`mortal_with`] for a model of one lock.
     pub(crate) fn mortal(points: u32, word: &AtomicU32, body: impl FnOnce()) -> bool {
+        mortal_with(points, &[word], body)
+    }
+
+    /// Runs `body`, which dies at its `points`th point (0: never) or when it is [`kill`]ed, and then does to the words
+    /// of its locks what the kernel does; `words` are those of all locks of the model. Says whether it survived. Nothing
+    /// in `body` may own loom's objects: their drops would run while it unwinds, and would let other threads run as if
+    /// they panicked.
+    pub(crate) fn mortal_with(points: u32, words: &[&AtomicU32], body: impl FnOnce()) -> bool {
         OWN.with(|own| own.left.set(points));
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
         OWN.with(|own| own.left.set(0));
         match outcome {
             Ok(()) => true,
             Err(death) if death.is::<Death>() => {
-                die(word);
+                die(words);
                 false
             }
             Err(panic) => std::panic::resume_unwind(panic),
@@ -147,14 +153,19 @@ mod model {
         }
     }
 
-    /// The kernel's walk for a thread that died: its list, then the pending entry.
-    fn die(word: &AtomicU32) {
-        let (tid, linked, pending) = OWN.with(|own| (own.tid.get(), own.linked.get(), own.pending.get()));
-        if linked {
-            handle_futex_death(tid, word, false);
+    /// The kernel's walk for a thread that died: its list but for the pending entry, then that.
+    fn die(words: &[&AtomicU32]) {
+        let (tid, linked, pending) = OWN.with(|own| (own.tid.get(), own.linked.take(), own.pending.take()));
+        // A lock's word stands before its links, and no other word between them.
+        let word_of = |links: usize| {
+            let before = words.iter().filter(|word| std::ptr::from_ref(**word).addr() < links);
+            before.max_by_key(|word| std::ptr::from_ref(**word).addr()).expect("the model gave all words")
+        };
+        for links in linked.into_iter().rev().filter(|links| Some(*links) != pending) {
+            handle_futex_death(tid, word_of(links), false);
         }
-        if pending {
-            handle_futex_death(tid, word, true);
+        if let Some(links) = pending {
+            handle_futex_death(tid, word_of(links), true);
         }
     }
 
@@ -203,24 +214,32 @@ mod model {
             u64::from(self.0) << 2
         }
 
-        pub(crate) fn begin(self, _: &Links) {
-            OWN.with(|own| own.pending.set(true));
+        pub(crate) fn begin(self, links: &Links) {
+            OWN.with(|own| own.pending.set(Some(std::ptr::from_ref(links).addr())));
         }
 
         pub(crate) fn end(self) {
-            OWN.with(|own| own.pending.set(false));
+            OWN.with(|own| own.pending.set(None));
         }
 
         pub(crate) fn first(self) -> First {
             First
         }
 
-        pub(crate) fn link(self, _: &Links, _: First) {
-            OWN.with(|own| assert!(!own.linked.replace(true), "linked twice"));
+        pub(crate) fn link(self, links: &Links, _: First) {
+            let links = std::ptr::from_ref(links).addr();
+            OWN.with(|own| {
+                assert!(!own.linked.borrow().contains(&links), "linked twice");
+                own.linked.borrow_mut().push(links);
+            });
         }
 
-        pub(crate) fn unlink(self, _: &Links) {
-            OWN.with(|own| assert!(own.linked.replace(false), "unlinked twice"));
+        pub(crate) fn unlink(self, links: &Links) {
+            let links = std::ptr::from_ref(links).addr();
+            OWN.with(|own| {
+                let at = own.linked.borrow().iter().position(|one| *one == links).expect("unlinked twice");
+                own.linked.borrow_mut().remove(at);
+            });
         }
 
         pub(crate) fn has_room(self) -> bool {

@@ -1,0 +1,286 @@
+//! Claims under the model checker: exclusion of what overlaps, and claimants that die at every point.
+//!
+//! No time passes in the model, so a wake-up that is lost shows as a deadlock.
+
+#![expect(unsafe_code, reason = "the checker's cell hands out pointers")]
+
+use std::ops::Range;
+
+use loom::{
+    cell::UnsafeCell,
+    sync::{Arc, atomic::AtomicU32},
+};
+
+use super::{ClaimSlot, ClaimWords, Claims, Mode, PoisonList, Use};
+use crate::{
+    Error, Result,
+    os::clock::Wait,
+    raw::sys::{die_here, enter, explore, mortal_with, start},
+};
+
+/// The most points that one claim, change and release pass, with room to spare.
+const POINTS: u32 = 40;
+
+/// An array of two elements, with room for two claims.
+#[derive(Default)]
+struct Shared {
+    words: ClaimWords,
+    poison: PoisonList,
+    slots: [ClaimSlot; 2],
+    elements: [UnsafeCell<u32>; 2],
+}
+
+impl Shared {
+    fn claims(&self) -> Claims<'_> {
+        Claims { words: &self.words, poison: &self.poison, slots: &self.slots, len: 2 }
+    }
+
+    fn words(&self) -> [&AtomicU32; 3] {
+        [self.words.mutex.word(), self.slots[0].mutex.word(), self.slots[1].mutex.word()]
+    }
+
+    fn look(&self, range: Range<u64>) -> u32 {
+        // SAFETY: the caller reads; the checker fails the test if somebody writes.
+        self.elements[range.start as usize..range.end as usize].iter().map(|one| one.with(|one| unsafe { *one })).sum()
+    }
+
+    fn add(&self, range: Range<u64>) {
+        for element in &self.elements[range.start as usize..range.end as usize] {
+            // SAFETY: the caller writes; the checker fails the test if that did not exclude the others.
+            element.with_mut(|element| unsafe { *element += 1 });
+        }
+    }
+
+    /// As the array does it: the common case, else the careful one.
+    fn claim(&self, range: &Range<u64>, mode: Mode, wait: Wait) -> Result<&ClaimSlot> {
+        match self.claims().claim_uncontended(range, mode) {
+            Some(slot) => Ok(slot),
+            None => self.claims().claim(range, mode, false, wait),
+        }
+    }
+
+    fn change(&self, range: Range<u64>) -> Result<()> {
+        let slot = self.claim(&range, Mode::Change, Wait::Forever)?;
+        self.add(range);
+        slot.mutex.unlock();
+        Ok(())
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<u32> {
+        let slot = self.claim(&range, Mode::Read, Wait::Forever)?;
+        let seen = self.look(range);
+        slot.mutex.unlock();
+        Ok(seen)
+    }
+
+    /// Takes the whole array.
+    fn change_all(&self) -> Result<()> {
+        self.words.mutex.lock(Use::Data, Wait::Forever)?;
+        if self.words.is_busy() {
+            self.claims().exclude_all(Wait::Forever)?;
+        }
+        let poison = self.claims().poison_in(&(0..2));
+        if poison.is_none() {
+            self.add(0..2);
+        }
+        self.words.mutex.unlock();
+        poison.map_or(Ok(()), |poison| Err(poison.into()))
+    }
+
+    /// Claims, poisoned or not, and declares it whole.
+    fn repair(&self, range: Range<u64>) {
+        let slot = self.claims().claim(&range, Mode::Change, true, Wait::Forever).unwrap();
+        self.add(range.clone());
+        self.claims().clear_poison(&range).unwrap();
+        slot.mutex.unlock();
+    }
+}
+
+#[test]
+fn two_who_change_exclude_each_other() {
+    explore(3, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let other = start(2, &shared, |shared| shared.change(0..2).unwrap());
+        shared.change(1..2).unwrap();
+        other.join().unwrap();
+        assert_eq!(shared.look(0..2), 3);
+    });
+}
+
+#[test]
+fn neighbours_do_not_wait() {
+    explore(3, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let mine = shared.claim(&(0..1), Mode::Change, Wait::Forever).unwrap();
+        let other = start(2, &shared, |shared| {
+            shared.change(1..2).unwrap();
+            assert!(matches!(shared.claim(&(0..2), Mode::Read, Wait::No), Err(Error::WouldBlock)));
+        });
+        shared.add(0..1);
+        // Before this claim ends.
+        other.join().unwrap();
+        mine.mutex.unlock();
+        assert_eq!(shared.look(0..2), 2);
+    });
+}
+
+#[test]
+fn readers_share_and_exclude_who_changes() {
+    explore(2, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let reader = start(2, &shared, |shared| assert!(shared.read(0..2).unwrap() <= 1));
+        let mine = shared.claim(&(0..1), Mode::Read, Wait::Forever).unwrap();
+        shared.look(0..1);
+        mine.mutex.unlock();
+        shared.change(0..1).unwrap();
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn the_whole_array_excludes_its_parts() {
+    explore(3, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let other = start(2, &shared, |shared| {
+            shared.change(1..2).unwrap();
+            shared.change(1..2).unwrap();
+        });
+        shared.change_all().unwrap();
+        other.join().unwrap();
+        assert_eq!(shared.look(0..2), 4);
+    });
+}
+
+/// A slot is looked at, waited for and used again by three.
+#[test]
+fn three_claim_one_element() {
+    explore(2, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let others = [2, 3].map(|tid| start(tid, &shared, |shared| shared.change(0..1).unwrap()));
+        shared.change(0..1).unwrap();
+        for other in others {
+            other.join().unwrap();
+        }
+        assert_eq!(shared.look(0..1), 3);
+    });
+}
+
+/// Whoever wants the same element finds it whole, or is told of the death; the neighbour never is.
+#[test]
+fn a_claimant_dies_at_every_point() {
+    for points in 1..=POINTS {
+        explore(2, move || {
+            enter(1);
+            let shared = Arc::new(Shared::default());
+            let victim = start(2, &shared, move |shared| {
+                mortal_with(points, &shared.words(), || shared.change(0..1).unwrap());
+            });
+            match shared.read(0..2) {
+                Ok(seen) => assert!(seen <= 1),
+                Err(Error::Poisoned { pid, range }) => assert_eq!((pid, range), (Some(2), Some(0..1))),
+                Err(error) => panic!("{error}"),
+            }
+            victim.join().unwrap();
+            shared.change(1..2).unwrap();
+            shared.repair(0..1);
+            shared.change_all().unwrap();
+        });
+    }
+}
+
+/// One who waits for a claim, or has just waited, dies: the next one gets it.
+#[test]
+fn one_who_waits_dies_at_every_point() {
+    for points in 1..=POINTS {
+        explore(2, move || {
+            enter(1);
+            let shared = Arc::new(Shared::default());
+            let mine = shared.claim(&(0..1), Mode::Change, Wait::Forever).unwrap();
+            let victim = start(2, &shared, move |shared| {
+                mortal_with(points, &shared.words(), || shared.change(0..2).unwrap());
+            });
+            shared.add(0..1);
+            mine.mutex.unlock();
+            shared.repair(0..1);
+            victim.join().unwrap();
+            shared.repair(0..2);
+            shared.change_all().unwrap();
+        });
+    }
+}
+
+/// Who would have the whole array dies waiting for its parts: they are claimed on, and nothing is poisoned in vain.
+#[test]
+fn who_takes_all_dies_at_every_point() {
+    for points in 1..=POINTS {
+        explore(2, move || {
+            enter(1);
+            let shared = Arc::new(Shared::default());
+            let mine = shared.claim(&(0..1), Mode::Change, Wait::Forever).unwrap();
+            let victim = start(2, &shared, move |shared| {
+                mortal_with(points, &shared.words(), || shared.change_all().unwrap());
+            });
+            shared.add(0..1);
+            mine.mutex.unlock();
+            match shared.change(1..2) {
+                Ok(()) => {}
+                Err(Error::Poisoned { pid, range }) => assert_eq!((pid, range), (Some(2), None)),
+                Err(error) => panic!("{error}"),
+            }
+            victim.join().unwrap();
+            shared.repair(0..2);
+            shared.change_all().unwrap();
+        });
+    }
+}
+
+/// Who repairs dies at every point: what it had not declared whole is poisoned still.
+#[test]
+fn who_repairs_dies_at_every_point() {
+    for points in 1..=POINTS {
+        explore(2, move || {
+            enter(1);
+            let shared = Arc::new(Shared::default());
+            shared.claims().add_poison(0..2, 7 << 2);
+            let victim = start(2, &shared, move |shared| {
+                mortal_with(points, &shared.words(), || shared.repair(0..1));
+            });
+            assert!(matches!(shared.read(1..2), Err(Error::Poisoned { .. })), "nobody has repaired it");
+            victim.join().unwrap();
+            shared.repair(0..2);
+            shared.change_all().unwrap();
+        });
+    }
+}
+
+/// Who finds what a dead one left dies too: no poison is lost.
+#[test]
+fn who_tidies_dies_at_every_point() {
+    for points in 1..=POINTS {
+        explore(2, move || {
+            enter(1);
+            let shared = Arc::new(Shared::default());
+            let first = start(3, &shared, |shared| {
+                mortal_with(0, &shared.words(), || {
+                    shared.claim(&(0..1), Mode::Change, Wait::Forever).unwrap();
+                    die_here();
+                });
+            });
+            first.join().unwrap();
+            let victim = start(2, &shared, move |shared| {
+                mortal_with(points, &shared.words(), || _ = shared.read(0..2));
+            });
+            assert!(shared.change(1..2).is_ok());
+            victim.join().unwrap();
+            let Err(Error::Poisoned { pid, range }) = shared.read(0..2) else { panic!("the poison is lost") };
+            assert_eq!((pid, range), (Some(3), Some(0..1)));
+            shared.repair(0..1);
+            shared.change_all().unwrap();
+        });
+    }
+}
