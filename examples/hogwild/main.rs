@@ -12,6 +12,7 @@ mod dataset;
 mod image;
 mod network;
 mod options;
+#[path = "../shared/progress.rs"]
 mod progress;
 mod random;
 mod training;
