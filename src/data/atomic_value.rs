@@ -4,10 +4,10 @@
 
 use std::{fmt, ops::Deref, ptr::NonNull};
 
-use super::{Atomic, AtomicElement, ReadOnlyValue, cells::AtomicValueCell};
+use super::{Atomic, AtomicElement, ReadOnlyValue, cells::AtomicValueCell, constructors::valued_constructors};
 use crate::{
     Result,
-    region::{Dims, Handle, Intent, Place, Region, resident_handle},
+    region::{Handle, Place, resident_handle},
 };
 
 /// A number or `bool` in shared memory that needs no lock.
@@ -31,87 +31,27 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Between programs that find each other by name:
+///
+/// ```
+/// # fn main() -> shmkit::Result<()> {
+/// use std::sync::atomic::Ordering::Relaxed;
+/// use shmkit::AtomicValue;
+///
+/// let name = format!("shmkit-doc-atomic-{}", std::process::id());
+/// let ready = AtomicValue::create(&name, false)?;
+/// ready.store(true, Relaxed);
+/// assert!(AtomicValue::<bool>::open(&name)?.load(Relaxed));
+/// assert!(AtomicValue::<bool>::open_read_only(&name)?.get());
+/// AtomicValue::<bool>::unlink(&name)?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct AtomicValue<T: AtomicElement>(Handle<AtomicValueCell<T>>);
 
 impl<T: AtomicElement> AtomicValue<T> {
-    /// A new one in shared memory of its own.
-    ///
-    /// # Errors
-    ///
-    /// As [`Region::anonymous`].
-    ///
-    /// # Examples
-    ///
-    /// See the type.
-    pub fn new(value: T) -> Result<Self> {
-        Handle::new(Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
-    }
-
-    /// A new one in a region, under a name or (`None`) without one.
-    ///
-    /// # Errors
-    ///
-    /// [`AlreadyExists`](crate::Error::AlreadyExists), [`RegionFull`](crate::Error::RegionFull),
-    /// [`InvalidName`](crate::Error::InvalidName), [`ReadOnly`](crate::Error::ReadOnly).
-    ///
-    /// # Examples
-    ///
-    /// See [`Region`].
-    pub fn new_in<'n>(region: &Region, name: impl Into<Option<&'n str>>, value: T) -> Result<Self> {
-        Handle::new_in(region, name.into(), Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
-    }
-
-    /// The one of this name in a region, or a new one.
-    ///
-    /// # Errors
-    ///
-    /// As [`new_in`](Self::new_in), and [`TypeMismatch`](crate::Error::TypeMismatch).
-    ///
-    /// # Examples
-    ///
-    /// See [`Value::open_or_create_in`](crate::Value::open_or_create_in).
-    pub fn open_or_create_in(region: &Region, name: &str, value: T) -> Result<Self> {
-        Handle::open_or_create_in(region, name, Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
-    }
-
-    /// A new one that other programs find by name or file.
-    ///
-    /// # Errors
-    ///
-    /// As [`Region::create`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> shmkit::Result<()> {
-    /// use std::sync::atomic::Ordering::Relaxed;
-    /// use shmkit::AtomicValue;
-    ///
-    /// let name = format!("shmkit-doc-atomic-{}", std::process::id());
-    /// let ready = AtomicValue::create(&name, false)?;
-    /// ready.store(true, Relaxed);
-    /// assert!(AtomicValue::<bool>::open(&name)?.load(Relaxed));
-    /// assert!(AtomicValue::<bool>::open_read_only(&name)?.get());
-    /// AtomicValue::<bool>::unlink(&name)?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn create(at: impl Into<Place>, value: T) -> Result<Self> {
-        Handle::at_place(&at.into(), Intent::Create, Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
-    }
-
-    /// The one at this name or file, or a new one: also where a creator died on the way.
-    ///
-    /// # Errors
-    ///
-    /// As [`create`](Self::create) and [`open`](Self::open).
-    ///
-    /// # Examples
-    ///
-    /// See [`create`](Self::create).
-    pub fn open_or_create(at: impl Into<Place>, value: T) -> Result<Self> {
-        Handle::at_place(&at.into(), Intent::OpenOrCreate, Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
-    }
+    valued_constructors!("atomic value", write);
 
     /// The one at this name or file, for reading only.
     ///

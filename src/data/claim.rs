@@ -249,8 +249,17 @@ impl<T: Pod> Array<T> {
 
     #[cold]
     fn no_such(&self, range: &impl RangeBounds<usize>) -> Error {
-        let range = (range.start_bound().cloned(), range.end_bound().cloned());
-        out_of_range(format!("{range:?}"), self.shape())
+        let start = match range.start_bound() {
+            Bound::Included(start) => start.to_string(),
+            Bound::Excluded(before) => format!("{before} + 1"),
+            Bound::Unbounded => String::new(),
+        };
+        let end = match range.end_bound() {
+            Bound::Included(last) => format!("={last}"),
+            Bound::Excluded(end) => end.to_string(),
+            Bound::Unbounded => String::new(),
+        };
+        out_of_range(format!("{start}..{end}"), self.shape())
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@ mod atomic_array;
 mod atomic_value;
 mod cells;
 mod claim;
+pub(crate) mod constructors;
 mod copying;
 mod index;
 mod raw_array;

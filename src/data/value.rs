@@ -10,11 +10,11 @@ use std::{
 
 use bytemuck::Pod;
 
-use super::{ReadOnlyValue, cells::ValueCell};
+use super::{ReadOnlyValue, cells::ValueCell, constructors::valued_constructors};
 use crate::{
     Result,
     os::clock::Wait,
-    region::{Dims, Handle, Intent, Place, Region, resident_handle},
+    region::{Handle, Place, resident_handle},
     sync::held::{Held, Owner, guard_poison, locking, release_held},
 };
 
@@ -42,97 +42,26 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Between programs that find each other by name:
+///
+/// ```
+/// # fn main() -> shmkit::Result<()> {
+/// use shmkit::Value;
+///
+/// let name = format!("shmkit-doc-value-{}", std::process::id());
+/// let value = Value::create(&name, 7_u32)?;
+/// assert_eq!(Value::<u32>::open(&name)?.get()?, 7);
+/// assert!(Value::<i64>::open(&name).is_err());
+/// assert_eq!(Value::<u32>::open_read_only(&name)?.get(), 7);
+/// Value::<u32>::unlink(&name)?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Value<T: Pod>(Handle<ValueCell<T>>);
 
 impl<T: Pod> Value<T> {
-    /// A new value in shared memory of its own.
-    ///
-    /// # Errors
-    ///
-    /// As [`Region::anonymous`]. Each anonymous object has a file descriptor: for thousands, use
-    /// [`new_in`](Self::new_in).
-    ///
-    /// # Examples
-    ///
-    /// See the type.
-    pub fn new(value: T) -> Result<Self> {
-        Handle::new(Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
-    }
-
-    /// A new value in a region, under a name or (`None`) without one.
-    ///
-    /// # Errors
-    ///
-    /// [`AlreadyExists`](crate::Error::AlreadyExists), [`RegionFull`](crate::Error::RegionFull),
-    /// [`InvalidName`](crate::Error::InvalidName), [`ReadOnly`](crate::Error::ReadOnly).
-    ///
-    /// # Examples
-    ///
-    /// See [`Region`].
-    pub fn new_in<'n>(region: &Region, name: impl Into<Option<&'n str>>, value: T) -> Result<Self> {
-        Handle::new_in(region, name.into(), Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
-    }
-
-    /// The value of this name in a region, or a new one.
-    ///
-    /// # Errors
-    ///
-    /// As [`new_in`](Self::new_in), and [`TypeMismatch`](crate::Error::TypeMismatch).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> shmkit::Result<()> {
-    /// use shmkit::{Region, Value};
-    ///
-    /// let region = Region::anonymous(4096)?;
-    /// let first = Value::open_or_create_in(&region, "x", 1)?;
-    /// let second = Value::open_or_create_in(&region, "x", 2)?;
-    /// assert_eq!(second.get()?, 1);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn open_or_create_in(region: &Region, name: &str, value: T) -> Result<Self> {
-        Handle::open_or_create_in(region, name, Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
-    }
-
-    /// A new value that other programs find by name or file.
-    ///
-    /// # Errors
-    ///
-    /// As [`Region::create`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> shmkit::Result<()> {
-    /// use shmkit::Value;
-    ///
-    /// let name = format!("shmkit-doc-value-{}", std::process::id());
-    /// let value = Value::create(&name, 7_u32)?;
-    /// assert_eq!(Value::<u32>::open(&name)?.get()?, 7);
-    /// assert!(Value::<i64>::open(&name).is_err());
-    /// assert_eq!(Value::<u32>::open_read_only(&name)?.get(), 7);
-    /// Value::<u32>::unlink(&name)?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn create(at: impl Into<Place>, value: T) -> Result<Self> {
-        Handle::at_place(&at.into(), Intent::Create, Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
-    }
-
-    /// The value at this name or file, or a new one: also where a creator died on the way.
-    ///
-    /// # Errors
-    ///
-    /// As [`create`](Self::create) and [`open`](Self::open).
-    ///
-    /// # Examples
-    ///
-    /// See [`create`](Self::create).
-    pub fn open_or_create(at: impl Into<Place>, value: T) -> Result<Self> {
-        Handle::at_place(&at.into(), Intent::OpenOrCreate, Dims::NONE, &|fresh| write(fresh.data, value)).map(Self)
-    }
+    valued_constructors!("value", write);
 
     /// The value at this name or file, for reading only.
     ///

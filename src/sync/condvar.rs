@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::held::{Release, plain_constructors};
+use super::{constructors::plain_constructors, held::Release};
 use crate::{
     Error, Result,
     os::clock::Wait,

@@ -1,4 +1,4 @@
-//! The constructors of objects that are made for a number of something, once for all of them.
+//! The constructors of objects without a value, once for all of them.
 
 /// For a type with a handle and a function `dims`, which checks the number.
 macro_rules! counted_constructors {
@@ -80,3 +80,64 @@ macro_rules! counted_constructors {
     };
 }
 pub(crate) use counted_constructors;
+
+/// For a type with a handle and nothing to choose.
+macro_rules! plain_constructors {
+    ($name:literal) => {
+        #[doc = concat!("A new ", $name, " in shared memory of its own.")]
+        ///
+        /// # Errors
+        ///
+        /// As [`Region::anonymous`](crate::Region::anonymous).
+        ///
+        /// # Examples
+        ///
+        /// See the type.
+        pub fn new() -> crate::Result<Self> {
+            crate::region::Handle::new(crate::region::Dims::NONE, &|_| {}).map(Self)
+        }
+
+        #[doc = concat!("A new ", $name, " in a region, under a name or (`None`) without one.")]
+        ///
+        /// # Errors
+        ///
+        /// [`AlreadyExists`](crate::Error::AlreadyExists), [`RegionFull`](crate::Error::RegionFull),
+        /// [`InvalidName`](crate::Error::InvalidName), [`ReadOnly`](crate::Error::ReadOnly).
+        ///
+        /// # Examples
+        ///
+        /// See [`Region`](crate::Region).
+        pub fn new_in<'n>(region: &crate::Region, name: impl Into<Option<&'n str>>) -> crate::Result<Self> {
+            crate::region::Handle::new_in(region, name.into(), crate::region::Dims::NONE, &|_| {}).map(Self)
+        }
+
+        #[doc = concat!("A new ", $name, " that other programs find by name or file.")]
+        ///
+        /// # Errors
+        ///
+        /// As [`Region::create`](crate::Region::create).
+        ///
+        /// # Examples
+        ///
+        /// See the type.
+        pub fn create(at: impl Into<crate::region::Place>) -> crate::Result<Self> {
+            let intent = crate::region::Intent::Create;
+            crate::region::Handle::at_place(&at.into(), intent, crate::region::Dims::NONE, &|_| {}).map(Self)
+        }
+
+        #[doc = concat!("The ", $name, " at this name or file, or a new one.")]
+        ///
+        /// # Errors
+        ///
+        /// As [`create`](Self::create) and [`open`](Self::open).
+        ///
+        /// # Examples
+        ///
+        /// See the type.
+        pub fn open_or_create(at: impl Into<crate::region::Place>) -> crate::Result<Self> {
+            let intent = crate::region::Intent::OpenOrCreate;
+            crate::region::Handle::at_place(&at.into(), intent, crate::region::Dims::NONE, &|_| {}).map(Self)
+        }
+    };
+}
+pub(crate) use plain_constructors;

@@ -4,7 +4,10 @@
 
 use std::fmt;
 
-use super::held::{Held, Owner, guard_poison, locking, plain_constructors, release_held};
+use super::{
+    constructors::plain_constructors,
+    held::{Held, Owner, guard_poison, locking, release_held},
+};
 use crate::{
     Result,
     os::clock::Wait,

@@ -11,7 +11,8 @@ use std::{
 
 use super::{
     CondvarGuard,
-    held::{LockOf, Owner, PanickingBefore, Release, locking, plain_constructors, poison_by_panic},
+    constructors::plain_constructors,
+    held::{LockOf, Owner, PanickingBefore, Release, locking, poison_by_panic},
 };
 use crate::{
     Error, Poison, Result,

@@ -20,12 +20,13 @@ use super::{
 };
 use crate::{
     Result,
+    data::constructors::valued_constructors,
     os::clock::Wait,
     raw::{
         lives::MemberId,
         rwlock::{Reading, RwWords},
     },
-    region::{Dims, Handle, Intent, Kind, Place, Region, Resident, Shared, resident_handle},
+    region::{Handle, Kind, Resident, Shared, resident_handle},
 };
 
 /// A value of plain data in shared memory that many may read at a time, or one may write.
@@ -52,6 +53,22 @@ use crate::{
 /// limits.write()?[0] = 5.0;
 /// let now = limits.write()?.downgrade();
 /// assert_eq!(now[0], 5.0);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Between programs that find each other by name:
+///
+/// ```
+/// # fn main() -> shmkit::Result<()> {
+/// use shmkit::RwLock;
+///
+/// let name = format!("shmkit-doc-rwlock-{}", std::process::id());
+/// let here = RwLock::create(&name, 7_u32)?;
+/// let there = RwLock::<u32>::open(&name)?;
+/// *there.write()? += 1;
+/// assert_eq!(*here.read()?, 8);
+/// RwLock::<u32>::unlink(&name)?;
 /// # Ok(())
 /// # }
 /// ```
@@ -114,83 +131,7 @@ pub(crate) fn reads() -> usize {
 }
 
 impl<T: Pod> RwLock<T> {
-    /// A new value in shared memory of its own.
-    ///
-    /// # Errors
-    ///
-    /// As [`Region::anonymous`].
-    ///
-    /// # Examples
-    ///
-    /// See the type.
-    pub fn new(value: T) -> Result<Self> {
-        Handle::new(Dims::NONE, &|fresh| initialise(fresh.data, value)).map(Self)
-    }
-
-    /// A new value in a region, under a name or (`None`) without one.
-    ///
-    /// # Errors
-    ///
-    /// [`AlreadyExists`](crate::Error::AlreadyExists), [`RegionFull`](crate::Error::RegionFull),
-    /// [`InvalidName`](crate::Error::InvalidName), [`ReadOnly`](crate::Error::ReadOnly).
-    ///
-    /// # Examples
-    ///
-    /// See [`Region`].
-    pub fn new_in<'n>(region: &Region, name: impl Into<Option<&'n str>>, value: T) -> Result<Self> {
-        Handle::new_in(region, name.into(), Dims::NONE, &|fresh| initialise(fresh.data, value)).map(Self)
-    }
-
-    /// The value of this name in a region, or a new one.
-    ///
-    /// # Errors
-    ///
-    /// As [`new_in`](Self::new_in), and [`TypeMismatch`](crate::Error::TypeMismatch).
-    ///
-    /// # Examples
-    ///
-    /// See [`Value::open_or_create_in`](crate::Value::open_or_create_in).
-    pub fn open_or_create_in(region: &Region, name: &str, value: T) -> Result<Self> {
-        Handle::open_or_create_in(region, name, Dims::NONE, &|fresh| initialise(fresh.data, value)).map(Self)
-    }
-
-    /// A new value that other programs find by name or file.
-    ///
-    /// # Errors
-    ///
-    /// As [`Region::create`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> shmkit::Result<()> {
-    /// use shmkit::RwLock;
-    ///
-    /// let name = format!("shmkit-doc-rwlock-{}", std::process::id());
-    /// let here = RwLock::create(&name, 7_u32)?;
-    /// let there = RwLock::<u32>::open(&name)?;
-    /// *there.write()? += 1;
-    /// assert_eq!(*here.read()?, 8);
-    /// RwLock::<u32>::unlink(&name)?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn create(at: impl Into<Place>, value: T) -> Result<Self> {
-        Handle::at_place(&at.into(), Intent::Create, Dims::NONE, &|fresh| initialise(fresh.data, value)).map(Self)
-    }
-
-    /// The value at this name or file, or a new one: also where a creator died on the way.
-    ///
-    /// # Errors
-    ///
-    /// As [`create`](Self::create) and [`open`](Self::open).
-    ///
-    /// # Examples
-    ///
-    /// See [`create`](Self::create).
-    pub fn open_or_create(at: impl Into<Place>, value: T) -> Result<Self> {
-        Handle::at_place(&at.into(), Intent::OpenOrCreate, Dims::NONE, &|fresh| initialise(fresh.data, value)).map(Self)
-    }
+    valued_constructors!("read-write lock", initialise);
 
     #[inline]
     fn read_within(&self, wait: Wait) -> Result<RwLockReadGuard<'_, T>> {
