@@ -234,8 +234,8 @@ pub(crate) struct Random(u64, u64);
 
 impl Random {
     pub(crate) fn new() -> Self {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
-        let seed = std::env::var("SHMKIT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(now) | 1;
+        let any = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8);
+        let seed = std::env::var("SHMKIT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(any) | 1;
         Self(seed, seed)
     }
 
