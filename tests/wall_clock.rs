@@ -128,10 +128,11 @@ fn the_filter_works() {
     assert!(matches!(child.wait(), End::Code(REFUSED) | End::Signal(libc::SIGSYS)), "{child:?}");
 }
 
+/// Whatever may be held, and is, by another process.
+type Held = (Lock, RLock, Value<u8>, Array<u8>, RwLock<u8>, RwLock<u8>, BoundedSemaphore);
+
 /// All waits that have an end, in a process that may not look at the wall clock. Returns those that did not time out.
-fn wait_for_all(
-    held: (Lock, RLock, Value<u8>, Array<u8>, RwLock<u8>, RwLock<u8>, BoundedSemaphore),
-) -> Result<Vec<String>> {
+fn wait_for_all(held: Held) -> Result<Vec<String>> {
     const SHORT: Duration = Duration::from_millis(130); // more than a slice of a wait
     if !forbid_the_wall_clock() {
         println!("skipped: no filters here");
