@@ -66,7 +66,7 @@ fn rounds((rank, millis): Turn) -> impl Iterator<Item = u64> {
 
 /// Now and then a process loses its core in the middle.
 fn perhaps_yield(round: u64) {
-    if round % 7 == 0 {
+    if round.is_multiple_of(7) {
         thread::yield_now();
     }
 }
@@ -209,7 +209,7 @@ fn barrier() {
 fn semaphore() {
     const TOKENS: usize = 5;
     fn work(turn: Turn, (here, there, carried): (Semaphore, Semaphore, AtomicValue<u32>)) -> Result<u64> {
-        let (from, to) = if turn.0 % 2 == 0 { (here, there) } else { (there, here) };
+        let (from, to) = if turn.0.is_multiple_of(2) { (here, there) } else { (there, here) };
         let mut times = 0;
         for round in rounds(turn) {
             let taken = match round % 3 {
@@ -261,7 +261,7 @@ fn auto_reset_event() {
         let mut round = turn.0;
         while over.load(SeqCst) == 0 {
             round += 1;
-            if event.wait_timeout(if round % 3 == 0 { SHORT } else { Duration::from_millis(50) })? {
+            if event.wait_timeout(if round.is_multiple_of(3) { SHORT } else { Duration::from_millis(50) })? {
                 let now = passages.fetch_add(1, SeqCst) + 1;
                 assert!(now <= sets.load(SeqCst), "{now} came through");
                 perhaps_yield(round);
