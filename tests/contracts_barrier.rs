@@ -1,8 +1,10 @@
 //! The contracts of `_TestBarrier` in the field's most used suite, in our terms: five parties, processes and threads
 //! mixed; and what a barrier says of those who die before they arrive.
 
+mod support;
+
 use std::{
-    sync::atomic::Ordering::SeqCst,
+    sync::atomic::{AtomicU64, Ordering::SeqCst},
     thread,
     time::{Duration, Instant},
 };
@@ -11,6 +13,7 @@ use shmkit::{
     AtomicArray, AtomicValue, Barrier, BarrierWaitResult, Error, Process, Result,
     process::{ExitStatus, Message, Target},
 };
+use support::{Board, Child, Deadline, End, stop_and_go, storm_of_signals};
 
 shmkit::init_in_tests!();
 
@@ -297,4 +300,85 @@ fn a_place_that_is_not_taken_is_given_up() {
     let processes = [(); 2].map(|()| Process::spawn(waits, (barrier.clone(),)).unwrap());
     assert!(processes.iter().all(joined));
     assert!(!barrier.is_broken());
+}
+
+/// Two children of two threads each, and this thread: as often as there are phases, in lockstep.
+struct Parties {
+    barrier: Barrier,
+    ended: Board<[AtomicU64; PHASES]>,
+}
+
+const PHASES: usize = 200;
+
+impl Parties {
+    fn new() -> Self {
+        Self { barrier: barrier(), ended: Board::new() }
+    }
+
+    /// What each does, `late` in every phase.
+    fn pass(&self, late: Duration) {
+        for phase in self.ended.iter() {
+            if !late.is_zero() {
+                thread::sleep(late);
+            }
+            phase.fetch_add(1, SeqCst);
+            self.barrier.wait().unwrap();
+            assert_eq!(phase.load(SeqCst), N as u64);
+        }
+    }
+
+    /// The children, of which every thread does `first` before it takes part.
+    fn children(&self, first: impl Fn() + Sync) -> [Child; 2] {
+        let party = || {
+            first();
+            self.pass(Duration::ZERO);
+        };
+        [(); 2].map(|()| {
+            Child::start(|| {
+                thread::scope(|scope| {
+                    scope.spawn(party);
+                    party();
+                });
+                0
+            })
+        })
+    }
+
+    fn check(&self) {
+        assert!(self.ended.iter().all(|phase| phase.load(SeqCst) == N as u64));
+        assert_eq!((self.barrier.n_waiting(), self.barrier.is_broken()), (0, false));
+    }
+}
+
+/// A signal every millisecond: a wait keeps its length, and nothing breaks.
+#[test]
+fn signals() {
+    let _deadline = Deadline::seconds(60, "signals");
+    let (parties, alone, signals) = (Parties::new(), Barrier::new(N).unwrap(), Board::<AtomicU64>::new());
+    let mut children = parties.children(|| {
+        storm_of_signals(signals.get());
+        let (start, time) = (Instant::now(), Duration::from_millis(250));
+        // The first whose time is over breaks it for the others.
+        if verdict(alone.wait_timeout(time)) == -2 {
+            assert!(start.elapsed() >= time);
+        }
+    });
+    parties.pass(Duration::from_millis(1)); // late, so that the others are interrupted in their sleep
+    assert!(children.iter_mut().all(|child| child.wait() == End::Code(0)));
+    assert!(signals.load(SeqCst) > 400, "{} signals", signals.load(SeqCst));
+    assert!(alone.is_broken());
+    parties.check();
+}
+
+/// Parties that are stopped at any moment are waited for.
+#[test]
+fn stopped_parties() {
+    let _deadline = Deadline::seconds(120, "stopped_parties");
+    let parties = Parties::new();
+    let mut children = parties.children(|| ());
+    thread::scope(|scope| {
+        scope.spawn(|| parties.pass(Duration::from_micros(500)));
+        stop_and_go(&mut children);
+    });
+    parties.check();
 }

@@ -1,12 +1,15 @@
 //! The lock for many readers or one writer, between processes and threads: who gets in, who waits, who is refused.
 
+mod support;
+
 use std::{
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     thread,
     time::{Duration, Instant},
 };
 
 use shmkit::{AtomicValue, Error, Process, Result, RwLock};
+use support::{Board, Child, Deadline, End, Flag, eventually, is_raised, raise, stop_and_go, storm_of_signals};
 
 shmkit::init_in_tests!();
 
@@ -214,4 +217,162 @@ fn more_readers_than_records() {
     for reader in &readers {
         assert_eq!(joined(reader), 50);
     }
+}
+
+/// Three children of two threads each: one reads and one writes a pair that is equal whenever nobody writes.
+struct Pair(RwLock<[u64; 2]>);
+
+const ROUNDS: u64 = 200;
+
+impl Pair {
+    fn new() -> Self {
+        Self(RwLock::new([0; 2]).unwrap())
+    }
+
+    fn read(&self) {
+        for round in 0..ROUNDS {
+            let guard = match round % 2 {
+                0 => self.0.read().unwrap(),
+                _ => self.0.read_timeout(DEADLINE).unwrap(),
+            };
+            let first = guard[0];
+            // So that writers sleep meanwhile.
+            thread::sleep(Duration::from_micros(200));
+            assert_eq!([first; 2], *guard);
+        }
+    }
+
+    fn write(&self) {
+        for round in 0..ROUNDS {
+            let mut guard = match round % 3 {
+                0 => self.0.write().unwrap(),
+                1 => self.0.write_timeout(DEADLINE).unwrap(),
+                _ => loop {
+                    match self.0.write_timeout(Duration::from_micros(50)) {
+                        Ok(guard) => break guard,
+                        Err(error) => assert!(error.is_timed_out(), "{error}"),
+                    }
+                },
+            };
+            guard[0] += 1;
+            thread::sleep(Duration::from_micros(200));
+            guard[1] += 1;
+            if round % 4 == 0 {
+                let guard = guard.downgrade();
+                assert_eq!(guard[0], guard[1]);
+            }
+        }
+    }
+
+    /// The children, of which every thread does `first` before it begins.
+    fn children(&self, first: impl Fn() + Sync) -> [Child; 3] {
+        [(); 3].map(|()| {
+            Child::start(|| {
+                thread::scope(|scope| {
+                    scope.spawn(|| {
+                        first();
+                        self.read();
+                    });
+                    first();
+                    self.write();
+                });
+                0
+            })
+        })
+    }
+}
+
+/// A signal every millisecond: a wait keeps its length, and nobody gets in who may not.
+#[test]
+fn signals() {
+    let _deadline = Deadline::seconds(60, "signals");
+    let (pair, signals) = (Pair::new(), Board::<AtomicU64>::new());
+    let (read, written) = (RwLock::new(0_u8).unwrap(), RwLock::new(0_u8).unwrap());
+    let (reading, writing) = (read.read().unwrap(), written.write().unwrap());
+    let mut children = pair.children(|| {
+        storm_of_signals(signals.get());
+        let time = Duration::from_millis(250);
+        for wait in
+            [&|| read.write_timeout(time).map(drop) as Result<()>, &|| written.write_timeout(time).map(drop), &|| {
+                written.read_timeout(time).map(drop)
+            }] as [&dyn Fn() -> Result<()>; 3]
+        {
+            let start = Instant::now();
+            assert!(wait().unwrap_err().is_timed_out());
+            assert!(start.elapsed() >= time);
+        }
+    });
+    thread::scope(|scope| {
+        scope.spawn(|| pair.read());
+        pair.write();
+    });
+    assert!(children.iter_mut().all(|child| child.wait() == End::Code(0)));
+    assert!(signals.load(SeqCst) > 1000, "{} signals", signals.load(SeqCst));
+    assert_eq!(*pair.0.read().unwrap(), [4 * ROUNDS; 2]);
+    drop((reading, writing));
+    assert!(read.try_write().is_ok() && written.try_write().is_ok());
+}
+
+/// Readers and writers that are stopped at any moment keep what they have.
+#[test]
+fn stopped_at_any_moment() {
+    let _deadline = Deadline::seconds(120, "stopped_at_any_moment");
+    let pair = Pair::new();
+    let mut children = pair.children(|| ());
+    thread::scope(|scope| {
+        scope.spawn(|| pair.read());
+        scope.spawn(|| pair.write());
+        stop_and_go(&mut children);
+    });
+    assert_eq!(*pair.0.read().unwrap(), [4 * ROUNDS; 2]);
+}
+
+#[test]
+fn a_stopped_writer() {
+    let _deadline = Deadline::seconds(60, "a_stopped_writer");
+    let lock = RwLock::new(0_u32).unwrap();
+    let (writes, go) = (Board::<Flag>::new(), Board::<Flag>::new());
+    let mut writer = Child::start(|| {
+        let mut guard = lock.write().unwrap();
+        raise(&writes);
+        eventually(|| is_raised(&go));
+        *guard = 1;
+        0
+    });
+    eventually(|| is_raised(&writes));
+    writer.signal(libc::SIGSTOP);
+    writer.wait_until_stopped();
+    // Longer than the slices of a wait, after each of which a waiter looks after the holder.
+    assert!(lock.read_timeout(2 * WHILE).unwrap_err().is_timed_out());
+    assert!(lock.write_timeout(2 * WHILE).unwrap_err().is_timed_out());
+    raise(&go);
+    writer.signal(libc::SIGCONT);
+    assert_eq!(*lock.read_timeout(DEADLINE).unwrap(), 1);
+    assert_eq!(writer.wait(), End::Code(0));
+}
+
+/// One that is stopped while it waits behind a writer does not hold up those that wait with it.
+#[test]
+fn stopped_in_the_queue() {
+    let _deadline = Deadline::seconds(60, "stopped_in_the_queue");
+    let lock = RwLock::new(0_u32).unwrap();
+    let wait = |writes: bool| match writes {
+        true => lock.write().map_or(1, |_| 0),
+        false => lock.read().map_or(1, |_| 0),
+    };
+    for (stopped_writes, other_writes) in [(false, false), (false, true), (true, false), (true, true)] {
+        let held = lock.write().unwrap();
+        let mut stopped = Child::start(|| wait(stopped_writes));
+        stopped.wait_until_asleep();
+        stopped.signal(libc::SIGSTOP);
+        stopped.wait_until_stopped();
+        let mut other = Child::start(|| wait(other_writes));
+        other.wait_until_asleep();
+        drop(held);
+        assert_eq!(other.wait(), End::Code(0), "though the wake-up was for the stopped one");
+        assert!(!stopped.has_ended());
+        stopped.signal(libc::SIGCONT);
+        assert_eq!(stopped.wait(), End::Code(0));
+    }
+    assert!(lock.try_write().is_ok());
 }

@@ -140,8 +140,8 @@ fn become_child(body: impl FnOnce() -> i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// From now on a signal interrupts this process every millisecond, in whatever call it waits. For children: the handler
-/// and the timer belong to the whole process.
+/// From now on a signal interrupts the calling thread every millisecond, in whatever call it waits. For children: the
+/// handler belongs to the whole process, and the timer stays.
 pub(crate) fn storm_of_signals(count: &'static AtomicU64) {
     static COUNT: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
     extern "C" fn handle(_: i32) {
@@ -154,10 +154,39 @@ pub(crate) fn storm_of_signals(count: &'static AtomicU64) {
     action.sa_sigaction = handle as extern "C" fn(i32) as usize;
     // SAFETY: reads a live struct; the handler does what a handler may do.
     assert_eq!(unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) }, 0);
-    let millisecond = libc::timeval { tv_sec: 0, tv_usec: 1000 };
-    let timer = libc::itimerval { it_interval: millisecond, it_value: millisecond };
-    // SAFETY: reads a live struct.
-    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }, 0);
+    // A timer of the thread's own: the signals of the process would nearly all go to its first thread.
+    // SAFETY: plain data, of which zero is a value.
+    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_THREAD_ID;
+    event.sigev_signo = libc::SIGALRM;
+    // SAFETY: takes nothing.
+    event.sigev_notify_thread_id = unsafe { libc::gettid() };
+    let mut timer: libc::timer_t = std::ptr::null_mut();
+    // SAFETY: reads and writes live structs.
+    assert_eq!(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) }, 0);
+    let millisecond = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+    let times = libc::itimerspec { it_interval: millisecond, it_value: millisecond };
+    // SAFETY: the timer was just made; reads a live struct.
+    assert_eq!(unsafe { libc::timer_settime(timer, 0, &raw const times, std::ptr::null_mut()) }, 0);
+}
+
+/// Stops children at random moments, one after the other, and lets each go on after a while, until all have ended well.
+/// Some stay stopped for longer than waiters sleep at a time (100 ms), so that those have looked after them.
+pub(crate) fn stop_and_go(children: &mut [Child]) {
+    let mut random = Random::new();
+    let mut stops = 0;
+    while !children.iter_mut().all(Child::has_ended) {
+        random.pause(Duration::from_millis(2));
+        let child = &children[random.below(children.len() as u64) as usize];
+        child.signal(libc::SIGSTOP);
+        child.wait_until_stopped();
+        let millis = if stops % 32 == 8 { 250 } else { random.below(4) };
+        thread::sleep(Duration::from_millis(millis));
+        child.signal(libc::SIGCONT);
+        stops += 1;
+    }
+    assert!(children.iter_mut().all(|child| child.wait() == End::Code(0)), "after {stops} stops");
+    assert!(stops >= 8, "only {stops} stops: too little to do");
 }
 
 /// Waits for a condition, for 20 s at most.
@@ -205,8 +234,8 @@ pub(crate) struct Random(u64, u64);
 
 impl Random {
     pub(crate) fn new() -> Self {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
-        let seed = std::env::var("SHMKIT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(now) | 1;
+        let any = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8);
+        let seed = std::env::var("SHMKIT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(any) | 1;
         Self(seed, seed)
     }
 

@@ -1,0 +1,282 @@
+//! Eight processes for two cores or so, and eight for one: what each object guarantees is counted for seconds, in debug
+//! and in release. `SHMKIT_STRESS` sets how many milliseconds; more find more.
+
+use std::{
+    sync::atomic::Ordering::SeqCst,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::thread::{CpuSet, sched_getaffinity};
+use shmkit::{
+    AtomicArray, AtomicValue, Barrier, BoundedSemaphore, Event, Process, Result, RwLock, Semaphore,
+    process::{Message, Target},
+};
+
+shmkit::init_in_tests!();
+
+const WORKERS: u64 = 8;
+/// Longer than any wait that succeeds.
+const SOON: Duration = Duration::from_secs(60);
+/// About as long as others hold what is waited for: some of these waits end too early, and some just not.
+const SHORT: Duration = Duration::from_micros(30);
+
+fn duration() -> Duration {
+    let set = std::env::var("SHMKIT_STRESS").ok().and_then(|text| text.parse().ok());
+    Duration::from_millis(set.unwrap_or(1500))
+}
+
+/// What a worker knows besides the objects: its number, and how long to go on, in milliseconds.
+type Turn = (u64, u64);
+
+/// Runs `work` in eight processes, on any core and then all on the same one; `check` gets what they return.
+fn stress<F, A, R>(work: F, make: impl Fn() -> A, check: impl Fn(A, Vec<R>))
+where
+    F: Target<(Turn, A), Outcome = Result<R>>,
+    A: Message + Clone,
+    R: Message,
+{
+    let allowed = sched_getaffinity(None).unwrap();
+    let cpu = (0..CpuSet::MAX_CPU).find(|cpu| allowed.is_set(*cpu)).unwrap();
+    for pinned in [false, true] {
+        let args = make();
+        let start = |rank| {
+            let turn = (rank, duration().as_millis() as u64);
+            let builder = Process::builder(work).args((turn, args.clone())).daemon(true);
+            if pinned { builder.pin_to_cpu(cpu) } else { builder }.start().unwrap()
+        };
+        let workers: Vec<_> = (0..WORKERS).map(start).collect();
+        let said = workers.iter().map(|worker| match worker.join_timeout(duration() + SOON).unwrap() {
+            Some(said) => said,
+            None => {
+                workers.iter().for_each(|worker| worker.kill().unwrap());
+                panic!("{worker:?} has not ended; on one core: {pinned}");
+            }
+        });
+        let said = said.collect();
+        check(args, said);
+    }
+}
+
+/// Numbers the rounds of a worker until its time is over.
+fn rounds((rank, millis): Turn) -> impl Iterator<Item = u64> {
+    let end = Instant::now() + Duration::from_millis(millis);
+    (rank..).take_while(move |_| Instant::now() < end)
+}
+
+/// Now and then a process loses its core in the middle.
+fn perhaps_yield(round: u64) {
+    if round.is_multiple_of(7) {
+        thread::yield_now();
+    }
+}
+
+/// Readers see the two halves equal, and no write is lost.
+#[test]
+fn read_write_lock() {
+    fn work(turn: Turn, pair: RwLock<[u64; 2]>) -> Result<(u64, u64)> {
+        let (mut reads, mut writes) = (0, 0);
+        for round in rounds(turn) {
+            if round % 3 == 0 {
+                let guard = match round % 4 {
+                    0 => pair.write_timeout(SHORT),
+                    1 => pair.try_write(),
+                    _ => pair.write_timeout(SOON),
+                };
+                let mut guard = match guard {
+                    Ok(guard) => guard,
+                    Err(error) if round % 4 < 2 && (error.is_timed_out() || error.is_would_block()) => continue,
+                    Err(error) => return Err(error),
+                };
+                let next = guard[0] + 1;
+                guard[0] = next;
+                perhaps_yield(round);
+                guard[1] += 1;
+                writes += 1;
+                if round % 5 == 0 {
+                    let guard = guard.downgrade();
+                    perhaps_yield(round + 1);
+                    assert_eq!(*guard, [next; 2], "somebody wrote while this process read");
+                }
+            } else {
+                let guard = match pair.read_timeout(if round % 4 == 0 { SHORT } else { SOON }) {
+                    Ok(guard) => guard,
+                    Err(error) if round % 4 == 0 && error.is_timed_out() => continue,
+                    Err(error) => return Err(error),
+                };
+                let first = guard[0];
+                perhaps_yield(round);
+                let again = (round % 11 == 0).then(|| pair.read()).transpose()?;
+                assert_eq!([first; 2], *guard);
+                assert!(again.is_none_or(|again| *again == [first; 2]));
+                reads += 1;
+            }
+        }
+        Ok((reads, writes))
+    }
+    stress(
+        work,
+        || RwLock::new([0; 2]).unwrap(),
+        |pair, said: Vec<(u64, u64)>| {
+            assert!(said.iter().all(|(reads, writes)| *reads > 0 && *writes > 0), "somebody starved: {said:?}");
+            assert_eq!(*pair.try_write().unwrap(), [said.iter().map(|(_, writes)| writes).sum(); 2]);
+        },
+    );
+}
+
+/// Never more inside than there are permits, and all are there in the end.
+#[test]
+fn bounded_semaphore() {
+    const PERMITS: u32 = 3;
+    fn work(turn: Turn, (semaphore, inside): (BoundedSemaphore, AtomicValue<u32>)) -> Result<u64> {
+        let mut times = 0;
+        for round in rounds(turn) {
+            let permit = match round % 4 {
+                0 => semaphore.acquire_timeout(SHORT),
+                1 => semaphore.try_acquire(),
+                _ => semaphore.acquire_timeout(SOON),
+            };
+            let permit = match permit {
+                Ok(permit) => permit,
+                Err(error) if round % 4 < 2 && (error.is_timed_out() || error.is_would_block()) => continue,
+                Err(error) => return Err(error),
+            };
+            let now = inside.fetch_add(1, SeqCst) + 1;
+            assert!(now <= PERMITS, "{now} with {PERMITS} permits");
+            perhaps_yield(round);
+            inside.fetch_sub(1, SeqCst);
+            if round % 5 == 0 {
+                permit.detach();
+                semaphore.release()?;
+            }
+            times += 1;
+        }
+        Ok(times)
+    }
+    stress(
+        work,
+        || (BoundedSemaphore::new(PERMITS as usize).unwrap(), AtomicValue::new(0).unwrap()),
+        |(semaphore, inside), said: Vec<u64>| {
+            assert!(said.iter().all(|times| *times > 0), "somebody starved: {said:?}");
+            assert_eq!((inside.load(SeqCst), semaphore.available().unwrap()), (0, PERMITS as usize));
+        },
+    );
+}
+
+/// Nobody is a round ahead or behind, and an action runs once, between two rounds.
+#[test]
+fn barrier() {
+    /// How many have arrived, how many actions have run, and whether it is over.
+    type Counts = AtomicArray<u64>;
+    fn work((_, millis): Turn, (barrier, counts): (Barrier, Counts)) -> Result<u64> {
+        let end = Instant::now() + Duration::from_millis(millis);
+        let mut passes = 0;
+        loop {
+            counts[0].fetch_add(1, SeqCst);
+            // Every other round has an action.
+            if passes % 2 == 0 {
+                barrier.wait_with(|| {
+                    counts[1].fetch_add(1, SeqCst);
+                    counts[2].store(u64::from(Instant::now() >= end), SeqCst);
+                    Ok(())
+                })?;
+            } else {
+                barrier.wait()?;
+            }
+            passes += 1;
+            let arrived = counts[0].load(SeqCst);
+            let expected = WORKERS * passes..WORKERS * (passes + 1);
+            assert!(expected.contains(&arrived), "{arrived} arrivals, {expected:?} expected");
+            assert_eq!(counts[1].load(SeqCst), passes.div_ceil(2));
+            if passes % 2 == 1 && counts[2].load(SeqCst) == 1 {
+                return Ok(passes);
+            }
+        }
+    }
+    let make = || {
+        let barrier = Barrier::new(WORKERS as usize).unwrap();
+        barrier.set_timeout(Some(SOON));
+        (barrier, AtomicArray::zeros(3).unwrap())
+    };
+    stress(work, make, |(barrier, _), said: Vec<u64>| {
+        assert!(said[0] > 1 && said.iter().all(|passes| *passes == said[0]), "{said:?}");
+        assert_eq!((barrier.n_waiting(), barrier.is_broken()), (0, false));
+    });
+}
+
+/// Half of the workers carry tokens one way, half the other: all are there in the end, and never more on their way.
+#[test]
+fn semaphore() {
+    const TOKENS: usize = 5;
+    fn work(turn: Turn, (here, there, carried): (Semaphore, Semaphore, AtomicValue<u32>)) -> Result<u64> {
+        let (from, to) = if turn.0.is_multiple_of(2) { (here, there) } else { (there, here) };
+        let mut times = 0;
+        for round in rounds(turn) {
+            let taken = match round % 3 {
+                0 => from.acquire_timeout(SHORT),
+                1 => from.try_acquire(),
+                _ => from.acquire_timeout(Duration::from_millis(50)),
+            };
+            match taken {
+                Ok(()) => {}
+                Err(error) if error.is_timed_out() || error.is_would_block() => continue,
+                Err(error) => return Err(error),
+            }
+            let now = carried.fetch_add(1, SeqCst) + 1;
+            assert!(now <= TOKENS as u32, "{now} of {TOKENS} tokens");
+            perhaps_yield(round);
+            carried.fetch_sub(1, SeqCst);
+            to.release()?;
+            times += 1;
+        }
+        Ok(times)
+    }
+    stress(
+        work,
+        || (Semaphore::new(TOKENS).unwrap(), Semaphore::new(0).unwrap(), AtomicValue::new(0).unwrap()),
+        |(here, there, carried), said: Vec<u64>| {
+            assert!(said.iter().all(|times| *times > 0), "somebody starved: {said:?}");
+            assert_eq!((here.value() + there.value(), carried.load(SeqCst)), (TOKENS, 0));
+        },
+    );
+}
+
+/// One sets, seven wait: each set lets exactly one through.
+#[test]
+fn auto_reset_event() {
+    fn work(turn: Turn, (event, answer, through): (Event, Semaphore, AtomicArray<u64>)) -> Result<u64> {
+        let [sets, passages, over] = [0, 1, 2].map(|at| &through[at]);
+        let mut times = 0;
+        if turn.0 == 0 {
+            for _ in rounds(turn) {
+                sets.fetch_add(1, SeqCst);
+                event.set();
+                answer.acquire_timeout(SOON)?;
+                assert_eq!(passages.load(SeqCst), sets.load(SeqCst));
+                times += 1;
+            }
+            over.store(1, SeqCst);
+            return Ok(times);
+        }
+        let mut round = turn.0;
+        while over.load(SeqCst) == 0 {
+            round += 1;
+            if event.wait_timeout(if round.is_multiple_of(3) { SHORT } else { Duration::from_millis(50) })? {
+                let now = passages.fetch_add(1, SeqCst) + 1;
+                assert!(now <= sets.load(SeqCst), "{now} came through");
+                perhaps_yield(round);
+                answer.release()?;
+                times += 1;
+            }
+        }
+        Ok(times)
+    }
+    stress(
+        work,
+        || (Event::auto_reset().unwrap(), Semaphore::new(0).unwrap(), AtomicArray::zeros(3).unwrap()),
+        |(event, answer, _), said: Vec<u64>| {
+            assert_eq!(said[0], said[1..].iter().sum::<u64>());
+            assert!(said[0] > 0 && !event.is_set() && answer.value() == 0);
+        },
+    );
+}
