@@ -87,6 +87,24 @@ mod model {
         builder.check(model);
     }
 
+    std::thread_local! {
+        /// Deaths at a point, see [`mortal`], in all orders of steps that were explored so far.
+        static DEATHS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// Checks `model` as [`explore`] does, with a death at the first point, the second one, and so on, until there is no
+    /// order of steps in which the victim passes so many.
+    #[cfg(test)]
+    pub(crate) fn at_every_point(preemptions: usize, model: impl Fn(u32) + Copy + Sync + Send + 'static) {
+        for points in 1.. {
+            DEATHS.set(0);
+            explore(preemptions, move || model(points));
+            if DEATHS.get() == 0 {
+                return assert!(points > 1, "nobody dies");
+            }
+        }
+    }
+
     /// Starts the thread `tid`.
     #[cfg(test)]
     pub(crate) fn start<S: 'static, T: 'static>(
@@ -134,6 +152,7 @@ mod model {
             }
         });
         if is_last {
+            DEATHS.set(DEATHS.get() + 1);
             die_here();
         }
     }

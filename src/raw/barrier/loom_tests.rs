@@ -12,12 +12,9 @@ use crate::{
     os::clock::Wait,
     raw::{
         lives::model::Members,
-        sys::{AtomicU32, AtomicU64, enter, explore, mortal, start},
+        sys::{AtomicU32, AtomicU64, at_every_point, enter, explore, mortal, start},
     },
 };
-
-/// The most points that one wait passes, with room to spare.
-const POINTS: u32 = 12;
 
 #[derive(Default)]
 struct Shared {
@@ -132,26 +129,24 @@ fn a_reset_is_no_passage() {
 /// One dies at each point of its wait; the other one passes with it or is told who died.
 #[test]
 fn a_party_dies_at_every_point() {
-    for points in 1..=POINTS {
-        explore(3, move || {
-            enter(1);
-            let shared = Arc::new(Shared::default());
-            for slot in 0..2 {
-                let at = shared.barrier().reserve(4).unwrap();
-                shared.barrier().attend(Members::id(slot), at);
+    at_every_point(3, |points| {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        for slot in 0..2 {
+            let at = shared.barrier().reserve(4).unwrap();
+            shared.barrier().attend(Members::id(slot), at);
+        }
+        let victim = start(2, &shared, move |shared| {
+            let survived = mortal(points, &shared.none, || _ = shared.wait(1));
+            if !survived {
+                shared.members.die(1, &shared.words.state);
             }
-            let victim = start(2, &shared, move |shared| {
-                let survived = mortal(points, &shared.none, || _ = shared.wait(1));
-                if !survived {
-                    shared.members.die(1, &shared.words.state);
-                }
-            });
-            match shared.wait(0) {
-                Ok(_) => {}
-                Err(Error::BarrierBroken { pid }) => assert_eq!(pid, Some(2)),
-                Err(error) => panic!("{error}"),
-            }
-            victim.join().unwrap();
         });
-    }
+        match shared.wait(0) {
+            Ok(_) => {}
+            Err(Error::BarrierBroken { pid }) => assert_eq!(pid, Some(2)),
+            Err(error) => panic!("{error}"),
+        }
+        victim.join().unwrap();
+    });
 }

@@ -14,12 +14,9 @@ use crate::{
     os::clock::{Deadline, Wait},
     raw::{
         lives::model::Members,
-        sys::{AtomicU32, enter, explore, futex, mortal, start},
+        sys::{AtomicU32, at_every_point, enter, explore, futex, mortal, start},
     },
 };
-
-/// The most points that a wait or a notification passes, with room to spare.
-const POINTS: u32 = 26;
 
 #[derive(Default)]
 struct Shared {
@@ -165,31 +162,29 @@ fn one_gives_up() {
 /// the dead one lived to use it.
 #[test]
 fn a_waiter_dies_at_every_point() {
-    for points in 1..=POINTS {
-        explore(1, move || {
-            let shared = Shared::new();
-            let lives = &shared.members;
-            let victim = start(2, &shared, move |shared| {
-                let survived = mortal(points, shared.words.table.word(), || shared.receive(1));
-                // Who has received one notifies the other, if that waits yet.
-                match survived {
-                    true => _ = shared.notify(1),
-                    false => shared.die(1),
-                }
-            });
-            let other = start(3, &shared, |shared| {
-                shared.receive(2);
-                shared.notify(1);
-            });
-            while lives.life(Members::id(1)) == Life::Lives && shared.condvar().n_waiting(&lives) < 2 {
-                loom::thread::yield_now();
+    at_every_point(1, |points| {
+        let shared = Shared::new();
+        let lives = &shared.members;
+        let victim = start(2, &shared, move |shared| {
+            let survived = mortal(points, shared.words.table.word(), || shared.receive(1));
+            // Who has received one notifies the other, if that waits yet.
+            match survived {
+                true => _ = shared.notify(1),
+                false => shared.die(1),
             }
-            shared.notify_somebody();
-            victim.join().unwrap();
-            other.join().unwrap();
-            assert!(shared.is_empty());
         });
-    }
+        let other = start(3, &shared, |shared| {
+            shared.receive(2);
+            shared.notify(1);
+        });
+        while lives.life(Members::id(1)) == Life::Lives && shared.condvar().n_waiting(&lives) < 2 {
+            loom::thread::yield_now();
+        }
+        shared.notify_somebody();
+        victim.join().unwrap();
+        other.join().unwrap();
+        assert!(shared.is_empty());
+    });
 }
 
 /// The first one is killed when it was notified, before it could use it: the second one gets it.
@@ -214,52 +209,48 @@ fn the_dead_pass_on() {
 /// One that notifies dies at each point: the waiter is notified, or was not and is by the next one.
 #[test]
 fn a_notifier_dies_at_every_point() {
-    for points in 1..=POINTS {
-        explore(1, move || {
-            let shared = Shared::new();
-            let waiter = start(2, &shared, |shared| shared.receive(1));
-            let victim = start(3, &shared, move |shared| {
-                mortal(points, shared.words.table.word(), || {
-                    shared.notify(1);
-                });
+    at_every_point(1, |points| {
+        let shared = Shared::new();
+        let waiter = start(2, &shared, |shared| shared.receive(1));
+        let victim = start(3, &shared, move |shared| {
+            mortal(points, shared.words.table.word(), || {
+                shared.notify(1);
             });
-            victim.join().unwrap();
-            if shared.words.table.is_free() {
-                // It may have died before the wake-up. Else the heir of the table sees to that.
-                shared.end_slices();
-            }
-            while shared.received.load(Relaxed) == 0 && shared.notify(1) == 0 {
-                loom::thread::yield_now();
-            }
-            waiter.join().unwrap();
-            assert!(shared.is_empty());
         });
-    }
+        victim.join().unwrap();
+        if shared.words.table.is_free() {
+            // It may have died before the wake-up. Else the heir of the table sees to that.
+            shared.end_slices();
+        }
+        while shared.received.load(Relaxed) == 0 && shared.notify(1) == 0 {
+            loom::thread::yield_now();
+        }
+        waiter.join().unwrap();
+        assert!(shared.is_empty());
+    });
 }
 
 /// One that passes on dies at each point: the last one gets it all the same.
 #[test]
 fn an_heir_dies_at_every_point() {
-    for points in 1..=POINTS {
-        explore(1, move || {
-            let shared = Shared::new();
-            let (me, lives) = (Members::id(0), &shared.members);
-            let _ticket = shared.condvar().enter(me, UNKNOWN, &lives).unwrap();
-            let waiter = start(2, &shared, |shared| shared.receive(1));
-            while shared.condvar().n_waiting(&lives) < 2 {
-                loom::thread::yield_now();
-            }
-            assert_eq!(shared.notify(1), 1);
-            // Its end, which nobody has seen yet; who passes on is one that notifies.
-            shared.members.die(0, &shared.received);
-            let victim = start(3, &shared, move |shared| {
-                mortal(points, shared.words.table.word(), || {
-                    shared.notify(1);
-                });
+    at_every_point(1, |points| {
+        let shared = Shared::new();
+        let (me, lives) = (Members::id(0), &shared.members);
+        let _ticket = shared.condvar().enter(me, UNKNOWN, &lives).unwrap();
+        let waiter = start(2, &shared, |shared| shared.receive(1));
+        while shared.condvar().n_waiting(&lives) < 2 {
+            loom::thread::yield_now();
+        }
+        assert_eq!(shared.notify(1), 1);
+        // Its end, which nobody has seen yet; who passes on is one that notifies.
+        shared.members.die(0, &shared.received);
+        let victim = start(3, &shared, move |shared| {
+            mortal(points, shared.words.table.word(), || {
+                shared.notify(1);
             });
-            victim.join().unwrap();
-            shared.end_slices();
-            waiter.join().unwrap();
         });
-    }
+        victim.join().unwrap();
+        shared.end_slices();
+        waiter.join().unwrap();
+    });
 }

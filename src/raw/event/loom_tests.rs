@@ -10,11 +10,8 @@ use loom::{cell::UnsafeCell, sync::Arc};
 use super::{RawEvent, Relaxed, SET, WAITERS};
 use crate::{
     os::clock::{Deadline, Wait},
-    raw::sys::{AtomicU32, die_here, enter, explore, futex, kill, mortal, start},
+    raw::sys::{AtomicU32, at_every_point, die_here, enter, explore, futex, kill, mortal, start},
 };
-
-/// The most points that a wait or set passes, with room to spare.
-const POINTS: u32 = 6;
 
 /// An event and what it is about.
 struct Shared {
@@ -162,8 +159,8 @@ fn one_gives_up() {
 /// have used a set up.
 #[test]
 fn a_waiter_dies_at_every_point() {
-    for (points, auto_reset) in (1..=POINTS).flat_map(|points| [(points, false), (points, true)]) {
-        explore(2, move || {
+    for auto_reset in [false, true] {
+        at_every_point(2, move |points| {
             let shared = Shared::with(auto_reset, 0);
             let victim = start(2, &shared, move |shared| {
                 mortal(points, &shared.event.word, || {
@@ -209,8 +206,8 @@ fn a_waiter_is_killed_asleep() {
 /// One that sets dies at each point, with two that wait.
 #[test]
 fn a_setter_dies_at_every_point() {
-    for (points, auto_reset) in (1..=POINTS).flat_map(|points| [(points, false), (points, true)]) {
-        explore(1, move || {
+    for auto_reset in [false, true] {
+        at_every_point(1, move |points| {
             let shared = Shared::with(auto_reset, 0);
             let victim = start(2, &shared, move |shared| {
                 mortal(points, &shared.event.word, || shared.event.set());

@@ -8,7 +8,7 @@ use super::RawInit;
 use crate::{
     Error,
     os::clock::Wait,
-    raw::sys::{enter, explore, mortal, point},
+    raw::sys::{at_every_point, enter, explore, mortal, point},
 };
 
 #[derive(Default)]
@@ -83,23 +83,21 @@ fn who_only_looks_sees_all_or_nothing() {
 
 #[test]
 fn the_second_makes_what_the_first_left() {
-    for points in 1..20 {
-        explore(3, move || {
-            enter(1);
-            let shared = Arc::new(Shared::default());
-            let victim = thread::spawn({
-                let shared = Arc::clone(&shared);
-                move || {
-                    enter(2);
-                    mortal(points, shared.init.lock.word(), || _ = shared.make());
-                }
-            });
-            shared.make();
-            shared.check();
-            victim.join().unwrap();
-            assert!(!shared.make(), "made twice");
+    at_every_point(3, |points| {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let victim = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                enter(2);
+                mortal(points, shared.init.lock.word(), || _ = shared.make());
+            }
         });
-    }
+        shared.make();
+        shared.check();
+        victim.join().unwrap();
+        assert!(!shared.make(), "made twice");
+    });
 }
 
 #[test]

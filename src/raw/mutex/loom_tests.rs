@@ -10,11 +10,8 @@ use super::{Found, OWNER_DIED, RawMutex, Relaxed, TID, Use, WAITERS};
 use crate::{
     Error,
     os::clock::Wait,
-    raw::sys::{die_here, enter, explore, kill, mortal, start},
+    raw::sys::{at_every_point, die_here, enter, explore, kill, mortal, start},
 };
-
-/// The most points that one lock and unlock pass, with room to spare.
-const POINTS: u32 = 24;
 
 /// The lock and what it guards: loom fails the model when two threads touch the cell without an order between them.
 #[derive(Default)]
@@ -141,38 +138,34 @@ fn an_owner_dies_holding() {
 /// moment of that.
 #[test]
 fn a_death_at_every_point_with_one_other() {
-    for points in 1..=POINTS {
-        explore(3, move || {
-            enter(1);
-            let shared = Arc::new(Shared::default());
-            let victim = start(2, &shared, move |shared| {
-                mortal(points, &shared.mutex.word, || _ = shared.go());
-            });
-            shared.go();
-            victim.join().unwrap();
-            let _ = shared.go();
-            assert!((2..=3).contains(&shared.sum()));
+    at_every_point(3, |points| {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let victim = start(2, &shared, move |shared| {
+            mortal(points, &shared.mutex.word, || _ = shared.go());
         });
-    }
+        shared.go();
+        victim.join().unwrap();
+        let _ = shared.go();
+        assert!((2..=3).contains(&shared.sum()));
+    });
 }
 
 /// The same with two others, so that a wake-up that the victim took, or owed, is missed by somebody.
 #[test]
 fn a_death_at_every_point_with_two_others() {
-    for points in 1..=POINTS {
-        explore(2, move || {
-            enter(1);
-            let shared = Arc::new(Shared::default());
-            let victim = start(2, &shared, move |shared| {
-                mortal(points, &shared.mutex.word, || _ = shared.go());
-            });
-            let other = start(3, &shared, |shared| _ = shared.go());
-            shared.go();
-            victim.join().unwrap();
-            other.join().unwrap();
-            assert!((2..=3).contains(&shared.sum()));
+    at_every_point(2, |points| {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let victim = start(2, &shared, move |shared| {
+            mortal(points, &shared.mutex.word, || _ = shared.go());
         });
-    }
+        let other = start(3, &shared, |shared| _ = shared.go());
+        shared.go();
+        victim.join().unwrap();
+        other.join().unwrap();
+        assert!((2..=3).contains(&shared.sum()));
+    });
 }
 
 /// A waiter is killed in its sleep, before or after a wake-up reached it; the wake-up must not die with it.
@@ -199,34 +192,32 @@ fn a_waiter_is_killed_asleep() {
 /// The heir dies while it inherits: the next one finds the same inheritance, and the first victim's name.
 #[test]
 fn an_heir_dies_too() {
-    for points in 1..=POINTS {
-        explore(3, move || {
-            enter(1);
-            let shared = Arc::new(Shared::default());
-            // The testator, done before the others begin.
-            start(4, &shared, |shared| {
-                mortal(0, &shared.mutex.word, || {
-                    shared.mutex.lock(Use::Data, Wait::Forever).unwrap();
-                    die_here();
-                });
-            })
-            .join()
-            .unwrap();
-            let heir = start(2, &shared, move |shared| {
-                mortal(points, &shared.mutex.word, || {
-                    shared.mutex.lock(Use::Data, Wait::Forever).unwrap();
-                    assert!(shared.mutex.is_poisoned());
-                    shared.mutex.unlock();
-                });
+    at_every_point(3, |points| {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        // The testator, done before the others begin.
+        start(4, &shared, |shared| {
+            mortal(0, &shared.mutex.word, || {
+                shared.mutex.lock(Use::Data, Wait::Forever).unwrap();
+                die_here();
             });
-            shared.mutex.lock(Use::Data, Wait::Forever).unwrap();
-            assert!(shared.mutex.is_poisoned(), "the poison died with the heir");
-            assert!(matches!(shared.mutex.culprit(), Some(4 | 2)));
-            shared.mutex.unlock();
-            heir.join().unwrap();
-            shared.go();
+        })
+        .join()
+        .unwrap();
+        let heir = start(2, &shared, move |shared| {
+            mortal(points, &shared.mutex.word, || {
+                shared.mutex.lock(Use::Data, Wait::Forever).unwrap();
+                assert!(shared.mutex.is_poisoned());
+                shared.mutex.unlock();
+            });
         });
-    }
+        shared.mutex.lock(Use::Data, Wait::Forever).unwrap();
+        assert!(shared.mutex.is_poisoned(), "the poison died with the heir");
+        assert!(matches!(shared.mutex.culprit(), Some(4 | 2)));
+        shared.mutex.unlock();
+        heir.join().unwrap();
+        shared.go();
+    });
 }
 
 /// While one looks at what a silent death left, another inherits it, takes the data, and dies with it. The word is then

@@ -12,12 +12,9 @@ use crate::{
     os::clock::Wait,
     raw::{
         lives::model::Members,
-        sys::{AtomicU32, AtomicU64, enter, explore, mortal, start},
+        sys::{AtomicU32, AtomicU64, at_every_point, enter, explore, mortal, start},
     },
 };
-
-/// The most points that taking and giving back passes, with room to spare.
-const POINTS: u32 = 12;
 
 #[derive(Default)]
 struct Shared {
@@ -74,20 +71,18 @@ fn three_lose_no_wake_up() {
 /// The other one waits for the owner, or takes the permit over, at every moment of its death.
 #[test]
 fn an_owner_dies_at_every_point() {
-    for points in 1..=POINTS {
-        explore(3, move || {
-            enter(1);
-            let shared = Arc::new(Shared::default());
-            let victim = start(2, &shared, move |shared| {
-                if !mortal(points, &shared.none, || shared.go(1)) {
-                    shared.members.die(1, &shared.gate.word);
-                }
-            });
-            shared.go(0);
-            victim.join().unwrap();
-            shared.go(0);
+    at_every_point(3, |points| {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let victim = start(2, &shared, move |shared| {
+            if !mortal(points, &shared.none, || shared.go(1)) {
+                shared.members.die(1, &shared.gate.word);
+            }
         });
-    }
+        shared.go(0);
+        victim.join().unwrap();
+        shared.go(0);
+    });
 }
 
 /// Two give back what one has detached: one of them does.

@@ -12,12 +12,9 @@ use crate::{
     os::clock::Wait,
     raw::{
         lives::model::Members,
-        sys::{enter, explore, mortal, start},
+        sys::{at_every_point, enter, explore, mortal, start},
     },
 };
-
-/// The most points that one read or write passes, with room to spare.
-const POINTS: u32 = 20;
 
 struct Shared {
     words: RwWords,
@@ -156,42 +153,38 @@ fn a_try_never_waits() {
 /// The writer waits for the reader, or comes after it, at every moment of its death.
 #[test]
 fn a_reader_dies_at_every_point() {
-    for points in 1..=POINTS {
-        explore(3, move || {
-            enter(1);
-            let shared = Arc::new(Shared::default());
-            let victim = start(2, &shared, move |shared| {
-                if !mortal(points, shared.words.mutex.word(), || _ = shared.read(1)) {
-                    shared.members.die(1, &shared.words.gate);
-                }
-            });
-            shared.write();
-            victim.join().unwrap();
-            shared.write();
+    at_every_point(3, |points| {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let victim = start(2, &shared, move |shared| {
+            if !mortal(points, shared.words.mutex.word(), || _ = shared.read(1)) {
+                shared.members.die(1, &shared.words.gate);
+            }
         });
-    }
+        shared.write();
+        victim.join().unwrap();
+        shared.write();
+    });
 }
 
 /// A writer dies waiting or with the data: a reader goes on, or is told of the poison.
 #[test]
 fn a_writer_dies_at_every_point() {
-    for points in 1..=POINTS {
-        explore(3, move || {
-            enter(1);
-            let shared = Arc::new(Shared::default());
-            let victim = start(2, &shared, move |shared| {
-                if !mortal(points, shared.words.mutex.word(), || shared.write()) {
-                    shared.members.die(1, &shared.words.gate);
-                }
-            });
-            match shared.read(0) {
-                Ok(seen) => assert!(seen <= 1),
-                Err(Error::Poisoned { pid, .. }) => assert_eq!(pid, Some(2)),
-                Err(error) => panic!("{error}"),
+    at_every_point(3, |points| {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let victim = start(2, &shared, move |shared| {
+            if !mortal(points, shared.words.mutex.word(), || shared.write()) {
+                shared.members.die(1, &shared.words.gate);
             }
-            victim.join().unwrap();
-            shared.write();
-            shared.read(0).unwrap();
         });
-    }
+        match shared.read(0) {
+            Ok(seen) => assert!(seen <= 1),
+            Err(Error::Poisoned { pid, .. }) => assert_eq!(pid, Some(2)),
+            Err(error) => panic!("{error}"),
+        }
+        victim.join().unwrap();
+        shared.write();
+        shared.read(0).unwrap();
+    });
 }
