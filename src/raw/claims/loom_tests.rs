@@ -16,11 +16,8 @@ use crate::{
     Error, Result,
     os::clock::Wait,
     raw::points::point,
-    raw::sys::{die_here, enter, explore, mortal_with, start},
+    raw::sys::{at_every_point, die_here, enter, explore, mortal_with, start},
 };
-
-/// The most points that one claim, change and release pass, with room to spare.
-const POINTS: u32 = 40;
 
 /// An array of two elements, with room for two claims.
 #[derive(Default)]
@@ -189,114 +186,104 @@ fn three_claim_one_element() {
 /// Whoever wants the same element finds it whole, or is told of the death; the neighbour never is.
 #[test]
 fn a_claimant_dies_at_every_point() {
-    for points in 1..=POINTS {
-        explore(2, move || {
-            enter(1);
-            let shared = Arc::new(Shared::default());
-            let victim = start(2, &shared, move |shared| {
-                mortal_with(points, &shared.words(), || shared.change(0..1).unwrap());
-            });
-            match shared.read(0..2) {
-                Ok(seen) => assert!(seen <= 2),
-                Err(Error::Poisoned { pid, range }) => assert_eq!((pid, range), (Some(2), Some(0..1))),
-                Err(error) => panic!("{error}"),
-            }
-            victim.join().unwrap();
-            shared.change(1..2).unwrap();
-            shared.repair(0..1);
-            shared.change_all().unwrap();
+    at_every_point(2, |points| {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let victim = start(2, &shared, move |shared| {
+            mortal_with(points, &shared.words(), || shared.change(0..1).unwrap());
         });
-    }
+        match shared.read(0..2) {
+            Ok(seen) => assert!(seen <= 2),
+            Err(Error::Poisoned { pid, range }) => assert_eq!((pid, range), (Some(2), Some(0..1))),
+            Err(error) => panic!("{error}"),
+        }
+        victim.join().unwrap();
+        shared.change(1..2).unwrap();
+        shared.repair(0..1);
+        shared.change_all().unwrap();
+    });
 }
 
 /// One who waits for a claim, or has just waited, dies: the next one gets it.
 #[test]
 fn one_who_waits_dies_at_every_point() {
-    for points in 1..=POINTS {
-        explore(2, move || {
-            enter(1);
-            let shared = Arc::new(Shared::default());
-            let mine = shared.claim(&(0..1), Mode::Change, Wait::Forever).unwrap();
-            let victim = start(2, &shared, move |shared| {
-                mortal_with(points, &shared.words(), || shared.change(0..2).unwrap());
-            });
-            shared.add(0..1);
-            mine.mutex.unlock();
-            shared.repair(0..1);
-            victim.join().unwrap();
-            shared.repair(0..2);
-            shared.change_all().unwrap();
+    at_every_point(2, |points| {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let mine = shared.claim(&(0..1), Mode::Change, Wait::Forever).unwrap();
+        let victim = start(2, &shared, move |shared| {
+            mortal_with(points, &shared.words(), || shared.change(0..2).unwrap());
         });
-    }
+        shared.add(0..1);
+        mine.mutex.unlock();
+        shared.repair(0..1);
+        victim.join().unwrap();
+        shared.repair(0..2);
+        shared.change_all().unwrap();
+    });
 }
 
 /// Who would have the whole array dies waiting for its parts: they are claimed on, and nothing is poisoned in vain.
 #[test]
 fn who_takes_all_dies_at_every_point() {
-    for points in 1..=POINTS {
-        explore(2, move || {
-            enter(1);
-            let shared = Arc::new(Shared::default());
-            let mine = shared.claim(&(0..1), Mode::Change, Wait::Forever).unwrap();
-            let victim = start(2, &shared, move |shared| {
-                mortal_with(points, &shared.words(), || shared.change_all().unwrap());
-            });
-            shared.add(0..1);
-            mine.mutex.unlock();
-            match shared.change(1..2) {
-                Ok(()) => {}
-                Err(Error::Poisoned { pid, range }) => assert_eq!((pid, range), (Some(2), None)),
-                Err(error) => panic!("{error}"),
-            }
-            victim.join().unwrap();
-            shared.repair(0..2);
-            shared.change_all().unwrap();
+    at_every_point(2, |points| {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let mine = shared.claim(&(0..1), Mode::Change, Wait::Forever).unwrap();
+        let victim = start(2, &shared, move |shared| {
+            mortal_with(points, &shared.words(), || shared.change_all().unwrap());
         });
-    }
+        shared.add(0..1);
+        mine.mutex.unlock();
+        match shared.change(1..2) {
+            Ok(()) => {}
+            Err(Error::Poisoned { pid, range }) => assert_eq!((pid, range), (Some(2), None)),
+            Err(error) => panic!("{error}"),
+        }
+        victim.join().unwrap();
+        shared.repair(0..2);
+        shared.change_all().unwrap();
+    });
 }
 
 /// Who repairs dies at every point: what it had not declared whole is poisoned still.
 #[test]
 fn who_repairs_dies_at_every_point() {
-    for points in 1..=POINTS {
-        explore(2, move || {
-            enter(1);
-            let shared = Arc::new(Shared::default());
-            shared.claims().add_poison(0..2, 7 << 2);
-            let victim = start(2, &shared, move |shared| {
-                mortal_with(points, &shared.words(), || shared.repair(0..1));
-            });
-            assert!(matches!(shared.read(1..2), Err(Error::Poisoned { .. })), "nobody has repaired it");
-            victim.join().unwrap();
-            shared.repair(0..2);
-            shared.change_all().unwrap();
+    at_every_point(2, |points| {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        shared.claims().add_poison(0..2, 7 << 2);
+        let victim = start(2, &shared, move |shared| {
+            mortal_with(points, &shared.words(), || shared.repair(0..1));
         });
-    }
+        assert!(matches!(shared.read(1..2), Err(Error::Poisoned { .. })), "nobody has repaired it");
+        victim.join().unwrap();
+        shared.repair(0..2);
+        shared.change_all().unwrap();
+    });
 }
 
 /// Who finds what a dead one left dies too: no poison is lost.
 #[test]
 fn who_tidies_dies_at_every_point() {
-    for points in 1..=POINTS {
-        explore(2, move || {
-            enter(1);
-            let shared = Arc::new(Shared::default());
-            let first = start(3, &shared, |shared| {
-                mortal_with(0, &shared.words(), || {
-                    shared.claim(&(0..1), Mode::Change, Wait::Forever).unwrap();
-                    die_here();
-                });
+    at_every_point(2, |points| {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let first = start(3, &shared, |shared| {
+            mortal_with(0, &shared.words(), || {
+                shared.claim(&(0..1), Mode::Change, Wait::Forever).unwrap();
+                die_here();
             });
-            first.join().unwrap();
-            let victim = start(2, &shared, move |shared| {
-                mortal_with(points, &shared.words(), || _ = shared.read(0..2));
-            });
-            assert!(shared.change(1..2).is_ok());
-            victim.join().unwrap();
-            let Err(Error::Poisoned { pid, range }) = shared.read(0..2) else { panic!("the poison is lost") };
-            assert_eq!((pid, range), (Some(3), Some(0..1)));
-            shared.repair(0..1);
-            shared.change_all().unwrap();
         });
-    }
+        first.join().unwrap();
+        let victim = start(2, &shared, move |shared| {
+            mortal_with(points, &shared.words(), || _ = shared.read(0..2));
+        });
+        assert!(shared.change(1..2).is_ok());
+        victim.join().unwrap();
+        let Err(Error::Poisoned { pid, range }) = shared.read(0..2) else { panic!("the poison is lost") };
+        assert_eq!((pid, range), (Some(3), Some(0..1)));
+        shared.repair(0..1);
+        shared.change_all().unwrap();
+    });
 }
