@@ -71,7 +71,7 @@ impl Possessions {
         let names = fs::read_dir("/dev/shm").unwrap().map(|entry| entry.unwrap().file_name().display().to_string());
         Self {
             descriptors,
-            mappings: fs::read_to_string("/proc/self/maps").unwrap().lines().count(),
+            mappings: fs::read_to_string("/proc/self/maps").unwrap().lines().filter(|line| is_of_a_file(line)).count(),
             threads: fs::read_dir("/proc/self/task").unwrap().count(),
             children: fs::read_to_string("/proc/thread-self/children").unwrap(),
             // Others may be at work in the same directory: all names made here have the number of this process.
@@ -106,6 +106,12 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: as above, and the memory is `System`'s.
         unsafe { System.dealloc(memory, layout) }
     }
+}
+
+/// Whether a line of `/proc/self/maps` is of a file, nameless ones too. Others are the allocator's and the stacks, of which
+/// glibc keeps some for the threads to come: how many depends on how many ended a moment too late.
+fn is_of_a_file(line: &str) -> bool {
+    line.split_whitespace().nth(4).is_some_and(|inode| inode != "0")
 }
 
 /// Runs the round often, and compares what this process has before and after.
