@@ -246,3 +246,23 @@ fn an_owner_of_permits() {
         time
     });
 }
+
+/// The kernel wakes one of those who sleep on a death, and that one keeps what it gets: the other ones are told all the
+/// same.
+#[test]
+fn an_owner_of_a_permit_for_each() {
+    each_way("an_owner_of_a_permit_for_each", |scene| {
+        let semaphore = BoundedSemaphore::new(3).unwrap();
+        let (take, taken) = (|| semaphore.try_acquire().is_ok(), Board::<AtomicU64>::new());
+        let victim = victim(|| (0..3).for_each(|_| semaphore.acquire().unwrap().detach()));
+        let mut survivors = [(); 3].map(|()| {
+            scene.survivor(take, || {
+                let _permit = semaphore.acquire_timeout(SOON).unwrap();
+                taken.fetch_add(1, SeqCst);
+                eventually(|| taken.load(SeqCst) == 3);
+                true
+            })
+        });
+        scene.dies(victim, &mut survivors)
+    });
+}

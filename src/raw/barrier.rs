@@ -482,14 +482,15 @@ impl Barrier<'_> {
     fn enlist(&self, me: MemberId, lives: &impl Lives) -> Result<()> {
         let arriving = record_of(me) | ARRIVED;
         let start = me.slot() % self.parties.len();
-        for _ in 0..2 {
+        // Anybody but one that has arrived makes room.
+        let gives_way = |record| record & ARRIVED == 0 || record & IS_STAMP != 0;
+        loop {
             let places = || self.parties[start..].iter().chain(&self.parties[..start]).flatten();
             if places().any(|party| self.change(party, record_of(me), arriving))
                 || places().any(|party| self.change(party, 0, arriving))
-                // One that has never arrived makes room.
-                || places().any(|party| match party.load(Relaxed) {
-                    record if record & ARRIVED == 0 || record & IS_STAMP != 0 => self.change(party, record, arriving),
-                    _ => false,
+                || places().any(|party| {
+                    let record = party.load(Relaxed);
+                    gives_way(record) && self.change(party, record, arriving)
                 })
             {
                 // The others watch this one from now on.
@@ -499,14 +500,21 @@ impl Barrier<'_> {
                 return Ok(());
             }
             self.strike_off_the_departed(lives);
+            if let Err(pid) = self.who_is_missing(me, lives) {
+                let round = self.words.state.load(Relaxed) & ROUND;
+                self.break_round(round, pid);
+                return Err(self.broken(round));
+            }
+            // Nobody is missing: but perhaps because a reset has just made room.
+            let has_room = self.records().any(|party| {
+                let record = party.load(Relaxed);
+                gives_way(record) || member_of(record).is_some_and(|id| lives.life(id) != Life::Lives)
+            });
+            if !has_room {
+                let most = self.records().count();
+                return Err(Error::invalid_argument(format!("{most} other processes take part in this barrier")));
+            }
         }
-        if let Err(pid) = self.who_is_missing(me, lives) {
-            let round = self.words.state.load(Relaxed) & ROUND;
-            self.break_round(round, pid);
-            return Err(self.broken(round));
-        }
-        let most = self.records().count();
-        Err(Error::invalid_argument(format!("{most} other processes take part in this barrier")))
     }
 
     /// Replaces a record, if it is `from`.
@@ -554,7 +562,7 @@ mod loom_tests;
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::{thread, time::Duration};
+    use std::{cell::Cell, thread, time::Duration};
 
     use super::*;
     use crate::os::futex::Woken;
@@ -600,6 +608,58 @@ mod tests {
         });
         // Else it would be found again when the rounds have come round.
         assert!(words.resets.iter().all(|place| place.load(Relaxed) == 0), "the reset in {reset} is still on record");
+    }
+
+    /// Members of whom one has died, whose record is taken off when somebody asks for the `left`th time: as by a reset.
+    struct OneDied<'a> {
+        dead: MemberId,
+        record: &'a AtomicU64,
+        left: Cell<u32>,
+    }
+
+    impl Lives for &OneDied<'_> {
+        fn life(&self, id: MemberId) -> Life {
+            self.left.set(self.left.get().wrapping_sub(1));
+            if self.left.get() == 0 {
+                self.record.store(0, Relaxed);
+            }
+            if id == self.dead { Life::Died } else { Life::Lives }
+        }
+
+        fn is_gone(&self, id: MemberId, _: Wait) -> bool {
+            id == self.dead
+        }
+
+        fn pid(&self, _: MemberId) -> Option<u32> {
+            Some(7)
+        }
+
+        fn sleep(&self, _: &AtomicU32, _: u32, _: &[MemberId], _: Wait) -> Woken {
+            unreachable!("one party alone never waits")
+        }
+    }
+
+    /// All records are taken, one of them by the dead. It is broken for who comes, or there is room: never refused, at
+    /// whatever moment another one resets it.
+    #[test]
+    fn the_dead_make_room_at_any_moment() {
+        let [dead, other, me] = [1, 2, 3].map(|slot| MemberId::new(slot, 1));
+        let mut verdicts = [0, 0];
+        for left in 1..20 {
+            let words = BarrierWords::default();
+            let parties = [[dead, other].map(|id| AtomicU64::new(record_of(id) | ARRIVED))];
+            let barrier = Barrier { words: &words, parties: &parties };
+            let lives = OneDied { dead, record: &parties[0][0], left: Cell::new(left) };
+            match barrier.wait(me, || Ok(&lives), Wait::Forever, None::<fn() -> Result<()>>) {
+                Ok(_) => verdicts[0] += 1,
+                Err(Error::BarrierBroken { pid }) => {
+                    assert_eq!(pid, Some(7));
+                    verdicts[1] += 1;
+                }
+                Err(error) => panic!("reset at the look {left}: {error}"),
+            }
+        }
+        assert!(verdicts.iter().all(|count| *count > 0), "{verdicts:?}");
     }
 
     /// The number of rounds wraps, and an old reset is not taken for one of now.
