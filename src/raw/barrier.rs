@@ -351,12 +351,15 @@ impl Barrier<'_> {
 
     /// Breaks the barrier, unless `round` is over. Says whether it is broken.
     fn break_round(&self, round: u32, culprit: Option<u32>) -> bool {
-        if let Some(pid) = culprit {
+        let mut state = self.words.state.load(Relaxed);
+        // Not if it is broken: then the culprit may be a party that has found it so, and has left.
+        if let Some(pid) = culprit
+            && state & (ROUND | BROKEN | RESETTING) == round
+        {
             point();
             // Before the word: whoever sees it broken finds out by whom.
             self.words.culprit.store(u64::from(round | 1) << 32 | u64::from(pid), Release);
         }
-        let mut state = self.words.state.load(Relaxed);
         while state & ROUND == round {
             if state & (BROKEN | RESETTING) != 0 {
                 return true;
@@ -660,6 +663,46 @@ mod tests {
             }
         }
         assert!(verdicts.iter().all(|count| *count > 0), "{verdicts:?}");
+    }
+
+    /// A party that has found the barrier broken by a death has left, before this one has looked for the cause.
+    struct BrokenMeanwhile<'a>(&'a Barrier<'a>);
+
+    impl Lives for BrokenMeanwhile<'_> {
+        fn life(&self, _: MemberId) -> Life {
+            if self.0.waiting() == 0 {
+                return Life::Lives;
+            }
+            self.0.break_round(0, Some(DEAD));
+            Life::Left
+        }
+
+        fn is_gone(&self, _: MemberId, _: Wait) -> bool {
+            true
+        }
+
+        fn pid(&self, _: MemberId) -> Option<u32> {
+            Some(SURVIVOR)
+        }
+
+        fn sleep(&self, word: &AtomicU32, expected: u32, _: &[MemberId], wait: Wait) -> Woken {
+            futex::wait(word, expected, wait.slice(Duration::from_millis(100)))
+        }
+    }
+
+    const DEAD: u32 = 1000;
+    const SURVIVOR: u32 = 2000;
+
+    #[test]
+    fn who_leaves_a_broken_barrier_has_not_broken_it() {
+        let words = BarrierWords::default();
+        let parties: [[AtomicU64; 2]; 3] = Default::default();
+        parties[2][0].store(record_of(MemberId::new(2, 1)) | ARRIVED, Relaxed);
+        let barrier = Barrier { words: &words, parties: &parties };
+        let lives = || Ok(BrokenMeanwhile(&barrier));
+        let limit = Wait::timeout(Duration::from_secs(20));
+        let error = barrier.wait(MemberId::new(1, 1), lives, limit, None::<fn() -> Result<()>>).unwrap_err();
+        assert!(matches!(error, Error::BarrierBroken { pid: Some(DEAD) }), "{error}");
     }
 
     /// The number of rounds wraps, and an old reset is not taken for one of now.
