@@ -382,3 +382,64 @@ fn stopped_parties() {
     });
     parties.check();
 }
+
+/// What the parties of [`a_new_process_takes_the_place_of_a_dead_one`] share: how often they have passed, how many
+/// have told of a death, who has died, how often it was repaired; that they are to end, and that they do.
+#[derive(Clone, Copy)]
+enum Word {
+    Passes,
+    Told,
+    Dead,
+    Repairs,
+    End,
+    Ends,
+}
+
+/// Passes again and again. After a death it tells, waits for the repair and goes on.
+fn enduring_party(barrier: Barrier, words: AtomicArray<u64>, mut repairs: u64) {
+    let word = |word: Word| &words[word as usize];
+    while word(Word::Ends).load(SeqCst) == 0 {
+        let decide = || {
+            word(Word::Passes).fetch_add(1, SeqCst);
+            // Once for all: each looks at `End` at another time.
+            word(Word::Ends).store(word(Word::End).load(SeqCst), SeqCst);
+            Ok(())
+        };
+        match barrier.wait_with(decide) {
+            Ok(_) => {}
+            Err(Error::BarrierBroken { pid: Some(pid) }) => {
+                assert_eq!(u64::from(pid), word(Word::Dead).load(SeqCst), "the wrong one is named");
+                word(Word::Told).fetch_add(1, SeqCst);
+                until("the repair", || word(Word::Repairs).load(SeqCst) > repairs);
+                repairs += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Those who are left stay, and meet a new process at the same barrier; the new one may die before it has begun.
+#[test]
+fn a_new_process_takes_the_place_of_a_dead_one() {
+    let (barrier, words) = (barrier(), AtomicArray::<u64>::zeros(6).unwrap());
+    let word = |word: Word| &words[word as usize];
+    let start = |repairs| Process::spawn(enduring_party, (barrier.clone(), words.clone(), repairs)).unwrap();
+    let mut parties = [(); N].map(|()| start(0));
+    for round in 0..40_u64 {
+        // Each twice: the second time it is the one who came last.
+        let at = round as usize / 2 % N;
+        if round % 4 != 1 {
+            let aim = word(Word::Passes).load(SeqCst) + round % 5 + 1;
+            until("they pass", || word(Word::Passes).load(SeqCst) >= aim);
+        }
+        word(Word::Dead).store(parties[at].pid().into(), SeqCst);
+        parties[at].kill().unwrap();
+        assert!(matches!(parties[at].join(), Err(Error::ChildDied { .. })));
+        until("all are told", || word(Word::Told).load(SeqCst) == (round + 1) * (N as u64 - 1));
+        barrier.reset().unwrap();
+        parties[at] = start(round + 1);
+        word(Word::Repairs).store(round + 1, SeqCst);
+    }
+    word(Word::End).store(1, SeqCst);
+    parties.iter().for_each(joined);
+}

@@ -25,7 +25,8 @@ use crate::{
 /// arguments of its target ([`Process::spawn`](crate::Process::spawn), by any start method). All who wait get
 /// [`BarrierBroken`](crate::Error::BarrierBroken) with its process id, and so does everybody who comes until the barrier
 /// is [reset](Self::reset). Who leaves in good order, by dropping all handles of the region, breaks the barrier only for
-/// those that wait at that moment.
+/// those that wait at that moment, and only if it has arrived once: who gives up before should
+/// [`abort`](Self::abort), so that nobody waits for it.
 ///
 /// As many processes as twice the number of parties can be on record; more that arrive are refused.
 ///
