@@ -88,6 +88,10 @@ pub enum Error {
         pid: Option<u32>,
     },
 
+    /// The channel is closed, and nothing is left in it for those who take out.
+    #[error("the channel is closed")]
+    Closed,
+
     /// A region, file or object of this name exists.
     #[error("{name:?} exists already")]
     AlreadyExists {

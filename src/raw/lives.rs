@@ -24,10 +24,13 @@ impl MemberId {
     /// The part of a slot's generation that an id holds.
     const MASK: u32 = u32::MAX >> Self::SLOT_BITS;
 
-    pub(crate) fn new(slot: usize, generation: u32) -> Self {
+    pub(crate) const fn new(slot: usize, generation: u32) -> Self {
         let slot = slot as u32 & ((1 << Self::SLOT_BITS) - 1);
         let bits = (generation | 1) << Self::SLOT_BITS | slot;
-        Self(NonZeroU32::new(bits).unwrap_or(NonZeroU32::MIN))
+        match NonZeroU32::new(bits) {
+            Some(bits) => Self(bits),
+            None => Self(NonZeroU32::MIN),
+        }
     }
 
     /// Reads a word of shared memory: 0 is nobody, and any other value is an id, if perhaps of nobody.

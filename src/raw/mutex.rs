@@ -57,7 +57,7 @@ use loom::sync::atomic::{
 use super::{
     points::point,
     sys::{AtomicU32, AtomicU64, First, LIMIT, Links, Stamp, Thread, futex, known_thread, this_thread, thread_is_gone},
-    waiting::{Patience, SLICE, Spin},
+    waiting::{Patience, SLICE, Spin, wait_a_slice},
 };
 use crate::{
     Error, Result,
@@ -456,14 +456,6 @@ impl RawMutex {
             // Nobody slept. Who goes to sleep from now on does so on a word that has an owner, and marks it again.
             let _ = self.word.compare_exchange(WAITERS, 0, Relaxed, Relaxed);
         }
-    }
-}
-
-/// The death of a process is awaited by slices too, so that a word that changes hands meanwhile is seen.
-fn wait_a_slice(wait: Wait) -> Wait {
-    match wait {
-        Wait::No => Wait::No,
-        _ => Wait::Until(wait.slice(SLICE)),
     }
 }
 

@@ -7,16 +7,8 @@
 //! before it has the permit or has not, and after it is the owner of a permit that anybody may take who has made sure
 //! that the owner is gone.
 //!
-//! # The gate
-//!
-//! | bits | name | meaning |
-//! | --- | --- | --- |
-//! | 0 | `WAITERS` | somebody may sleep on the gate |
-//! | 1–31 | turns | changes with every wake-up, and whenever somebody is about to sleep |
-//!
-//! Who finds no permit sets `WAITERS`, looks at all records once more, and sleeps on the gate and on the lifelines of
-//! all owners. Who releases frees the record, and then looks at the gate: one of the two sees the other (both are
-//! sequentially consistent). A release that woke nobody clears `WAITERS`, unless the gate has changed since.
+//! Who finds no permit announces itself at the [`Gate`], looks at all records once more, and sleeps there and on the
+//! lifelines of all owners. Who releases frees the record, and then notifies.
 //!
 //! | dies | costs |
 //! | --- | --- |
@@ -32,35 +24,21 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use loom::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::{
+    gate::Gate,
     lives::{Life, Lives, MemberId},
     points::point,
-    sys::{AtomicU32, AtomicU64, futex, one_order_for_all},
-    waiting::{Patience, SLICE, Spin},
+    sys::AtomicU64,
+    waiting::{Spin, wait_a_slice},
 };
 use crate::{
     Error, Result,
     os::{clock::Wait, futex::MOST_WORDS},
 };
 
-const WAITERS: u32 = 1;
-const TURN: u32 = 2;
-
 const DETACHED: u64 = 1 << 32;
 
 /// Records that one turn of the spin looks at.
 const WINDOW: usize = 32;
-
-/// What all users of the permits share besides the records. Zeroed memory is a valid one.
-#[derive(Debug, Default)]
-#[repr(C)]
-pub(crate) struct Gate {
-    word: AtomicU32,
-    patience: Patience,
-    spare: super::sys::AtomicU16,
-}
-
-#[cfg(not(loom))]
-const _: () = assert!(size_of::<Gate>() == 8);
 
 /// The permits of one semaphore.
 pub(crate) struct Permits<'a> {
@@ -114,13 +92,13 @@ impl Permits<'_> {
             }
         }
         loop {
-            if let Some(at) = self.take_from_the_gone(me, lives, Wait::Until(wait.slice(SLICE))) {
+            if let Some(at) = self.take_from_the_gone(me, lives, wait_a_slice(wait)) {
                 return Ok(at);
             }
             if wait.is_over() {
                 return Err(Error::TimedOut);
             }
-            let turn = self.announce();
+            let turn = self.gate.announce();
             // Before the last look: an owner that has released since then is found there, or is watched.
             let owners = self.owners();
             if let Some(at) = self.take_free(me, start, self.records.len()) {
@@ -192,40 +170,10 @@ impl Permits<'_> {
     fn free(&self, at: usize, record: u64) -> bool {
         point();
         let freed = self.records[at].compare_exchange(record, 0, SeqCst, Relaxed).is_ok();
-        // After the record: who goes to sleep announces itself and then looks at the records.
-        one_order_for_all();
-        let turn = self.gate.word.load(SeqCst);
-        if freed && turn & WAITERS != 0 {
-            self.wake();
+        if freed {
+            self.gate.notify(1);
         }
         freed
-    }
-
-    #[cold]
-    fn wake(&self) {
-        point();
-        let turn = self.gate.word.fetch_add(TURN, SeqCst).wrapping_add(TURN);
-        point();
-        if futex::wake(&self.gate.word, 1) == 0 {
-            point();
-            // Nobody slept, and whoever is about to has changed the gate.
-            let _ = self.gate.word.compare_exchange(turn, turn & !WAITERS, Relaxed, Relaxed);
-        }
-    }
-
-    /// Tells those who release that somebody is about to sleep; returns the gate as it is then.
-    fn announce(&self) -> u32 {
-        let mut turn = self.gate.word.load(Relaxed);
-        loop {
-            let next = turn.wrapping_add(TURN) | WAITERS;
-            point();
-            match self.gate.word.compare_exchange(turn, next, SeqCst, Relaxed) {
-                Ok(_) => break,
-                Err(now) => turn = now,
-            }
-        }
-        one_order_for_all();
-        turn.wrapping_add(TURN) | WAITERS
     }
 
     /// The members that have permits, each once, as far as they can be watched.

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::sys::AtomicU16;
+use crate::os::clock::Wait;
 
 #[cfg(not(loom))]
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,6 +17,14 @@ use std::sync::atomic::Ordering::Relaxed;
 ///
 /// A wake-up that was lost with a killed process costs at most this much.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
+
+/// For the end of a process that is dying, which is awaited by slices too: what changes hands meanwhile is seen.
+pub(crate) fn wait_a_slice(wait: Wait) -> Wait {
+    match wait {
+        Wait::No => Wait::No,
+        _ => Wait::Until(wait.slice(SLICE)),
+    }
+}
 
 /// How long the waits for one object have lately been, in turns of the spin loop. Zeroed memory is a valid start.
 ///

@@ -12,10 +12,7 @@ use super::constructors::counted_constructors;
 use crate::{
     Error, Result,
     os::clock::Wait,
-    raw::{
-        lives::MemberId,
-        permits::{Gate, Permits},
-    },
+    raw::{gate::Gate, lives::MemberId, permits::Permits},
     region::{Dims, Handle, Kind, Resident, resident_handle},
 };
 

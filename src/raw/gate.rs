@@ -1,0 +1,83 @@
+//! Where sleepers wait for a change that others make elsewhere: to slots, records or positions.
+//!
+//! | bits | name | meaning |
+//! | --- | --- | --- |
+//! | 0 | `WAITERS` | somebody may sleep on the word |
+//! | 1–31 | turn | changes whenever somebody is about to sleep, or is woken |
+//!
+//! Who waits announces itself, then looks, then sleeps as long as the word is as announced. Who changes something does
+//! that and then looks at the word. Both steps of both are sequentially consistent, so one of the two sees the other. A
+//! notification wakes as many as it is for; one that is killed on its way costs the others the rest of their slice, since
+//! the change is there and every sleeper looks at it after that.
+//!
+//! | a death after | costs the others |
+//! | --- | --- |
+//! | the announcement | a wake-up of nobody, which clears the mark |
+//! | the change, the new turn | the sleepers the rest of their slice |
+//! | the wake-up | nothing: the mark costs the next change a wake-up of nobody |
+
+#[cfg(not(loom))]
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+#[cfg(loom)]
+use loom::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use super::{
+    points::point,
+    sys::{AtomicU16, AtomicU32, futex, one_order_for_all},
+    waiting::Patience,
+};
+
+const WAITERS: u32 = 1;
+const TURN: u32 = 2;
+
+/// The gate. Zeroed memory is one where nobody waits.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct Gate {
+    pub(crate) word: AtomicU32,
+    pub(crate) patience: Patience,
+    spare: AtomicU16,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Gate>() == 8);
+
+impl Gate {
+    /// Wakes up to `count` of those who wait here, for whoever has just changed what they wait for, in a sequentially
+    /// consistent step.
+    #[inline]
+    pub(crate) fn notify(&self, count: u32) {
+        one_order_for_all();
+        if self.word.load(SeqCst) & WAITERS != 0 {
+            self.wake(count);
+        }
+    }
+
+    #[cold]
+    fn wake(&self, count: u32) {
+        point();
+        let turn = self.word.fetch_add(TURN, SeqCst).wrapping_add(TURN);
+        point();
+        if futex::wake(&self.word, count) == 0 {
+            point();
+            // Nobody slept, and whoever is about to has changed the word.
+            let _ = self.word.compare_exchange(turn, turn & !WAITERS, Relaxed, Relaxed);
+        }
+    }
+
+    /// Tells those who change things that somebody is about to look, and then to sleep; returns the word as it is then.
+    pub(crate) fn announce(&self) -> u32 {
+        let mut turn = self.word.load(Relaxed);
+        loop {
+            let next = turn.wrapping_add(TURN) | WAITERS;
+            point();
+            match self.word.compare_exchange(turn, next, SeqCst, Relaxed) {
+                Ok(_) => break,
+                Err(now) => turn = now,
+            }
+        }
+        one_order_for_all();
+        turn.wrapping_add(TURN) | WAITERS
+    }
+}
