@@ -24,6 +24,10 @@
 //! * [`Event`], a flag that others wait for.
 //! * [`Condvar`], where holders of a lock wait for a change of what it guards.
 //!
+//! # Channels
+//!
+//! * [`Ring`], a bounded queue of plain data, without a lock.
+//!
 //! # Memory
 //!
 //! * [`Region`], memory that many objects share: anonymous, named, or a file.
@@ -80,6 +84,7 @@ pub use shared_memory;
 pub use crate::error::{Error, Poison, Result};
 #[cfg(not(loom))]
 pub use crate::{
+    channel::{Ring, RingRef, RingSlot},
     data::{
         Array, ArrayGuard, ArrayIndex, Atomic, AtomicArray, AtomicBits, AtomicElement, AtomicNumber, AtomicValue,
         Claim, ClaimMut, RawArray, ReadOnlyArray, ReadOnlyValue, Shape, Value, ValueGuard,
@@ -92,6 +97,8 @@ pub use crate::{
     },
 };
 
+#[cfg(not(loom))]
+mod channel;
 #[cfg(not(loom))]
 mod data;
 mod error;

@@ -21,7 +21,7 @@ use super::{
     target::{Message, Outcome, Target},
 };
 use crate::{
-    Error, Result,
+    Error, Result, channel,
     os::{
         affinity,
         executable::Executable,
@@ -301,9 +301,9 @@ impl Plan {
 
     fn fork<R: Outcome>(mut self, seats: Vec<Box<dyn Seat>>, run: impl FnOnce() -> R) -> Result<Process<R::Output>> {
         let refused = |reason: String| Err(Error::ForkRefused { reason });
-        let held = robust::held() + rwlock::reads();
+        let held = robust::held() + rwlock::reads() + channel::places();
         if held > 0 {
-            return refused(format!("this thread holds {held} locks, whose guards would be copied"));
+            return refused(format!("this thread holds {held} locks or places, whose guards would be copied"));
         }
         if !self.with_threads {
             match threads::others().map_err(|error| Error::os("counting threads", error))? {

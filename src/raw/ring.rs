@@ -263,12 +263,6 @@ impl<S: Slot> Ring<'_, S> {
         self.state(claimed).swap(State::new(claimed.lap.wrapping_add(1), Phase::Empty, None).0, SeqCst);
     }
 
-    /// Whether `me` has this slot still: not if it is a copy that a fork made.
-    pub(crate) fn has(&self, me: MemberId, claimed: Claimed) -> bool {
-        let state = State(self.state(claimed).load(Relaxed));
-        state.member() == Some(me) && state.ahead(claimed.lap) == 0
-    }
-
     /// Wakes consumers for `count` values.
     #[inline]
     pub(crate) fn notify_values(&self, count: u32) {
@@ -646,7 +640,7 @@ mod tests {
             whole.words.head.0.store(near(ends[1]), Relaxed);
             for (i, slot) in whole.slots.iter().enumerate() {
                 let state = u64::from(laps[i]) << 34 | u64::from(phases[i] & 3) << 32 | u64::from(members[i] & !1);
-                slot.0.store(if near(u64::MAX) == u64::MAX { state } else { state & (1 << 36) - 1 }, Relaxed);
+                slot.0.store(if near(u64::MAX) == u64::MAX { state } else { state & ((1 << 36) - 1) }, Relaxed);
             }
             for _ in 0..10 {
                 let _ = (whole.push(1), whole.pop(), whole.ring().len());

@@ -268,8 +268,9 @@ impl<R> Handle<R> {
     where
         R: Resident,
     {
-        const { assert!(size_of::<R::Head>() as u64 == R::KIND.head() && align_of::<R::Head>() <= 8) };
-        // SAFETY: the invariant: `body` is a live body of this kind, aligned to at least 8, which begins with a `Head`;
+        const { assert!(size_of::<R::Head>() as u64 == R::KIND.head()) };
+        const { assert!(align_of::<R::Head>() as u64 <= R::KIND.align()) };
+        // SAFETY: the invariant: `body` is a live body of this kind, aligned as `Kind::align` says, which begins with a `Head`;
         // `Shared` makes any contents valid and any change by others allowed.
         unsafe { self.body.cast::<R::Head>().as_ref() }
     }

@@ -56,10 +56,11 @@ pub(crate) enum Kind {
     Barrier = 13,
     Condvar = 14,
     RwLock = 15,
+    Ring = 16,
 }
 
 impl Kind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Lock,
         Self::RLock,
         Self::Value,
@@ -75,6 +76,7 @@ impl Kind {
         Self::Barrier,
         Self::Condvar,
         Self::RwLock,
+        Self::Ring,
     ];
 
     fn from_byte(byte: u8) -> Option<Self> {
@@ -97,12 +99,21 @@ impl Kind {
                 | Self::Members
                 | Self::BoundedSemaphore
                 | Self::Barrier
+                | Self::Ring
         )
     }
 
     /// Whether its operations need to know who lives, so that its region has a table of members.
     pub(crate) const fn needs_members(self) -> bool {
-        matches!(self, Self::BoundedSemaphore | Self::Barrier | Self::Condvar | Self::RwLock)
+        matches!(self, Self::BoundedSemaphore | Self::Barrier | Self::Condvar | Self::RwLock | Self::Ring)
+    }
+
+    /// What those words are aligned to at least.
+    pub(crate) const fn align(self) -> u64 {
+        match self {
+            Self::Ring => 128,
+            _ => 8,
+        }
     }
 
     /// Bytes of the words at the start of the body, before the elements.
@@ -117,6 +128,7 @@ impl Kind {
             Self::Claims => 192,
             Self::Condvar => 80 + 256 * 24,
             Self::RwLock => 48 + 8 * 64,
+            Self::Ring => 384,
         }
     }
 }
@@ -200,7 +212,7 @@ impl Description {
         let too_large = || Error::invalid_size(format!("{self} does not fit the address space"));
         let count = self.dims.count()? as u64;
         let bytes = count.checked_mul(u64::from(self.element_size)).ok_or_else(too_large)?;
-        let least = if bytes >= WIDE { CACHE_LINE } else { 8 };
+        let least = if bytes >= WIDE { CACHE_LINE } else { 8 }.max(self.kind.align());
         let align = u64::from(self.element_align).max(least);
         if !align.is_power_of_two() || align > MAX_ALIGN {
             return Err(Error::invalid_size(format!("an alignment of {align}; the most is {MAX_ALIGN}")));

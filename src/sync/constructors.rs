@@ -3,6 +3,9 @@
 /// For a type with a handle and a function `dims`, which checks the number.
 macro_rules! counted_constructors {
     ($name:literal, $count:ident, $what:literal) => {
+        counted_constructors!($name, $count, $what, new, new_in);
+    };
+    ($name:literal, $count:ident, $what:literal, $new:ident, $new_in:ident) => {
         #[doc = concat!("A new ", $name, " for `", stringify!($count), "` ", $what, ", in shared memory of its own.")]
         ///
         /// # Errors
@@ -13,7 +16,7 @@ macro_rules! counted_constructors {
         /// # Examples
         ///
         /// See the type.
-        pub fn new($count: usize) -> crate::Result<Self> {
+        pub fn $new($count: usize) -> crate::Result<Self> {
             crate::region::Handle::new(Self::dims($count)?, &|_| {}).map(Self)
         }
 
@@ -21,14 +24,15 @@ macro_rules! counted_constructors {
         ///
         /// # Errors
         ///
-        /// As [`new`](Self::new), and [`AlreadyExists`](crate::Error::AlreadyExists),
+        #[doc = concat!("As [`", stringify!($new), "`](Self::", stringify!($new), "), and")]
+        /// [`AlreadyExists`](crate::Error::AlreadyExists),
         /// [`RegionFull`](crate::Error::RegionFull), [`InvalidName`](crate::Error::InvalidName),
         /// [`ReadOnly`](crate::Error::ReadOnly).
         ///
         /// # Examples
         ///
         /// See [`Region`](crate::Region).
-        pub fn new_in<'n>(
+        pub fn $new_in<'n>(
             region: &crate::Region,
             name: impl Into<Option<&'n str>>,
             $count: usize,
@@ -40,7 +44,8 @@ macro_rules! counted_constructors {
         ///
         /// # Errors
         ///
-        /// As [`new_in`](Self::new_in), and [`TypeMismatch`](crate::Error::TypeMismatch), also when it was made for
+        #[doc = concat!("As [`", stringify!($new_in), "`](Self::", stringify!($new_in), "), and")]
+        /// [`TypeMismatch`](crate::Error::TypeMismatch), also when it was made for
         #[doc = concat!("another number of ", $what, ".")]
         ///
         /// # Examples
@@ -54,7 +59,8 @@ macro_rules! counted_constructors {
         ///
         /// # Errors
         ///
-        /// As [`new`](Self::new) and [`Region::create`](crate::Region::create).
+        #[doc = concat!("As [`", stringify!($new), "`](Self::", stringify!($new), ") and")]
+        /// [`Region::create`](crate::Region::create).
         ///
         /// # Examples
         ///

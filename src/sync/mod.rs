@@ -3,7 +3,7 @@
 mod barrier;
 mod bounded_semaphore;
 mod condvar;
-mod constructors;
+pub(crate) mod constructors;
 mod event;
 pub(crate) mod held;
 mod lock;

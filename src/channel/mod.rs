@@ -1,0 +1,7 @@
+//! Channels: values that some processes put in and others take out.
+
+mod forms;
+mod ring;
+
+pub(crate) use self::ring::places;
+pub use self::ring::{Ring, RingRef, RingSlot};
