@@ -15,7 +15,7 @@ use std::{
 };
 
 use shmkit::{
-    Array, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, RLock, Region, RwLock, Semaphore, Value,
+    Array, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, RLock, Region, Ring, RwLock, Semaphore, Value,
     region::Place,
     test_hooks::{arm, without_nameless_files, without_waitv},
 };
@@ -793,6 +793,75 @@ fn condition_without_waitv() {
     dead.kill();
     dead.wait();
     assert_eq!(heir.wait(), support::End::Code(0));
+}
+
+/// What the victim published arrives in order, whatever it leaves reserved; and another one waits for it meanwhile.
+#[test]
+fn ring_producer() {
+    let _alone = alone("ring_producer");
+    let points = at_every_point(|n| {
+        let ring = Ring::with_capacity(4).unwrap();
+        let told = Board::<AtomicU32>::new();
+        let mut consumer = armed(0, || {
+            let first = ring.pop_timeout(SOON).unwrap();
+            told.store(first, SeqCst);
+        });
+        consumer.wait_until_asleep();
+        let mut victim = armed(n, || {
+            ring.push_timeout(1, SOON).unwrap();
+            let mut slot = ring.reserve_timeout(SOON).unwrap();
+            *slot = 2;
+            slot.publish();
+            assert_eq!(ring.push_slice_timeout(&[3], SOON).unwrap(), 1);
+            drop(ring.reserve_timeout(SOON).unwrap());
+        });
+        let end = victim.wait();
+        ring.push_timeout(9, SOON).unwrap();
+        assert_eq!(consumer.wait(), support::End::Code(0), "the consumer, at point {n}");
+        let mut values = Vec::new();
+        while told.load(SeqCst) != 9 && !values.contains(&9) {
+            values.push(ring.pop_timeout(SOON).unwrap());
+        }
+        values.insert(0, told.load(SeqCst));
+        values.retain(|value| *value != 9);
+        assert!(values.iter().zip(1..).all(|(value, i)| *value == i), "{values:?} at point {n}");
+        if end == support::End::Code(0) {
+            assert_eq!(values.len(), 3);
+        }
+        (0..4).for_each(|_| ring.try_push(5).unwrap());
+        end
+    });
+    assert!(points >= 12, "{points} points");
+}
+
+/// The victim has at most one value in its hands, and its room is there for who waits for it.
+#[test]
+fn ring_consumer() {
+    let _alone = alone("ring_consumer");
+    let points = at_every_point(|n| {
+        let ring = Ring::with_capacity(2).unwrap();
+        let told = Board::<AtomicU32>::new();
+        (1..3).for_each(|value| ring.try_push(value).unwrap());
+        let mut producer = armed(0, || ring.push_timeout(3, SOON).unwrap());
+        producer.wait_until_asleep();
+        let mut victim = armed(n, || {
+            told.store(ring.pop_timeout(SOON).unwrap(), SeqCst);
+            told.fetch_add(*ring.pop_ref_timeout(SOON).unwrap(), SeqCst);
+        });
+        let end = victim.wait();
+        let mut values: Vec<u32> = Vec::new();
+        while !values.contains(&3) {
+            values.extend(ring.pop_timeout(SOON));
+        }
+        assert_eq!(producer.wait(), support::End::Code(0), "the producer, at point {n}");
+        assert!(values.is_sorted(), "{values:?} at point {n}");
+        let seen = values.iter().sum::<u32>() + told.load(SeqCst);
+        assert!([6, 5, 4].contains(&seen), "{values:?} and {} at point {n}", told.load(SeqCst));
+        ring.try_push(5).unwrap();
+        ring.try_push(5).unwrap();
+        end
+    });
+    assert!(points >= 6, "{points} points");
 }
 
 #[test]

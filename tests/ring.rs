@@ -1,0 +1,372 @@
+//! Rings among threads and processes: every value once and in order, whoever is killed, stopped or interrupted.
+
+#![allow(unsafe_code, reason = "the children's module forks")]
+
+mod support;
+
+use std::{
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{Relaxed, SeqCst},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use shmkit::{Error, Process, Region, Result, Ring, StartMethod};
+use support::{Board, Child, Deadline, End, Random, eventually, stop_and_go, storm_of_signals};
+
+shmkit::init_in_tests!();
+
+const SOON: Duration = Duration::from_secs(20);
+const PRODUCERS: usize = 4;
+const VALUES: usize = 5000;
+
+/// Who made a value, and its number.
+type Message = [u64; 2];
+
+/// What each producer has put in, and how often each of its values was taken.
+struct Account {
+    published: [AtomicU64; PRODUCERS],
+    taken: [[AtomicU64; VALUES]; PRODUCERS],
+    signals: AtomicU64,
+}
+
+impl Account {
+    fn produce(&self, ring: &Ring<Message>, who: usize, pause: impl Fn(usize)) {
+        let start = self.published[who].load(SeqCst);
+        for number in start..VALUES as u64 {
+            pause(number as usize);
+            match number % 3 {
+                0 => ring.push([who as u64, number]).unwrap(),
+                1 => {
+                    let mut slot = ring.reserve().unwrap();
+                    slot[0] = who as u64;
+                    slot[1] = number;
+                    slot.publish();
+                }
+                _ => assert_eq!(ring.push_slice(&[[who as u64, number]]).unwrap(), 1),
+            }
+            self.published[who].store(number + 1, SeqCst);
+        }
+    }
+
+    /// Takes values until the ring is closed and empty.
+    fn consume(&self, ring: &Ring<Message>) {
+        let mut last = [None; PRODUCERS];
+        let mut some = [[0; 2]; 5];
+        for turn in 0_u64.. {
+            let taken = match turn % 3 {
+                0 => ring.pop().map(|message| {
+                    some[0] = message;
+                    1
+                }),
+                1 => ring.pop_ref().map(|message| {
+                    some[0] = *message;
+                    1
+                }),
+                _ => ring.pop_slice(&mut some),
+            };
+            let count = match taken {
+                Ok(count) => count,
+                Err(Error::Closed) => return,
+                Err(error) => panic!("{error}"),
+            };
+            for &[who, number] in &some[..count] {
+                self.taken[who as usize][number as usize].fetch_add(1, SeqCst);
+                assert!(last[who as usize].replace(number) < Some(number), "out of order");
+            }
+        }
+    }
+
+    fn times_taken(&self, who: usize) -> impl Iterator<Item = u64> + '_ {
+        self.taken[who].iter().map(|count| count.load(SeqCst))
+    }
+
+    fn check_all(&self) {
+        assert!((0..PRODUCERS).all(|who| self.times_taken(who).all(|count| count == 1)));
+    }
+}
+
+fn children(account: &Account, ring: &Ring<Message>, first: impl Fn() + Copy) -> (Vec<Child>, Vec<Child>) {
+    let producer = |who| {
+        Child::start(|| {
+            first();
+            account.produce(ring, who, |_| ());
+            0
+        })
+    };
+    let consumer = || {
+        Child::start(|| {
+            first();
+            thread::scope(|scope| {
+                scope.spawn(|| account.consume(ring));
+                account.consume(ring);
+            });
+            0
+        })
+    };
+    // The last producer and one consumer are threads of this process.
+    ((0..PRODUCERS - 1).map(producer).collect(), (0..3).map(|_| consumer()).collect())
+}
+
+fn all_end_well(children: &mut [Child]) {
+    assert!(children.iter_mut().all(|child| child.wait() == End::Code(0)));
+}
+
+#[test]
+fn every_value_arrives_once() {
+    let _deadline = Deadline::seconds(120, "every_value_arrives_once");
+    for capacity in [1, 3, 1024] {
+        let (ring, account) = (Ring::with_capacity(capacity).unwrap(), Board::<Account>::new());
+        let (mut producers, mut consumers) = children(account.get(), &ring, || ());
+        thread::scope(|scope| {
+            scope.spawn(|| account.consume(&ring));
+            account.produce(&ring, PRODUCERS - 1, |_| ());
+            all_end_well(&mut producers);
+            ring.close();
+        });
+        all_end_well(&mut consumers);
+        account.check_all();
+        assert!(ring.is_empty() && ring.is_closed());
+    }
+}
+
+/// A signal every millisecond to everybody.
+#[test]
+fn signals() {
+    let _deadline = Deadline::seconds(120, "signals");
+    let (ring, account) = (Ring::with_capacity(3).unwrap(), Board::<Account>::new());
+    let signals = &account.get().signals;
+    let (mut producers, mut consumers) = children(account.get(), &ring, || storm_of_signals(signals));
+    // Late, so that the others are interrupted in their sleep.
+    account.produce(&ring, PRODUCERS - 1, |number| {
+        if number % 25 == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    all_end_well(&mut producers);
+    ring.close();
+    all_end_well(&mut consumers);
+    account.check_all();
+    assert!(signals.load(Relaxed) > 100, "{} signals", signals.load(Relaxed));
+}
+
+/// Who is stopped is waited for.
+#[test]
+fn stopped_processes() {
+    let _deadline = Deadline::seconds(120, "stopped_processes");
+    let (ring, account) = (Ring::with_capacity(3).unwrap(), Board::<Account>::new());
+    let (mut producers, mut consumers) = children(account.get(), &ring, || ());
+    thread::scope(|scope| {
+        scope.spawn(|| account.produce(&ring, PRODUCERS - 1, |_| thread::sleep(Duration::from_micros(50))));
+        stop_and_go(&mut producers);
+    });
+    ring.close();
+    all_end_well(&mut consumers);
+    account.check_all();
+}
+
+/// Producers are killed at random, and others take their places: what was published arrives, all of it and once.
+#[test]
+fn producers_are_killed() {
+    let _deadline = Deadline::seconds(120, "producers_are_killed");
+    let mut random = Random::new();
+    let (ring, account) = (Ring::<Message>::with_capacity(7).unwrap(), Board::<Account>::new());
+    let consumer = || {
+        Child::start(|| {
+            // Values that were published just before a death may come a second time from the successor.
+            while let Ok([who, number]) = ring.pop() {
+                account.taken[who as usize][number as usize].fetch_add(1, SeqCst);
+            }
+            0
+        })
+    };
+    let mut consumers = [consumer(), consumer()];
+    let producer = |who| {
+        Child::start(|| {
+            account.produce(&ring, who, |_| ());
+            0
+        })
+    };
+    let mut producers: [Child; PRODUCERS] = std::array::from_fn(producer);
+    let mut kills = [0; PRODUCERS];
+    for round in 0..200 {
+        random.pause(Duration::from_micros(400));
+        let who = round % PRODUCERS;
+        producers[who].kill();
+        if producers[who].wait() != End::Code(0) {
+            kills[who] += 1;
+        }
+        producers[who] = producer(who);
+    }
+    all_end_well(&mut producers);
+    ring.close();
+    all_end_well(&mut consumers);
+    for (who, kills) in kills.into_iter().enumerate() {
+        assert!(account.times_taken(who).all(|count| count >= 1), "a published value is lost");
+        // One a death: put in by the dead one, which did not live to count it, and by its successor again.
+        let more = account.times_taken(who).map(|count| count - 1).sum::<u64>();
+        assert!(more <= kills, "{more} values more than there were, after {kills} deaths");
+    }
+    assert!(kills.iter().sum::<u64>() > 20, "{kills:?}");
+}
+
+/// Consumers are killed at random, and others take their places: each takes one value with it at most.
+#[test]
+fn consumers_are_killed() {
+    let _deadline = Deadline::seconds(120, "consumers_are_killed");
+    let mut random = Random::new();
+    let (ring, account) = (Ring::<Message>::with_capacity(7).unwrap(), Board::<Account>::new());
+    let consumer = || {
+        Child::start(|| {
+            loop {
+                let Ok(message) = ring.pop_ref() else { return 0 };
+                let [who, number] = *message;
+                account.taken[who as usize][number as usize].fetch_add(1, SeqCst);
+            }
+        })
+    };
+    let mut consumers = [(); 4].map(|()| consumer());
+    let mut kills = 0;
+    thread::scope(|scope| {
+        let producers: [_; PRODUCERS] = std::array::from_fn(|who| {
+            let (account, ring) = (account.get(), &ring);
+            scope.spawn(move || account.produce(ring, who, |_| ()))
+        });
+        while !producers.iter().all(|producer| producer.is_finished()) {
+            random.pause(Duration::from_micros(400));
+            let at = random.below(4) as usize;
+            consumers[at].kill();
+            consumers[at].wait();
+            consumers[at] = consumer();
+            kills += 1;
+        }
+    });
+    ring.close();
+    all_end_well(&mut consumers);
+    let lost = (0..PRODUCERS).flat_map(|who| account.times_taken(who)).filter(|count| *count == 0).count();
+    assert!((0..PRODUCERS).all(|who| account.times_taken(who).all(|count| count <= 1)), "delivered twice");
+    assert!(lost <= kills, "{lost} lost with {kills} consumers");
+    assert!(kills > 20);
+}
+
+/// One dies with a place, of either kind: whoever waits for it goes on.
+#[test]
+fn places_of_the_dead() {
+    let _deadline = Deadline::seconds(60, "places_of_the_dead");
+    for round in 0..50 {
+        let ring = Ring::with_capacity(2).unwrap();
+        let mut victim = Child::start(|| {
+            std::mem::forget(ring.reserve().unwrap());
+            ring.push(1).unwrap();
+            support::sleep_for_ever()
+        });
+        eventually(|| ring.len() == 2);
+        assert!(ring.try_pop().unwrap_err().is_would_block(), "the reserved place comes first");
+        let mut consumer = Child::start(|| i32::from(ring.pop_timeout(SOON).unwrap() != 1));
+        if round % 2 == 0 {
+            consumer.wait_until_asleep();
+        }
+        victim.kill();
+        assert_eq!((victim.wait(), consumer.wait()), (End::Signal(libc::SIGKILL), End::Code(0)));
+
+        (2..4).for_each(|value| ring.try_push(value).unwrap());
+        let mut victim = Child::start(|| {
+            std::mem::forget(ring.pop_ref().unwrap());
+            support::sleep_for_ever()
+        });
+        eventually(|| ring.len() == 1);
+        let mut producer = Child::start(|| ring.push_timeout(4, SOON).map_or(1, |()| 0));
+        if round % 2 == 0 {
+            producer.wait_until_asleep();
+        }
+        victim.kill();
+        assert_eq!((victim.wait(), producer.wait()), (End::Signal(libc::SIGKILL), End::Code(0)));
+        assert_eq!((ring.try_pop().unwrap(), ring.try_pop().unwrap()), (3, 4));
+    }
+}
+
+fn echo(questions: Ring<u64>, answers: Ring<u64>) -> Result<u64> {
+    let mut count = 0;
+    loop {
+        match questions.pop() {
+            Ok(question) => answers.push(question + 1)?,
+            Err(Error::Closed) => return Ok(count),
+            Err(error) => return Err(error),
+        }
+        count += 1;
+    }
+}
+
+#[test]
+fn rings_travel() {
+    let _deadline = Deadline::seconds(60, "rings_travel");
+    let region = Region::anonymous(1 << 16).unwrap();
+    let questions = Ring::with_capacity_in(&region, "questions", 4).unwrap();
+    let answers = Ring::open_or_create_in(&region, "answers", 4).unwrap();
+    let args = (questions.clone(), answers.clone());
+    let child = Process::builder(echo).args(args).start_method(StartMethod::Spawn).start().unwrap();
+    for i in 0..1000 {
+        questions.push(i).unwrap();
+        assert_eq!(answers.pop().unwrap(), i + 1);
+    }
+    questions.close();
+    assert_eq!(child.join().unwrap(), 1000);
+}
+
+#[test]
+fn misuse_is_an_error() {
+    for capacity in [0, Ring::<u8>::MAX + 1, usize::MAX] {
+        assert!(Ring::<u8>::with_capacity(capacity).is_err(), "{capacity}");
+    }
+    assert!(matches!(Ring::<u8>::with_capacity(0), Err(Error::InvalidArgument { .. })));
+    let ring = Ring::<u64>::with_capacity(2).unwrap();
+    assert_eq!((ring.push_slice(&[]).unwrap(), ring.pop_slice(&mut []).unwrap()), (0, 0));
+    let region = Region::anonymous(1 << 16).unwrap();
+    Ring::<u64>::with_capacity_in(&region, "ring", 2).unwrap();
+    assert!(matches!(Ring::<i64>::open_in(&region, "ring"), Err(Error::TypeMismatch { .. })));
+    assert!(matches!(Ring::<u64>::open_or_create_in(&region, "ring", 3), Err(Error::TypeMismatch { .. })));
+    // A copy of the place would be the child's.
+    let slot = ring.reserve().unwrap();
+    assert!(matches!(Process::fork(|| ()), Err(Error::ForkRefused { .. })));
+    drop(slot);
+    for wide in [[0_u8; 0].len(), 1] {
+        assert_eq!(Ring::<u128>::with_capacity(wide + 1).unwrap().capacity(), wide + 1);
+    }
+}
+
+/// Those who wait at both ends are told when it is closed.
+#[test]
+fn closing_wakes_all() {
+    let _deadline = Deadline::seconds(60, "closing_wakes_all");
+    let (empty, full) = (Ring::<u8>::with_capacity(1).unwrap(), Ring::with_capacity(1).unwrap());
+    full.push(1_u8).unwrap();
+    let mut children: Vec<_> = (0..4)
+        .map(|i| {
+            Child::start(|| {
+                let said = if i < 2 { empty.pop().map(drop) } else { full.push(2) };
+                i32::from(!matches!(said, Err(Error::Closed)))
+            })
+        })
+        .collect();
+    children.iter().for_each(Child::wait_until_asleep);
+    empty.close();
+    full.close();
+    all_end_well(&mut children);
+    assert_eq!(full.pop().unwrap(), 1);
+}
+
+#[test]
+fn waits_end_in_time() {
+    let _deadline = Deadline::seconds(60, "waits_end_in_time");
+    let ring = Ring::<u8>::with_capacity(1).unwrap();
+    let time = Duration::from_millis(120);
+    let start = Instant::now();
+    assert!(ring.pop_timeout(time).unwrap_err().is_timed_out());
+    ring.push_deadline(1, Instant::now() + SOON).unwrap();
+    assert!(ring.push_timeout(2, time).unwrap_err().is_timed_out());
+    assert!(ring.reserve_timeout(Duration::ZERO).unwrap_err().is_timed_out());
+    assert!(start.elapsed() >= 2 * time);
+    assert_eq!(ring.pop_timeout(Duration::MAX).unwrap(), 1);
+}
