@@ -1,0 +1,169 @@
+//! Messages of 64 bytes from one process to another, on a core each. See `benches/README.md`.
+
+#[path = "support/compare.rs"]
+mod compare;
+#[path = "support/shared.rs"]
+mod shared;
+#[path = "support/workers.rs"]
+mod workers;
+
+use std::{
+    cell::Cell,
+    hint::spin_loop,
+    io::{Read, Write, pipe},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use compare::{Comparison, Run, Unit, in_earnest};
+use crossbeam_queue::ArrayQueue;
+use shared::Shared;
+use shmkit::Ring;
+use workers::{processes, threads};
+
+type Message = [u64; 8];
+
+/// Messages that there is room for.
+const ROOM: usize = 1024;
+/// Messages that go in and out at a time, where many may.
+const BATCH: usize = 32;
+
+fn main() {
+    shmkit::init();
+    one_to_one();
+}
+
+fn messages() -> u64 {
+    if in_earnest() { 2_000_000 } else { 2_000 }
+}
+
+fn message(number: u64) -> Message {
+    [number; 8]
+}
+
+fn check(message: &Message, number: u64) {
+    assert!(message.iter().all(|word| *word == number), "{message:?} is not number {number}");
+}
+
+/// Who of the two a worker is.
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Producer,
+    Consumer,
+}
+
+/// Times the flow of all messages: `work` puts in or takes out so many, in the role that it is told.
+fn flow(run: impl FnOnce(&(dyn Fn() + Sync)), work: impl Fn(Role, u64) + Sync) -> Run {
+    let [next, nanoseconds] = [(); 2].map(|()| Shared::<AtomicU64>::zeroed());
+    run(&|| match next.fetch_add(1, Relaxed) {
+        0 => work(Role::Producer, messages()),
+        1 => {
+            let begin = Instant::now();
+            work(Role::Consumer, messages());
+            nanoseconds.store(begin.elapsed().as_nanos() as u64, Relaxed);
+        }
+        // The others have done all.
+        _ => {}
+    });
+    Run { operations: messages(), time: Duration::from_nanos(nanoseconds.load(Relaxed)), note: 0.0 }
+}
+
+fn between_processes(work: impl Fn(Role, u64) + Sync) -> Run {
+    flow(|step| _ = processes(2, START, step), work)
+}
+
+fn between_threads(work: impl Fn(Role, u64) + Sync) -> Run {
+    flow(|step| _ = threads(2, START, step), work)
+}
+
+/// Long enough for both to begin.
+const START: Duration = Duration::from_millis(20);
+
+/// One message at a time.
+fn each(count: u64, mut put: impl FnMut(Message), mut take: impl FnMut() -> Message, role: Role) {
+    for number in 0..count {
+        match role {
+            Role::Producer => put(message(number)),
+            Role::Consumer => check(&take(), number),
+        }
+    }
+}
+
+fn one_to_one() {
+    Comparison::new("one producer, one consumer", Unit::PerMicrosecond)
+        .rounds(9)
+        .custom("Ring", |_| {
+            let ring = Ring::with_capacity(ROOM).expect("a ring");
+            between_processes(|role, count| {
+                each(count, |message| ring.push(message).expect("push"), || ring.pop().expect("pop"), role);
+            })
+        })
+        .custom("Ring, batches of 32", |_| {
+            let ring = Ring::with_capacity(ROOM).expect("a ring");
+            between_processes(|role, count| in_batches(&ring, role, count))
+        })
+        .custom("crossbeam ArrayQueue, threads", |_| {
+            let queue = ArrayQueue::new(ROOM);
+            between_threads(|role, count| {
+                let put = |message| {
+                    while queue.push(message).is_err() {
+                        spin_loop();
+                    }
+                };
+                let take = || {
+                    loop {
+                        match queue.pop() {
+                            Some(message) => return message,
+                            None => spin_loop(),
+                        }
+                    }
+                };
+                each(count, put, take, role);
+            })
+        })
+        .custom("crossbeam channel, threads", |_| {
+            let (sender, receiver) = crossbeam_channel::bounded(ROOM);
+            between_threads(|role, count| {
+                let put = |message| sender.send(message).expect("send");
+                each(count, put, || receiver.recv().expect("receive"), role);
+            })
+        })
+        .custom("pipe", |_| {
+            let (reader, writer) = pipe().expect("a pipe");
+            between_processes(|role, count| {
+                let (mut reader, mut writer) = (&reader, &writer);
+                let put = |message: Message| writer.write_all(bytemuck::bytes_of(&message)).expect("write");
+                let take = || {
+                    let mut message = message(0);
+                    reader.read_exact(bytemuck::bytes_of_mut(&mut message)).expect("read");
+                    message
+                };
+                each(count, put, take, role);
+            })
+        })
+        .goal("Ring", 1.0, &["crossbeam ArrayQueue, threads"])
+        .table();
+}
+
+fn in_batches(ring: &Ring<Message>, role: Role, count: u64) {
+    let mut batch = [message(0); BATCH];
+    let done = Cell::new(0);
+    while done.get() < count {
+        let left = BATCH.min((count - done.get()) as usize);
+        match role {
+            Role::Producer => {
+                (done.get()..).zip(&mut batch[..left]).for_each(|(number, place)| *place = message(number));
+                let mut rest = &batch[..left];
+                while !rest.is_empty() {
+                    rest = &rest[ring.push_slice(rest).expect("push")..];
+                }
+                done.set(done.get() + left as u64);
+            }
+            Role::Consumer => {
+                let taken = ring.pop_slice(&mut batch[..left]).expect("pop");
+                (done.get()..).zip(&batch[..taken]).for_each(|(number, message)| check(message, number));
+                done.set(done.get() + taken as u64);
+            }
+        }
+    }
+}
