@@ -92,6 +92,13 @@ pub enum Error {
     #[error("the channel is closed")]
     Closed,
 
+    /// Another one is the producer, or the consumer, of a ring that has room for one.
+    #[error("this end of the ring is taken{}", Whose(.pid))]
+    RoleTaken {
+        /// Its process, which may be this one.
+        pid: Option<u32>,
+    },
+
     /// A region, file or object of this name exists.
     #[error("{name:?} exists already")]
     AlreadyExists {
@@ -395,6 +402,14 @@ impl fmt::Display for Poison {
 impl From<Poison> for Error {
     fn from(Poison { pid, range }: Poison) -> Self {
         Self::Poisoned { pid, range }
+    }
+}
+
+struct Whose<'a>(&'a Option<u32>);
+
+impl fmt::Display for Whose<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |pid| write!(f, " by process {pid}"))
     }
 }
 

@@ -54,6 +54,14 @@ impl Gate {
         }
     }
 
+    /// The same for whoever has made a barrier after the change, and wakes one.
+    #[inline]
+    pub(crate) fn notify_relaxed(&self) {
+        if self.word.load(Relaxed) & WAITERS != 0 {
+            self.wake(1);
+        }
+    }
+
     #[cold]
     fn wake(&self, count: u32) {
         point();

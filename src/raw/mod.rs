@@ -16,5 +16,6 @@ pub(crate) mod points;
 pub(crate) mod ring;
 pub(crate) mod rwlock;
 pub(crate) mod semaphore;
+pub(crate) mod spsc;
 mod sys;
 pub(crate) mod waiting;

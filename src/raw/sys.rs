@@ -7,6 +7,7 @@ pub(crate) use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 pub(crate) use crate::os::{
     futex,
     identity::{Stamp, has_no_thread, thread_is_gone},
+    membarrier::{Light, heavy},
     robust::{First, LIMIT, Links, Thread, known_thread, this_thread},
 };
 
@@ -35,6 +36,25 @@ mod model {
     };
 
     pub(crate) const LIMIT: usize = 1000;
+
+    /// The kernel's barrier in all others is one of this thread's own, at every place where it could strike.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Light;
+
+    impl Light {
+        pub(crate) fn register() -> Self {
+            Self
+        }
+
+        pub(crate) fn barrier(self) {
+            loom::sync::atomic::fence(SeqCst);
+        }
+    }
+
+    pub(crate) fn heavy() -> bool {
+        loom::sync::atomic::fence(SeqCst);
+        true
+    }
 
     #[derive(Debug, Default)]
     pub(crate) struct Links;

@@ -1,0 +1,238 @@
+//! A ring with one producer and one consumer, who need no compare-and-swap for each other.
+//!
+//! # The counters
+//!
+//! `tail` counts what was ever put in, and is the producer's; `head` what was ever taken out, and is the consumer's.
+//! Each stores its own and loads the other's. What lies between the two is the consumer's to read, the rest is the
+//! producer's to write. One store of a counter publishes, or frees, any number of places at once.
+//!
+//! # Roles
+//!
+//! A role is a word: the member that has it, and a number that tells apart those who had it in that process. It is
+//! taken by a compare-and-swap from nobody, or from a member that is gone, with all threads of its process.
+//!
+//! | dies | after | costs |
+//! | --- | --- | --- |
+//! | the producer | any store into a place | nothing: it was not published |
+//! | | `tail` | the consumer the rest of its slice |
+//! | the consumer | any read of a place | nothing: the next consumer reads it again |
+//! | | `head` | the producer the rest of its slice; the values are the dead one's |
+//! | either | the end of all that | its role, until somebody takes it |
+//!
+//! # Waiting
+//!
+//! As at every [`Gate`], but that the side that goes on makes no barrier for the one that waits: that has the kernel
+//! make it, see [`Light`].
+
+#[cfg(not(loom))]
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::time::Duration;
+
+#[cfg(loom)]
+use loom::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use super::{
+    gate::Gate,
+    lives::{Life, Lives, MemberId},
+    points::point,
+    sys::{AtomicU32, AtomicU64, Light, futex, heavy},
+    waiting::{SLICE, Spin},
+};
+use crate::{Error, Result, os::clock::Wait};
+
+/// The common words. Zeroed memory is an empty ring that nobody has a role at.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct SpscWords {
+    tail: Line<AtomicU64>,
+    head: Line<AtomicU64>,
+    rest: Line<Rest>,
+}
+
+/// A pair of cache lines, since processors fetch them in pairs.
+#[derive(Debug, Default)]
+#[repr(C, align(128))]
+struct Line<T>(T);
+
+#[derive(Debug, Default)]
+#[repr(C)]
+struct Rest {
+    /// Where the consumer waits for values, and the producer for room.
+    gates: [Gate; 2],
+    roles: [AtomicU64; 2],
+    closed: AtomicU32,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<SpscWords>() == 384);
+
+/// Which of the two somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Producer,
+    Consumer,
+}
+
+/// How long a waiter sleeps at a time where the kernel makes no barrier for it.
+const NAP: Duration = Duration::from_millis(1);
+
+/// The ring, as one side sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct Spsc<'a> {
+    pub(crate) words: &'a SpscWords,
+    pub(crate) side: Side,
+    pub(crate) capacity: u64,
+}
+
+impl<'a> Spsc<'a> {
+    fn mine(self) -> &'a AtomicU64 {
+        match self.side {
+            Side::Producer => &self.words.tail.0,
+            Side::Consumer => &self.words.head.0,
+        }
+    }
+
+    fn theirs(self) -> &'a AtomicU64 {
+        match self.side {
+            Side::Producer => &self.words.head.0,
+            Side::Consumer => &self.words.tail.0,
+        }
+    }
+
+    /// Where this side waits.
+    fn gate(self) -> &'a Gate {
+        &self.words.rest.0.gates[usize::from(self.side == Side::Producer)]
+    }
+
+    /// Where the other side waits.
+    fn their_gate(self) -> &'a Gate {
+        &self.words.rest.0.gates[usize::from(self.side == Side::Consumer)]
+    }
+
+    fn role(self) -> &'a AtomicU64 {
+        &self.words.rest.0.roles[usize::from(self.side == Side::Producer)]
+    }
+
+    /// Takes the role of this side for `me`, `number` telling it from others of its process. Returns the own counter,
+    /// from which it goes on.
+    ///
+    /// # Errors
+    ///
+    /// `RoleTaken`.
+    pub(crate) fn take_role(self, me: MemberId, number: u32, lives: &impl Lives) -> Result<u64> {
+        let mine = role_of(me, number);
+        loop {
+            let role = self.role().load(Acquire);
+            if let Some(owner) = MemberId::from_bits(role as u32)
+                && (lives.life(owner) == Life::Lives || !lives.is_gone(owner, Wait::timeout(SLICE)))
+            {
+                return Err(Error::RoleTaken { pid: lives.pid(owner) });
+            }
+            point();
+            // Acquire: what the one before has done comes first, the counter too.
+            if self.role().compare_exchange(role, mine, AcqRel, Relaxed).is_ok() {
+                return Ok(self.mine().load(Acquire));
+            }
+        }
+    }
+
+    /// Gives the role back, if this one has it.
+    pub(crate) fn leave_role(self, me: MemberId, number: u32) {
+        point();
+        // Release: pairs with the Acquire of the next one.
+        let _ = self.role().compare_exchange(role_of(me, number), 0, Release, Relaxed);
+    }
+
+    /// The places that are this side's when its counter is `mine` and the other's `theirs`; `None` if that cannot be.
+    #[inline]
+    pub(crate) fn available(self, mine: u64, theirs: u64) -> Option<u64> {
+        match self.side {
+            Side::Producer => self.capacity.checked_sub(mine.wrapping_sub(theirs)),
+            Side::Consumer => Some(theirs.wrapping_sub(mine)).filter(|count| *count <= self.capacity),
+        }
+    }
+
+    /// The other side's counter.
+    #[inline]
+    pub(crate) fn look(self) -> u64 {
+        // Acquire: with what it has done with the places.
+        self.theirs().load(Acquire)
+    }
+
+    /// Waits until there is a place, or the ring is closed; returns the other side's counter.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`, `TimedOut`, `Closed`, `Corrupt`.
+    #[cold]
+    pub(crate) fn wait(self, mine: u64, wait: Wait) -> Result<u64> {
+        let gate = self.gate();
+        let mut spin = Spin::new(&gate.patience);
+        let (mut is_spinning, mut announced) = (true, None);
+        loop {
+            // Before the counter: who closes has counted first.
+            let is_closed = self.is_closed();
+            let theirs = self.look();
+            match self.available(mine, theirs) {
+                None => return Err(Error::corrupt(format!("a ring's ends are {mine} and {theirs}"))),
+                Some(1..) if !(is_closed && self.side == Side::Producer) => {
+                    if is_spinning {
+                        spin.succeeded();
+                    }
+                    return Ok(theirs);
+                }
+                _ if is_closed => return Err(Error::Closed),
+                _ if wait == Wait::No => return Err(Error::WouldBlock),
+                _ if is_spinning && spin.turn() => {}
+                _ if wait.is_over() => return Err(Error::TimedOut),
+                _ => {
+                    is_spinning = false;
+                    announced = match announced {
+                        // To look again, and then to sleep.
+                        None => Some((gate.announce(), heavy())),
+                        Some((turn, is_sure)) => {
+                            futex::wait(&gate.word, turn, wait.slice(if is_sure { SLICE } else { NAP }));
+                            None
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    /// Sets the own counter: all places before `mine` are the other side's.
+    #[inline]
+    pub(crate) fn advance(self, mine: u64, light: Light) {
+        point();
+        // Release: with what was done with the places.
+        self.mine().store(mine, Release);
+        light.barrier();
+        self.their_gate().notify_relaxed();
+    }
+
+    /// Lets nothing more in: of the two sides only the one that closes may be in the middle of something.
+    pub(crate) fn close(self, light: Light) {
+        point();
+        self.words.rest.0.closed.store(1, Release);
+        light.barrier();
+        self.words.rest.0.gates.iter().for_each(Gate::notify_relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn is_closed(self) -> bool {
+        self.words.rest.0.closed.load(Acquire) != 0
+    }
+
+    /// What is in the ring.
+    pub(crate) fn len(self) -> u64 {
+        let head = self.words.head.0.load(Acquire);
+        self.words.tail.0.load(Acquire).wrapping_sub(head).min(self.capacity)
+    }
+}
+
+fn role_of(me: MemberId, number: u32) -> u64 {
+    u64::from(number) << 32 | u64::from(me.to_bits())
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests;
