@@ -27,6 +27,7 @@
 //! # Channels
 //!
 //! * [`Ring`], a bounded queue of plain data, without a lock.
+//! * [`SpscRing`], the same for one [`Producer`] and one [`Consumer`].
 //!
 //! # Memory
 //!
@@ -84,7 +85,7 @@ pub use shared_memory;
 pub use crate::error::{Error, Poison, Result};
 #[cfg(not(loom))]
 pub use crate::{
-    channel::{Ring, RingRef, RingSlot},
+    channel::{Consumer, Producer, Ring, RingRef, RingSlot, SpscRing},
     data::{
         Array, ArrayGuard, ArrayIndex, Atomic, AtomicArray, AtomicBits, AtomicElement, AtomicNumber, AtomicValue,
         Claim, ClaimMut, RawArray, ReadOnlyArray, ReadOnlyValue, Shape, Value, ValueGuard,

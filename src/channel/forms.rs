@@ -3,15 +3,31 @@
 /// `name, try_name, name_timeout, name_deadline (arguments) -> value: within`, where `within` takes the arguments and a
 /// `Wait`.
 macro_rules! four_forms {
+    ($($form:tt)*) => {
+        $crate::channel::forms::four_forms_of! { (&self) self $($form)* }
+    };
+}
+pub(crate) use four_forms;
+
+/// The same with `&mut self`.
+macro_rules! four_forms_mut {
+    ($($form:tt)*) => {
+        $crate::channel::forms::four_forms_of! { (&mut self) self $($form)* }
+    };
+}
+pub(crate) use four_forms_mut;
+
+macro_rules! four_forms_of {
     (
+        ($($receiver:tt)*) $this:ident
         $(#[$doc:meta])*
         $forever:ident, $try:ident, $timeout:ident, $deadline:ident
             ($($argument:ident: $type:ty),*) -> $output:ty: $within:ident
     ) => {
         $(#[$doc])*
         #[inline]
-        pub fn $forever(&self $(, $argument: $type)*) -> crate::Result<$output> {
-            self.$within($($argument,)* crate::os::clock::Wait::Forever)
+        pub fn $forever($($receiver)* $(, $argument: $type)*) -> crate::Result<$output> {
+            $this.$within($($argument,)* crate::os::clock::Wait::Forever)
         }
 
         #[doc = concat!("As [`", stringify!($forever), "`](Self::", stringify!($forever), "), without waiting.")]
@@ -24,8 +40,8 @@ macro_rules! four_forms {
         ///
         /// See the type.
         #[inline]
-        pub fn $try(&self $(, $argument: $type)*) -> crate::Result<$output> {
-            self.$within($($argument,)* crate::os::clock::Wait::No)
+        pub fn $try($($receiver)* $(, $argument: $type)*) -> crate::Result<$output> {
+            $this.$within($($argument,)* crate::os::clock::Wait::No)
         }
 
         #[doc = concat!("As [`", stringify!($forever), "`](Self::", stringify!($forever), "), waiting at most `timeout`.")]
@@ -37,8 +53,8 @@ macro_rules! four_forms {
         /// # Examples
         ///
         /// See the type.
-        pub fn $timeout(&self $(, $argument: $type)*, timeout: std::time::Duration) -> crate::Result<$output> {
-            self.$within($($argument,)* crate::os::clock::Wait::timeout(timeout))
+        pub fn $timeout($($receiver)* $(, $argument: $type)*, timeout: std::time::Duration) -> crate::Result<$output> {
+            $this.$within($($argument,)* crate::os::clock::Wait::timeout(timeout))
         }
 
         #[doc = concat!("As [`", stringify!($forever), "`](Self::", stringify!($forever), "), until `deadline` at most.")]
@@ -50,9 +66,9 @@ macro_rules! four_forms {
         /// # Examples
         ///
         /// See the type.
-        pub fn $deadline(&self $(, $argument: $type)*, deadline: std::time::Instant) -> crate::Result<$output> {
-            self.$within($($argument,)* crate::os::clock::Wait::deadline(deadline))
+        pub fn $deadline($($receiver)* $(, $argument: $type)*, deadline: std::time::Instant) -> crate::Result<$output> {
+            $this.$within($($argument,)* crate::os::clock::Wait::deadline(deadline))
         }
     };
 }
-pub(crate) use four_forms;
+pub(crate) use four_forms_of;

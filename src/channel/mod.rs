@@ -2,6 +2,10 @@
 
 mod forms;
 mod ring;
+mod spsc;
 
 pub(crate) use self::ring::places;
-pub use self::ring::{Ring, RingRef, RingSlot};
+pub use self::{
+    ring::{Ring, RingRef, RingSlot},
+    spsc::{Consumer, Producer, SpscRing},
+};

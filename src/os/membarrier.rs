@@ -24,6 +24,9 @@ pub(crate) struct Light {
 }
 
 impl Light {
+    /// For who has nothing to look at yet.
+    pub(crate) const NONE: Self = Self { by_kernel: false };
+
     /// Registers this process, as each must for itself, after a fork too.
     pub(crate) fn register() -> Self {
         Self { by_kernel: membarrier(REGISTER_GLOBAL_EXPEDITED) }

@@ -57,10 +57,11 @@ pub(crate) enum Kind {
     Condvar = 14,
     RwLock = 15,
     Ring = 16,
+    SpscRing = 17,
 }
 
 impl Kind {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Lock,
         Self::RLock,
         Self::Value,
@@ -77,6 +78,7 @@ impl Kind {
         Self::Condvar,
         Self::RwLock,
         Self::Ring,
+        Self::SpscRing,
     ];
 
     fn from_byte(byte: u8) -> Option<Self> {
@@ -100,18 +102,22 @@ impl Kind {
                 | Self::BoundedSemaphore
                 | Self::Barrier
                 | Self::Ring
+                | Self::SpscRing
         )
     }
 
     /// Whether its operations need to know who lives, so that its region has a table of members.
     pub(crate) const fn needs_members(self) -> bool {
-        matches!(self, Self::BoundedSemaphore | Self::Barrier | Self::Condvar | Self::RwLock | Self::Ring)
+        matches!(
+            self,
+            Self::BoundedSemaphore | Self::Barrier | Self::Condvar | Self::RwLock | Self::Ring | Self::SpscRing
+        )
     }
 
     /// What those words are aligned to at least.
     pub(crate) const fn align(self) -> u64 {
         match self {
-            Self::Ring => 128,
+            Self::Ring | Self::SpscRing => 128,
             _ => 8,
         }
     }
@@ -128,7 +134,7 @@ impl Kind {
             Self::Claims => 192,
             Self::Condvar => 80 + 256 * 24,
             Self::RwLock => 48 + 8 * 64,
-            Self::Ring => 384,
+            Self::Ring | Self::SpscRing => 384,
         }
     }
 }

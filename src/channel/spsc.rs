@@ -1,0 +1,537 @@
+//! A ring of slots for plain data with one producer and one consumer.
+
+#![expect(unsafe_code, reason = "reaches the values in their slots")]
+
+use std::{
+    cell::UnsafeCell,
+    fmt,
+    marker::PhantomData,
+    ptr,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+};
+
+use bytemuck::Pod;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{Ring, forms::four_forms_mut};
+use crate::{
+    Error, Result,
+    os::{clock::Wait, membarrier::Light},
+    raw::{
+        lives::MemberId,
+        ring::MOST_SLOTS,
+        spsc::{Side, Spsc, SpscWords},
+    },
+    region::{Dims, Handle, Kind, Resident, Shared, resident_handle},
+    sync::constructors::counted_constructors,
+};
+
+/// A bounded queue of plain data in shared memory, for one producer and one consumer: the fastest way from one process
+/// to another.
+///
+/// This is the handle, of which there may be many; [`producer`](Self::producer) and [`consumer`](Self::consumer) are
+/// its two ends, and [`Ring::spsc`] makes all at once. An end takes its role when it is first used, and keeps it until
+/// it is dropped, or its process dies. Only one at a time has a role, in all processes; another one gets
+/// [`RoleTaken`](crate::Error::RoleTaken).
+///
+/// # If a process dies
+///
+/// What its [`Producer`] published arrives, and what its [`Consumer`] had not counted as taken stays. Another end, in any
+/// process, can take the role of a dead one, as soon as the whole process of that has ended, and goes on where it was.
+///
+/// # Examples
+///
+/// ```standalone_crate
+/// use shmkit::{Error, Process, Producer, Result, Ring};
+///
+/// fn count(mut numbers: Producer<u64>) -> Result<()> {
+///     (1..=100_000).try_for_each(|number| numbers.push(number))?;
+///     numbers.close()
+/// }
+///
+/// fn main() -> Result<()> {
+///     shmkit::init();
+///     let (producer, mut consumer) = Ring::spsc(1024)?;
+///     let child = Process::spawn(count, (producer,))?;
+///     let (mut sum, mut some) = (0, [0; 64]);
+///     loop {
+///         match consumer.pop_slice(&mut some) {
+///             Ok(count) => sum += some[..count].iter().sum::<u64>(),
+///             Err(Error::Closed) => break,
+///             Err(error) => return Err(error),
+///         }
+///     }
+///     assert_eq!(sum, 5_000_050_000);
+///     child.join()
+/// }
+/// ```
+///
+/// Between programs that find each other by name:
+///
+/// ```
+/// # fn main() -> shmkit::Result<()> {
+/// use shmkit::SpscRing;
+///
+/// let name = format!("shmkit-doc-spsc-{}", std::process::id());
+/// let mut producer = SpscRing::<f32>::create(&name, 16)?.producer();
+/// let mut consumer = SpscRing::<f32>::open(&name)?.consumer();
+/// producer.push(0.5)?;
+/// assert_eq!(consumer.pop()?, 0.5);
+/// SpscRing::<f32>::unlink(&name)?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct SpscRing<T: Pod>(Handle<SpscCell<T>>);
+
+pub(crate) struct SpscCell<T>(PhantomData<T>);
+
+/// A place for a value.
+#[repr(transparent)]
+pub(crate) struct Place<T>(UnsafeCell<T>);
+
+// SAFETY: `repr(C)`, of atomics only.
+unsafe impl Shared for SpscWords {}
+
+// SAFETY: a cell of plain data, which nobody touches but the end whose place it is.
+unsafe impl<T: Pod> Shared for Place<T> {}
+
+// SAFETY: the body is the words and the places; zeroed ones are an empty ring.
+unsafe impl<T: Pod> Resident for SpscCell<T> {
+    const KIND: Kind = Kind::SpscRing;
+    type Head = SpscWords;
+    type Element = T;
+    type Stored = Place<T>;
+
+    fn check(dims: Dims) -> Result<()> {
+        match dims.as_slice() {
+            [1..=MOST_SLOTS] => Ok(()),
+            other => Err(Error::invalid_argument(format!(
+                "a ring with room for {other:?} values; 1 to {MOST_SLOTS} are possible"
+            ))),
+        }
+    }
+}
+
+impl<T: Pod> SpscRing<T> {
+    /// The most values that a ring can have room for.
+    pub const MAX: usize = MOST_SLOTS;
+
+    counted_constructors!("ring", capacity, "values", with_capacity, with_capacity_in);
+
+    fn dims(capacity: usize) -> Result<Dims> {
+        let dims = Dims::new(&[capacity])?;
+        SpscCell::<T>::check(dims)?;
+        Ok(dims)
+    }
+
+    /// The end where values go in.
+    ///
+    /// # Examples
+    ///
+    /// See the type.
+    #[must_use]
+    pub fn producer(&self) -> Producer<T> {
+        Producer(End::new(self.clone()))
+    }
+
+    /// The end where values come out.
+    ///
+    /// # Examples
+    ///
+    /// See the type.
+    #[must_use]
+    pub fn consumer(&self) -> Consumer<T> {
+        Consumer(End::new(self.clone()))
+    }
+
+    /// The number of values in it. It may be another one at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let ring = shmkit::SpscRing::with_capacity(4)?;
+    /// ring.producer().push_slice(&[1, 2, 3])?;
+    /// assert_eq!((ring.len(), ring.capacity(), ring.is_empty()), (3, 4, false));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.side(Side::Consumer).len() as usize
+    }
+
+    /// Whether there is nothing in it.
+    ///
+    /// # Examples
+    ///
+    /// See [`len`](Self::len).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of values that it has room for.
+    ///
+    /// # Examples
+    ///
+    /// See [`len`](Self::len).
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline]
+    fn side(&self, side: Side) -> Spsc<'_> {
+        Spsc { words: self.0.head(), side, capacity: self.0.len() as u64 }
+    }
+}
+
+resident_handle!(SpscRing<T: Pod>, SpscCell<T>, "ring");
+
+impl<T: Pod> fmt::Debug for SpscRing<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpscRing").field("len", &self.len()).field("capacity", &self.capacity()).finish()
+    }
+}
+
+impl<T: Pod> Ring<T> {
+    /// Both ends of a new ring for one producer and one consumer, see [`SpscRing`].
+    ///
+    /// # Errors
+    ///
+    /// As [`with_capacity`](Self::with_capacity).
+    ///
+    /// # Examples
+    ///
+    /// See [`SpscRing`].
+    pub fn spsc(capacity: usize) -> Result<(Producer<T>, Consumer<T>)> {
+        let ring = SpscRing::with_capacity(capacity)?;
+        Ok((ring.producer(), ring.consumer()))
+    }
+}
+
+/// The end of an [`SpscRing`] where values go in. It takes the role when it is first used.
+///
+/// It can be sent to a process as an argument: the copy there has not been used yet.
+///
+/// # Examples
+///
+/// See [`SpscRing`].
+pub struct Producer<T: Pod>(End<T>);
+
+/// The end of an [`SpscRing`] where values come out. It takes the role when it is first used.
+///
+/// It can be sent to a process as an argument: the copy there has not been used yet.
+///
+/// # Examples
+///
+/// See [`SpscRing`].
+pub struct Consumer<T: Pod>(End<T>);
+
+/// What one end keeps for itself.
+struct End<T: Pod> {
+    ring: SpscRing<T>,
+    /// Who took the role, and by which number.
+    role: Option<(MemberId, u32)>,
+    light: Light,
+    /// The own counter.
+    mine: u64,
+    /// Where the next place is: the counter, less as many rounds as there were.
+    at: usize,
+    /// The other side's counter, when it was last looked at.
+    theirs: u64,
+}
+
+impl<T: Pod> End<T> {
+    fn new(ring: SpscRing<T>) -> Self {
+        Self { ring, role: None, light: Light::NONE, mine: 0, at: 0, theirs: 0 }
+    }
+
+    /// The number of places that are this end's, at least one; takes the role first.
+    #[inline]
+    fn ready(&mut self, side: Side, wait: Wait) -> Result<usize> {
+        let me = self.ring.0.member()?;
+        // After a fork this one is a copy, and another member.
+        if self.role.is_none_or(|(owner, _)| owner != me) {
+            self.take_role(side, me)?;
+        }
+        let raw = self.ring.side(side);
+        if side == Side::Producer && raw.is_closed() {
+            return Err(Error::Closed);
+        }
+        let mut count = raw.available(self.mine, self.theirs);
+        if count.is_none_or(|count| count == 0) {
+            self.theirs = raw.look();
+            count = raw.available(self.mine, self.theirs);
+            if count.is_none_or(|count| count == 0) {
+                self.theirs = raw.wait(self.mine, wait)?;
+                count = raw.available(self.mine, self.theirs);
+            }
+        }
+        Ok(count.unwrap_or(0) as usize)
+    }
+
+    #[cold]
+    fn take_role(&mut self, side: Side, me: MemberId) -> Result<()> {
+        static NUMBERS: AtomicU32 = AtomicU32::new(1);
+        self.role = None;
+        let number = NUMBERS.fetch_add(1, Relaxed);
+        let members = self.ring.0.members()?;
+        self.mine = self.ring.side(side).take_role(me, number, &members)?;
+        self.light = Light::register();
+        self.at = (self.mine % self.ring.capacity() as u64) as usize;
+        // Nothing is known to be available.
+        self.theirs = match side {
+            Side::Producer => self.mine.wrapping_sub(self.ring.capacity() as u64),
+            Side::Consumer => self.mine,
+        };
+        self.role = Some((me, number));
+        Ok(())
+    }
+
+    /// The next places, `count` of those that are [`ready`](Self::ready): up to the end, and from the beginning on.
+    #[inline]
+    fn places(&self, count: usize) -> [(*mut T, usize); 2] {
+        let places = self.ring.0.elements();
+        let first = count.min(places.len() - self.at);
+        let start = places.as_ptr().cast::<T>().cast_mut();
+        // SAFETY: `at` is less than the number of places.
+        let here = unsafe { start.add(self.at) };
+        [(here, first), (start, count - first)]
+    }
+
+    /// Hands `count` places over to the other side.
+    #[inline]
+    fn advance(&mut self, side: Side, count: usize) {
+        self.mine = self.mine.wrapping_add(count as u64);
+        self.at += count;
+        if self.at >= self.ring.capacity() {
+            self.at -= self.ring.capacity();
+        }
+        self.ring.side(side).advance(self.mine, self.light);
+    }
+
+    fn leave(&mut self, side: Side) {
+        if let Some((owner, number)) = self.role.take()
+            && self.ring.0.known_member() == Some(owner)
+        {
+            self.ring.side(side).leave_role(owner, number);
+        }
+    }
+
+    fn close(&mut self, side: Side) -> Result<()> {
+        let me = self.ring.0.member()?;
+        if self.role.is_none_or(|(owner, _)| owner != me) {
+            self.take_role(side, me)?;
+        }
+        self.ring.side(side).close(self.light);
+        Ok(())
+    }
+}
+
+impl<T: Pod> Producer<T> {
+    #[inline]
+    fn push_within(&mut self, value: T, wait: Wait) -> Result<()> {
+        self.0.ready(Side::Producer, wait)?;
+        let [(place, _), _] = self.0.places(1);
+        // SAFETY: the place is this end's alone, in the mapping, aligned.
+        unsafe { place.write(value) };
+        self.0.advance(Side::Producer, 1);
+        Ok(())
+    }
+
+    #[inline]
+    fn push_slice_within(&mut self, values: &[T], wait: Wait) -> Result<usize> {
+        if values.is_empty() {
+            return Ok(0);
+        }
+        let count = self.0.ready(Side::Producer, wait)?.min(values.len());
+        let [(here, first), (start, rest)] = self.0.places(count);
+        // SAFETY: so many places from there on are this end's alone, and `values` lies elsewhere: in no place of a ring.
+        unsafe { ptr::copy_nonoverlapping(values.as_ptr(), here, first) };
+        let values = &values[first..];
+        // SAFETY: as above.
+        unsafe { ptr::copy_nonoverlapping(values.as_ptr(), start, rest) };
+        self.0.advance(Side::Producer, count);
+        Ok(count)
+    }
+
+    four_forms_mut! {
+        /// Puts a value in, and waits until there is room.
+        ///
+        /// # Errors
+        ///
+        /// [`RoleTaken`](crate::Error::RoleTaken) when another one is the producer; [`Closed`](crate::Error::Closed);
+        /// [`TooManyMembers`](crate::Error::TooManyMembers), [`ReadOnly`](crate::Error::ReadOnly),
+        /// [`Corrupt`](crate::Error::Corrupt).
+        ///
+        /// # If a process dies
+        ///
+        /// The consumer's death makes no room: another consumer does.
+        ///
+        /// # Examples
+        ///
+        /// See [`SpscRing`].
+        push, try_push, push_timeout, push_deadline(value: T) -> (): push_within
+    }
+
+    four_forms_mut! {
+        /// Puts in as many of the values, from the first on, as there is room for, and waits until there is room for one.
+        /// Returns how many.
+        ///
+        /// # Errors
+        ///
+        /// As [`push`](Self::push).
+        ///
+        /// # Examples
+        ///
+        /// See [`SpscRing::len`].
+        push_slice, try_push_slice, push_slice_timeout, push_slice_deadline(values: &[T]) -> usize: push_slice_within
+    }
+
+    /// Nothing more will come: the consumer gets what is in, and then [`Closed`](crate::Error::Closed).
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push) when the role was not taken yet.
+    ///
+    /// # Examples
+    ///
+    /// See [`SpscRing`].
+    pub fn close(&mut self) -> Result<()> {
+        self.0.close(Side::Producer)
+    }
+}
+
+impl<T: Pod> Consumer<T> {
+    #[inline]
+    fn pop_within(&mut self, wait: Wait) -> Result<T> {
+        self.0.ready(Side::Consumer, wait)?;
+        let [(place, _), _] = self.0.places(1);
+        // SAFETY: the place is this end's alone, in the mapping, aligned; any bits are a `T`.
+        let value = unsafe { place.read() };
+        self.0.advance(Side::Consumer, 1);
+        Ok(value)
+    }
+
+    #[inline]
+    fn pop_slice_within(&mut self, values: &mut [T], wait: Wait) -> Result<usize> {
+        if values.is_empty() {
+            return Ok(0);
+        }
+        let count = self.0.ready(Side::Consumer, wait)?.min(values.len());
+        let [(here, first), (start, rest)] = self.0.places(count);
+        // SAFETY: so many places from there on are this end's alone, any bits are a `T`, and `values` lies elsewhere.
+        unsafe { ptr::copy_nonoverlapping(here, values.as_mut_ptr(), first) };
+        let values = &mut values[first..];
+        // SAFETY: as above.
+        unsafe { ptr::copy_nonoverlapping(start, values.as_mut_ptr(), rest) };
+        self.0.advance(Side::Consumer, count);
+        Ok(count)
+    }
+
+    four_forms_mut! {
+        /// Takes the next value, and waits until there is one.
+        ///
+        /// # Errors
+        ///
+        /// [`RoleTaken`](crate::Error::RoleTaken) when another one is the consumer; [`Closed`](crate::Error::Closed)
+        /// when nothing is left besides; else as [`Producer::push`].
+        ///
+        /// # If a process dies
+        ///
+        /// The producer's death is no end: another one can take the role. What it published arrives.
+        ///
+        /// # Examples
+        ///
+        /// See [`SpscRing`].
+        pop, try_pop, pop_timeout, pop_deadline() -> T: pop_within
+    }
+
+    four_forms_mut! {
+        /// Takes as many values as there are, and as `values` has room for, and waits until there is one. Returns how
+        /// many.
+        ///
+        /// # Errors
+        ///
+        /// As [`pop`](Self::pop).
+        ///
+        /// # Examples
+        ///
+        /// See [`SpscRing`].
+        pop_slice, try_pop_slice, pop_slice_timeout, pop_slice_deadline(values: &mut [T]) -> usize: pop_slice_within
+    }
+
+    /// Takes no more: the producer gets [`Closed`](crate::Error::Closed). What is in can still be taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`pop`](Self::pop) when the role was not taken yet.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// use shmkit::{Error, Ring};
+    ///
+    /// let (mut producer, mut consumer) = Ring::spsc(2)?;
+    /// consumer.close()?;
+    /// assert!(matches!(producer.push(1_u8), Err(Error::Closed)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn close(&mut self) -> Result<()> {
+        self.0.close(Side::Consumer)
+    }
+}
+
+/// What both ends share: the ring, and how they travel.
+macro_rules! end_of_ring {
+    ($end:ident, $side:expr) => {
+        impl<T: Pod> $end<T> {
+            /// The ring that this is an end of.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # fn main() -> shmkit::Result<()> {
+            /// let (producer, consumer) = shmkit::Ring::<u8>::spsc(2)?;
+            /// assert!(producer.ring().is_same(consumer.ring()));
+            /// # Ok(())
+            /// # }
+            /// ```
+            #[must_use]
+            pub fn ring(&self) -> &SpscRing<T> {
+                &self.0.ring
+            }
+        }
+
+        impl<T: Pod> Drop for $end<T> {
+            fn drop(&mut self) {
+                self.0.leave($side);
+            }
+        }
+
+        impl<T: Pod> Serialize for $end<T> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.0.ring.serialize(serializer)
+            }
+        }
+
+        impl<'de, T: Pod> Deserialize<'de> for $end<T> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                SpscRing::deserialize(deserializer).map(|ring| Self(End::new(ring)))
+            }
+        }
+
+        impl<T: Pod> fmt::Debug for $end<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($end)).field("ring", &self.0.ring).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+end_of_ring!(Producer, Side::Producer);
+end_of_ring!(Consumer, Side::Consumer);
