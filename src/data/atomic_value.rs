@@ -4,10 +4,11 @@
 
 use std::{fmt, ops::Deref, ptr::NonNull};
 
-use super::{Atomic, AtomicElement, ReadOnlyValue, cells::AtomicValueCell, constructors::valued_constructors};
+use super::{Atomic, AtomicElement, ReadOnlyValue, cells::AtomicValueCell};
 use crate::{
     Result,
     region::{Handle, Place, resident_handle},
+    sync::constructors::valued_constructors,
 };
 
 /// A number or `bool` in shared memory that needs no lock.

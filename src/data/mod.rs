@@ -6,7 +6,6 @@ mod atomic_array;
 mod atomic_value;
 mod cells;
 mod claim;
-pub(crate) mod constructors;
 mod copying;
 mod index;
 mod raw_array;

@@ -10,12 +10,15 @@ use std::{
 
 use bytemuck::Pod;
 
-use super::{ReadOnlyValue, cells::ValueCell, constructors::valued_constructors};
+use super::{ReadOnlyValue, cells::ValueCell};
 use crate::{
     Result,
     os::clock::Wait,
     region::{Handle, Place, resident_handle},
-    sync::held::{Held, Owner, guard_poison, locking, release_held},
+    sync::{
+        constructors::valued_constructors,
+        held::{Held, Owner, guard_poison, locking, release_held},
+    },
 };
 
 /// A value of plain data in shared memory, with a lock of its own.

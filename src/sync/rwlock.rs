@@ -16,11 +16,11 @@ use bytemuck::Pod;
 
 use super::{
     CondvarGuard,
+    constructors::valued_constructors,
     held::{Held, LockOf, Owner, Release, give_back, guard_poison},
 };
 use crate::{
     Result,
-    data::constructors::valued_constructors,
     os::clock::Wait,
     raw::{
         lives::MemberId,
