@@ -4,11 +4,12 @@
 mod compare;
 #[path = "support/shared.rs"]
 mod shared;
+#[path = "support/spinning_ring.rs"]
+mod spinning_ring;
 #[path = "support/workers.rs"]
 mod workers;
 
 use std::{
-    cell::Cell,
     hint::spin_loop,
     io::{Read, Write, pipe},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -18,7 +19,8 @@ use std::{
 use compare::{Comparison, Run, Unit, in_earnest};
 use crossbeam_queue::ArrayQueue;
 use shared::Shared;
-use shmkit::Ring;
+use shmkit::{Consumer, Producer, Ring, SpscRing};
+use spinning_ring::SpinningRing;
 use workers::{processes, threads};
 
 type Message = [u64; 8];
@@ -92,6 +94,33 @@ fn each(count: u64, mut put: impl FnMut(Message), mut take: impl FnMut() -> Mess
 fn one_to_one() {
     Comparison::new("one producer, one consumer", Unit::PerMicrosecond)
         .rounds(9)
+        .custom("SpscRing", |_| {
+            let ring = SpscRing::with_capacity(ROOM).expect("a ring");
+            between_processes(|role, count| {
+                let (mut producer, mut consumer) = (ring.producer(), ring.consumer());
+                let put = |message| producer.push(message).expect("push");
+                each(count, put, || consumer.pop().expect("pop"), role);
+            })
+        })
+        .custom("SpscRing, batches of 32", |_| {
+            let ring = SpscRing::with_capacity(ROOM).expect("a ring");
+            between_processes(|role, count| {
+                let (mut producer, mut consumer) = (ring.producer(), ring.consumer());
+                in_batches(
+                    &mut |some| put_some(&mut producer, some),
+                    &mut |some| take_some(&mut consumer, some),
+                    role,
+                    count,
+                );
+            })
+        })
+        .custom("spinning ring by hand", |_| {
+            let ring = SpinningRing::shared();
+            between_processes(|role, count| {
+                let (mut head, mut tail) = (0, 0);
+                each(count, |message| ring.push(message, &mut head), || ring.pop(&mut tail), role);
+            })
+        })
         .custom("Ring", |_| {
             let ring = Ring::with_capacity(ROOM).expect("a ring");
             between_processes(|role, count| {
@@ -100,7 +129,10 @@ fn one_to_one() {
         })
         .custom("Ring, batches of 32", |_| {
             let ring = Ring::with_capacity(ROOM).expect("a ring");
-            between_processes(|role, count| in_batches(&ring, role, count))
+            between_processes(|role, count| {
+                let put = &mut |some: &[Message]| ring.push_slice(some).expect("push");
+                in_batches(put, &mut |some| ring.pop_slice(some).expect("pop"), role, count);
+            })
         })
         .custom("crossbeam ArrayQueue, threads", |_| {
             let queue = ArrayQueue::new(ROOM);
@@ -141,28 +173,45 @@ fn one_to_one() {
                 each(count, put, take, role);
             })
         })
+        .goal("SpscRing", 0.9, &["spinning ring by hand"])
+        .goal("SpscRing", 1.0, &["crossbeam channel, threads"])
+        .goal("SpscRing, batches of 32", 3.0, &["crossbeam channel, threads"])
         .goal("Ring", 1.0, &["crossbeam ArrayQueue, threads"])
         .table();
 }
 
-fn in_batches(ring: &Ring<Message>, role: Role, count: u64) {
+fn put_some(producer: &mut Producer<Message>, some: &[Message]) -> usize {
+    producer.push_slice(some).expect("push")
+}
+
+fn take_some(consumer: &mut Consumer<Message>, some: &mut [Message]) -> usize {
+    consumer.pop_slice(some).expect("pop")
+}
+
+/// Many at a time: `put` and `take` say how many it were.
+fn in_batches(
+    put: &mut dyn FnMut(&[Message]) -> usize,
+    take: &mut dyn FnMut(&mut [Message]) -> usize,
+    role: Role,
+    count: u64,
+) {
     let mut batch = [message(0); BATCH];
-    let done = Cell::new(0);
-    while done.get() < count {
-        let left = BATCH.min((count - done.get()) as usize);
+    let mut done = 0;
+    while done < count {
+        let left = BATCH.min((count - done) as usize);
         match role {
             Role::Producer => {
-                (done.get()..).zip(&mut batch[..left]).for_each(|(number, place)| *place = message(number));
+                (done..).zip(&mut batch[..left]).for_each(|(number, place)| *place = message(number));
                 let mut rest = &batch[..left];
                 while !rest.is_empty() {
-                    rest = &rest[ring.push_slice(rest).expect("push")..];
+                    rest = &rest[put(rest)..];
                 }
-                done.set(done.get() + left as u64);
+                done += left as u64;
             }
             Role::Consumer => {
-                let taken = ring.pop_slice(&mut batch[..left]).expect("pop");
-                (done.get()..).zip(&batch[..taken]).for_each(|(number, message)| check(message, number));
-                done.set(done.get() + taken as u64);
+                let taken = take(&mut batch[..left]);
+                (done..).zip(&batch[..taken]).for_each(|(number, message)| check(message, number));
+                done += taken as u64;
             }
         }
     }
