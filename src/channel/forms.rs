@@ -25,7 +25,7 @@ macro_rules! four_forms_of {
             ($($argument:ident: $type:ty),*) -> $output:ty: $within:ident
     ) => {
         $(#[$doc])*
-        #[inline]
+        #[inline(always)]
         pub fn $forever($($receiver)* $(, $argument: $type)*) -> crate::Result<$output> {
             $this.$within($($argument,)* crate::os::clock::Wait::Forever)
         }
@@ -39,7 +39,7 @@ macro_rules! four_forms_of {
         /// # Examples
         ///
         /// See the type.
-        #[inline]
+        #[inline(always)]
         pub fn $try($($receiver)* $(, $argument: $type)*) -> crate::Result<$output> {
             $this.$within($($argument,)* crate::os::clock::Wait::No)
         }

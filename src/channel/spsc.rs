@@ -21,6 +21,7 @@ use crate::{
         lives::MemberId,
         ring::MOST_SLOTS,
         spsc::{Side, Spsc, SpscWords},
+        waiting::Patience,
     },
     region::{Dims, Handle, Kind, Resident, Shared, resident_handle},
     sync::constructors::counted_constructors,
@@ -241,35 +242,48 @@ struct End<T: Pod> {
     at: usize,
     /// The other side's counter, when it was last looked at.
     theirs: u64,
+    patience: Patience,
 }
 
 impl<T: Pod> End<T> {
     fn new(ring: SpscRing<T>) -> Self {
-        Self { ring, role: None, light: Light::NONE, mine: 0, at: 0, theirs: 0 }
+        Self { ring, role: None, light: Light::NONE, mine: 0, at: 0, theirs: 0, patience: Patience::default() }
     }
 
-    /// The number of places that are this end's, at least one; takes the role first.
-    #[inline]
-    fn ready(&mut self, side: Side, wait: Wait) -> Result<usize> {
-        let me = self.ring.0.member()?;
+    /// The number of places that are known to be this end's: 0 if it has not the role, or if the ring is closed.
+    ///
+    /// Few stores, here and in what is inlined around it: each waits in line behind those to the places, which wait for
+    /// the other core.
+    #[inline(always)]
+    fn known(&self, side: Side) -> usize {
         // After a fork this one is a copy, and another member.
+        let has_role = self.role.is_some_and(|(owner, _)| self.ring.0.known_member() == Some(owner));
+        let raw = self.ring.side(side);
+        if !has_role || side == Side::Producer && raw.is_closed() {
+            return 0;
+        }
+        raw.available(self.mine, self.theirs).unwrap_or(0) as usize
+    }
+
+    /// The number of places that are this end's, at least one, where none is known: takes the role, and waits.
+    #[cold]
+    fn find(&mut self, side: Side, wait: Wait) -> Result<usize> {
+        let me = self.ring.0.member()?;
         if self.role.is_none_or(|(owner, _)| owner != me) {
             self.take_role(side, me)?;
         }
         let raw = self.ring.side(side);
-        if side == Side::Producer && raw.is_closed() {
-            return Err(Error::Closed);
+        self.theirs = raw.wait(self.mine, &self.patience, wait)?;
+        Ok(raw.available(self.mine, self.theirs).unwrap_or(0) as usize)
+    }
+
+    /// The number of places that are this end's, at least one.
+    #[inline(always)]
+    fn ready(&mut self, side: Side, wait: Wait) -> Result<usize> {
+        match self.known(side) {
+            0 => self.find(side, wait),
+            count => Ok(count),
         }
-        let mut count = raw.available(self.mine, self.theirs);
-        if count.is_none_or(|count| count == 0) {
-            self.theirs = raw.look();
-            count = raw.available(self.mine, self.theirs);
-            if count.is_none_or(|count| count == 0) {
-                self.theirs = raw.wait(self.mine, wait)?;
-                count = raw.available(self.mine, self.theirs);
-            }
-        }
-        Ok(count.unwrap_or(0) as usize)
     }
 
     #[cold]
@@ -291,7 +305,7 @@ impl<T: Pod> End<T> {
     }
 
     /// The next places, `count` of those that are [`ready`](Self::ready): up to the end, and from the beginning on.
-    #[inline]
+    #[inline(always)]
     fn places(&self, count: usize) -> [(*mut T, usize); 2] {
         let places = self.ring.0.elements();
         let first = count.min(places.len() - self.at);
@@ -302,7 +316,7 @@ impl<T: Pod> End<T> {
     }
 
     /// Hands `count` places over to the other side.
-    #[inline]
+    #[inline(always)]
     fn advance(&mut self, side: Side, count: usize) {
         self.mine = self.mine.wrapping_add(count as u64);
         self.at += count;
@@ -331,7 +345,7 @@ impl<T: Pod> End<T> {
 }
 
 impl<T: Pod> Producer<T> {
-    #[inline]
+    #[inline(always)]
     fn push_within(&mut self, value: T, wait: Wait) -> Result<()> {
         self.0.ready(Side::Producer, wait)?;
         let [(place, _), _] = self.0.places(1);
@@ -405,7 +419,7 @@ impl<T: Pod> Producer<T> {
 }
 
 impl<T: Pod> Consumer<T> {
-    #[inline]
+    #[inline(always)]
     fn pop_within(&mut self, wait: Wait) -> Result<T> {
         self.0.ready(Side::Consumer, wait)?;
         let [(place, _), _] = self.0.places(1);

@@ -161,10 +161,18 @@ pub(crate) fn known_thread() -> Option<Thread> {
 }
 
 /// The number of this process among its ancestors: a fork's is another than its parent's. Never 0.
-#[inline]
+#[inline(always)]
 pub(crate) fn generation() -> Result<u32> {
-    this_thread()?;
+    if known_thread().is_none() {
+        learn()?;
+    }
     Ok(CACHE.with(|cache| cache.generation.get()))
+}
+
+/// [`this_thread`] for its effect, out of the way of those who have had that.
+#[cold]
+fn learn() -> Result<()> {
+    this_thread().map(drop)
 }
 
 /// The number of locks that the calling thread holds.

@@ -50,7 +50,7 @@ use super::{
     lives::{Life, Lives, MemberId},
     points::point,
     sys::{AtomicU32, AtomicU64, one_order_for_all},
-    waiting::{Spin, wait_a_slice},
+    waiting::{Patience, Spin, wait_a_slice},
 };
 use crate::{Error, Result, os::clock::Wait};
 
@@ -66,6 +66,8 @@ pub(crate) struct RingWords {
     tail: Line<AtomicU64>,
     head: Line<AtomicU64>,
     gates: Line<Gates>,
+    /// Of consumers and producers. Not beside the gates, which everybody reads all the time.
+    patience: Line<[Patience; 2]>,
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +85,7 @@ struct Gates {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<RingWords>() == 384);
+const _: () = assert!(size_of::<RingWords>() == 512);
 
 /// A place for a value, of whatever kind.
 pub(crate) trait Slot {
@@ -208,7 +210,8 @@ impl<S: Slot> Ring<'_, S> {
             Ok(claimed) => Ok(claimed),
             Err(obstacle) => {
                 let gate = &self.words.gates.0.room;
-                let claimed = self.wait(gate, obstacle, &lives()?, wait, || self.try_room(me))?;
+                let spin = Spin::new(&self.words.patience.0[1]);
+                let claimed = self.wait(gate, spin, obstacle, &lives()?, wait, || self.try_room(me))?;
                 self.pass_on(gate, &self.words.tail.0, Phase::Empty);
                 Ok(claimed)
             }
@@ -231,7 +234,8 @@ impl<S: Slot> Ring<'_, S> {
             Ok(claimed) => Ok(claimed),
             Err(obstacle) => {
                 let gate = &self.words.gates.0.values;
-                let claimed = self.wait(gate, obstacle, &lives()?, wait, || self.try_value(me))?;
+                let spin = Spin::new(&self.words.patience.0[0]);
+                let claimed = self.wait(gate, spin, obstacle, &lives()?, wait, || self.try_value(me))?;
                 self.pass_on(gate, &self.words.head.0, Phase::Full);
                 Ok(claimed)
             }
@@ -398,13 +402,13 @@ impl<S: Slot> Ring<'_, S> {
     fn wait(
         &self,
         gate: &Gate,
+        mut spin: Spin<'_>,
         first: Obstacle,
         lives: &impl Lives,
         wait: Wait,
         attempt: impl Fn() -> Result<Result<Claimed, Obstacle>>,
     ) -> Result<Claimed> {
         let mut obstacle = first;
-        let mut spin = Spin::new(&gate.patience);
         let mut is_spinning = wait != Wait::No;
         loop {
             match obstacle {

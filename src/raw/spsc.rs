@@ -36,7 +36,7 @@ use super::{
     lives::{Life, Lives, MemberId},
     points::point,
     sys::{AtomicU32, AtomicU64, Light, futex, heavy},
-    waiting::{SLICE, Spin},
+    waiting::{Patience, SLICE, Spin},
 };
 use crate::{Error, Result, os::clock::Wait};
 
@@ -85,6 +85,7 @@ pub(crate) struct Spsc<'a> {
 }
 
 impl<'a> Spsc<'a> {
+    #[inline]
     fn mine(self) -> &'a AtomicU64 {
         match self.side {
             Side::Producer => &self.words.tail.0,
@@ -92,6 +93,7 @@ impl<'a> Spsc<'a> {
         }
     }
 
+    #[inline]
     fn theirs(self) -> &'a AtomicU64 {
         match self.side {
             Side::Producer => &self.words.head.0,
@@ -100,11 +102,13 @@ impl<'a> Spsc<'a> {
     }
 
     /// Where this side waits.
+    #[inline]
     fn gate(self) -> &'a Gate {
         &self.words.rest.0.gates[usize::from(self.side == Side::Producer)]
     }
 
     /// Where the other side waits.
+    #[inline]
     fn their_gate(self) -> &'a Gate {
         &self.words.rest.0.gates[usize::from(self.side == Side::Consumer)]
     }
@@ -159,15 +163,16 @@ impl<'a> Spsc<'a> {
         self.theirs().load(Acquire)
     }
 
-    /// Waits until there is a place, or the ring is closed; returns the other side's counter.
+    /// Waits until there is a place, or the ring is closed; returns the other side's counter. `patience` is this end's own:
+    /// the other side reads the gates all the time.
     ///
     /// # Errors
     ///
     /// `WouldBlock`, `TimedOut`, `Closed`, `Corrupt`.
     #[cold]
-    pub(crate) fn wait(self, mine: u64, wait: Wait) -> Result<u64> {
+    pub(crate) fn wait(self, mine: u64, patience: &Patience, wait: Wait) -> Result<u64> {
         let gate = self.gate();
-        let mut spin = Spin::new(&gate.patience);
+        let mut spin = Spin::new(patience);
         let (mut is_spinning, mut announced) = (true, None);
         loop {
             // Before the counter: who closes has counted first.

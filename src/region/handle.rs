@@ -304,6 +304,7 @@ impl<R> Handle<R> {
     }
 
     /// This process as a member of the region, if it is one already.
+    #[inline(always)]
     pub(crate) fn known_member(&self) -> Option<MemberId> {
         self.mapping.known_member()
     }

@@ -144,7 +144,7 @@ impl Mapping {
     ///
     /// [`Error::TooManyMembers`], [`Error::ReadOnly`], [`Error::Os`] when the thread that keeps the lifeline cannot be
     /// started.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn member(&self) -> Result<MemberId> {
         match self.membership.get(robust::generation()?) {
             Some(id) => Ok(id),
@@ -152,6 +152,7 @@ impl Mapping {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn known_member(&self) -> Option<MemberId> {
         self.membership.get(robust::generation().ok()?)
     }

@@ -134,7 +134,8 @@ impl Kind {
             Self::Claims => 192,
             Self::Condvar => 80 + 256 * 24,
             Self::RwLock => 48 + 8 * 64,
-            Self::Ring | Self::SpscRing => 384,
+            Self::Ring => 512,
+            Self::SpscRing => 384,
         }
     }
 }
