@@ -320,6 +320,75 @@ fn a_full_region_has_no_room_for_claims() {
 }
 
 /// MECHANISMS 11: the copy of a claim is not the child's.
+/// A slot is used again: who waits for the claim before does not wait for the one after, of another part.
+#[test]
+fn a_wait_is_for_the_part_and_not_for_the_slot() {
+    let _deadline = Deadline::seconds(60, "a_wait_is_for_the_part_and_not_for_the_slot");
+    let array = Array::<u8>::zeros(100).unwrap();
+    for round in 0..20 {
+        let claim = array.claim_mut(0..10).unwrap();
+        let mut waiter = Child::start(|| array.claim_mut_timeout(0..10, SOON).map_or(1, |_| 0));
+        if round % 2 == 0 {
+            waiter.wait_until_asleep();
+        }
+        drop(claim);
+        let _other = array.claim_mut(50..60).unwrap();
+        assert_eq!(waiter.wait(), End::Code(0), "in round {round}");
+    }
+}
+
+/// Whoever holds so many locks that it cannot put in order what a dead one left is told so.
+#[test]
+fn a_claim_takes_room_for_two_locks() {
+    let _deadline = Deadline::seconds(60, "a_claim_takes_room_for_two_locks");
+    let region = Region::anonymous(1 << 18).unwrap();
+    let locks: Vec<_> = (0..999).map(|_| shmkit::Lock::new_in(&region, None).unwrap()).collect();
+    let array = Array::<u8>::zeros(100).unwrap();
+    poison_later(&array, 0..10);
+    let mut held: Vec<_> = locks.iter().map(|lock| lock.lock().unwrap()).collect();
+    assert!(matches!(array.claim_timeout(0..10, SOON), Err(Error::TooManyLocks { .. })));
+    assert!(matches!(array.claim_timeout(20..30, SOON), Err(Error::TooManyLocks { .. })));
+    assert!(matches!(array.lock_timeout(SOON), Err(Error::TooManyLocks { .. })));
+    held.pop();
+    assert!(
+        matches!(array.claim_timeout(0..10, SOON), Err(Error::Poisoned { range: Some(range), .. }) if range == (0..10))
+    );
+    assert!(array.claim_timeout(20..30, SOON).is_ok());
+}
+
+/// A process dies with a claim to change, and nobody has looked yet.
+fn poison_later(array: &Array<u8>, range: std::ops::Range<usize>) {
+    let mut victim = Child::start(|| {
+        std::mem::forget(array.claim_mut(range.clone()).unwrap());
+        0
+    });
+    assert_eq!(victim.wait(), End::Code(0));
+}
+
+/// What is held while the list of poisoned ranges overflows can be declared whole all the same.
+#[test]
+fn a_part_is_declared_whole_when_the_list_is_full() {
+    let _deadline = Deadline::seconds(60, "a_part_is_declared_whole_when_the_list_is_full");
+    let array = Array::<u8>::zeros(100).unwrap();
+    let mut mine = array.recover_claim_mut(95..100).unwrap();
+    for i in 0..9 {
+        poison_later(&array, 10 * i..10 * i + 1);
+    }
+    assert!(matches!(elsewhere(|| array.claim(93..94).map(drop)), Err(Error::Poisoned { range: None, .. })));
+    assert!(mine.poison().is_some());
+    mine.clear_poison();
+    assert!(mine.poison().is_none());
+    drop(mine);
+    assert!(array.claim(95..100).is_ok() && array.claim(0..1).is_err());
+}
+
+/// Lengths whose product does not fit, of an array without elements.
+#[test]
+fn rows_of_nothing() {
+    let array = Array::<u8>::zeros([0, usize::MAX, 2]).unwrap();
+    assert_eq!((array.row_range(..).unwrap(), array.claim_rows(..).unwrap().len()), (0..0, 0));
+}
+
 #[test]
 fn a_forked_claim_is_a_copy() {
     let _deadline = Deadline::seconds(60, "a_forked_claim_is_a_copy");

@@ -680,6 +680,20 @@ fn the_first_claim() {
     assert!(points >= 15, "{points} points");
 }
 
+/// The same where there is room for one table only.
+#[test]
+fn the_first_claim_of_an_array_alone() {
+    let _alone = alone("the_first_claim_of_an_array_alone");
+    let points = at_every_point(|n| {
+        let array = Array::<u64>::zeros([8, 2]).unwrap();
+        let mut victim = armed(n, || add_in(&array, 2..6));
+        let end = victim.wait();
+        check_rows(&array, victim.pid());
+        end
+    });
+    assert!(points >= 15, "{points} points");
+}
+
 /// The victim repairs the middle of what another left, while a third reads elsewhere.
 #[test]
 fn claim_and_repair() {

@@ -242,9 +242,10 @@ impl<T: Pod> Array<T> {
 
     fn row_span(&self, rows: &impl RangeBounds<usize>) -> Result<Part> {
         let range = within(rows, self.shape()[0]).ok_or_else(|| self.no_such(rows))?;
-        let row = self.shape()[1..].iter().product::<usize>();
+        // May wrap where there are no rows, and the whole has no elements.
+        let row = self.shape()[1..].iter().fold(1_usize, |product, length| product.wrapping_mul(*length));
         let rows = (self.shape().len() > 1).then(|| [&[range.len()], &self.shape()[1..]].concat().into());
-        Ok(Part { start: range.start * row, len: range.len() * row, rows })
+        Ok(Part { start: range.start.wrapping_mul(row), len: range.len().wrapping_mul(row), rows })
     }
 
     #[cold]
@@ -599,7 +600,7 @@ impl<'a, T: Pod> ClaimMut<'a, T> {
     #[must_use]
     pub fn poison(&self) -> Option<Poison> {
         let claims = self.claimed.array.handle().known_claims().ok()??;
-        claims.poison_in(&self.claimed.part.wide())
+        claims.poison_now(&self.claimed.part.wide())
     }
 
     /// Declares the claimed elements to be whole again.

@@ -42,7 +42,8 @@ use loom::sync::atomic::Ordering::Relaxed;
 use super::{
     mutex::{RawMutex, Use},
     points::point,
-    sys::{AtomicU32, AtomicU64, Stamp},
+    sys::{AtomicU32, AtomicU64, LIMIT, Stamp},
+    waiting::wait_a_slice,
 };
 use crate::{Error, Poison, Result, os::clock::Wait};
 
@@ -103,6 +104,8 @@ const _: () = {
 /// How long a `try_` form waits at most for who is entering a claim of another part: longer than that process can be
 /// kept from running by others, if it was not stopped.
 const MOMENT: Duration = Duration::from_secs(1);
+/// How long it waits at a time: somebody else may have taken the whole array meanwhile.
+const GLANCE: Duration = Duration::from_millis(1);
 
 /// What a claim is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +143,17 @@ enum Obstacle<'a> {
     Claim(&'a RawMutex),
     /// A claim of the calling thread.
     Own,
+    /// The calling thread holds so many locks that it cannot put in order what the dead left.
+    Locks,
+}
+
+/// What became of a slot that is not free.
+#[derive(PartialEq, Eq)]
+enum Tidied {
+    Free,
+    InUse,
+    /// The calling thread holds too many locks to look.
+    Unknown,
 }
 
 #[inline]
@@ -206,24 +220,34 @@ impl<'a> Claims<'a> {
     /// Takes the array's lock for a moment.
     fn lock_table(&self, wait: Wait) -> Result<()> {
         let mutex = &self.words.mutex;
-        let outcome = match mutex.lock(Use::Table, wait) {
-            // Not by somebody who has the whole array, but by one who enters a claim, of another part perhaps.
-            Err(Error::WouldBlock) if !mutex.is_mine() && !mutex.is_held_for(Use::Data) => {
-                let moment = Wait::timeout(MOMENT);
-                mutex
-                    .lock(Use::Table, moment)
-                    .map_err(|error| if error.is_timed_out() { Error::WouldBlock } else { error })
-            }
-            outcome => outcome,
-        };
-        outcome.map(drop)
+        let moment = Wait::timeout(MOMENT);
+        let mut outcome = mutex.lock(Use::Table, wait);
+        // Not by somebody who has the whole array, but by one who enters a claim, of another part perhaps.
+        while wait == Wait::No
+            && matches!(outcome, Err(Error::WouldBlock | Error::TimedOut))
+            && !mutex.is_mine()
+            && !mutex.is_held_for(Use::Data)
+            && !moment.is_over()
+        {
+            outcome = mutex.lock(Use::Table, Wait::timeout(GLANCE));
+        }
+        match outcome {
+            Err(Error::TimedOut) if wait == Wait::No => Err(Error::WouldBlock),
+            outcome => outcome.map(drop),
+        }
     }
 
     /// Enters a claim of what nobody has, and that is whole. For the holder of the array's lock.
     #[inline]
     fn enter(&self, wanted: &Range<u64>, mode: Mode) -> Result<&'a ClaimSlot> {
-        for (at, slot) in self.slots.iter().enumerate() {
-            if !slot.mutex.is_free() || slot.mutex.is_poisoned() {
+        // Those first that nobody waits for: whoever waits for the last claim of a slot would wait for this one.
+        let quiet = self.slots.iter().enumerate().filter(|(_, slot)| !slot.mutex.is_awaited());
+        let others = self.slots.iter().enumerate().filter(|(_, slot)| slot.mutex.is_awaited());
+        for (at, slot) in quiet.chain(others) {
+            let mutex = &slot.mutex;
+            // One that the dead left beyond those in use is put in order here.
+            let is_ready = mutex.is_free() || !mutex.is_held_alive() && self.tidy(slot) == Tidied::Free;
+            if !is_ready || mutex.is_poisoned() {
                 continue;
             }
             let busy = self.words.busy.load(Relaxed);
@@ -253,16 +277,27 @@ impl<'a> Claims<'a> {
         let mut obstacle = None;
         for (at, slot) in self.slots.iter().enumerate().take(self.used()) {
             let mutex = &slot.mutex;
-            if mutex.is_free() && !mutex.is_poisoned() || !mutex.is_held_alive() && self.tidy(slot) {
+            if mutex.is_free() && !mutex.is_poisoned() {
+                continue;
+            }
+            let is_alive = mutex.is_held_alive();
+            let found = if is_alive { Tidied::InUse } else { self.tidy(slot) };
+            if found == Tidied::Free {
                 continue;
             }
             used = at + 1;
+            // By somebody who has waited for the last claim of it: claims are on record before the array's lock is free.
+            if is_alive && !mutex.is_held_for(Use::Data) && !mutex.is_held_for(Use::View) {
+                continue;
+            }
             let shared = mode == Mode::Read && slot.mode.load(Relaxed) == Mode::Read as u32;
             if shared || !overlap(&slot.range(), wanted) {
                 continue;
             }
             if mutex.is_mine() {
                 obstacle = Some(Obstacle::Own);
+            } else if found == Tidied::Unknown {
+                obstacle = obstacle.or(Some(Obstacle::Locks));
             } else if obstacle.is_none() {
                 obstacle = Some(Obstacle::Claim(mutex));
             }
@@ -299,18 +334,20 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Frees a slot whose claimant is gone, and records what it may have left half changed. `false` if it is not gone.
+    /// Frees a slot whose claimant is gone, and records what it may have left half changed.
     #[cold]
-    fn tidy(&self, slot: &ClaimSlot) -> bool {
-        if slot.mutex.lock(Use::Table, Wait::No).is_err() {
-            return false;
+    fn tidy(&self, slot: &ClaimSlot) -> Tidied {
+        match slot.mutex.lock(Use::Table, Wait::No) {
+            Ok(_) => {}
+            Err(Error::WouldBlock) => return Tidied::InUse,
+            Err(_) => return Tidied::Unknown,
         }
         if slot.mutex.is_poisoned() {
             self.add_poison(slot.range(), slot.mutex.culprit_stamp());
             slot.mutex.clear_poison();
         }
         slot.mutex.unlock();
-        true
+        Tidied::Free
     }
 
     /// Makes sure that nobody else has a part of the array. For the holder of its lock for the data, who may lose and
@@ -339,8 +376,17 @@ impl<'a> Claims<'a> {
         self.words.mutex.is_poisoned() || self.words.busy.load(Relaxed) & POISON != 0
     }
 
-    /// What the dead may have left half changed in `wanted`. For the holder of the array's lock, or of a claim to
-    /// change all of that part: nobody else poisons it or declares it whole.
+    /// [`poison_in`](Self::poison_in) for who has not the array's lock: others change the list.
+    pub(crate) fn poison_now(&self, wanted: &Range<u64>) -> Option<Poison> {
+        let is_locked = self.is_poisoned() && self.lock_table(Wait::Forever).is_ok();
+        let poison = self.poison_in(wanted);
+        if is_locked {
+            self.words.mutex.unlock();
+        }
+        poison
+    }
+
+    /// What the dead may have left half changed in `wanted`. For the holder of the array's lock.
     pub(crate) fn poison_in(&self, wanted: &Range<u64>) -> Option<Poison> {
         if self.words.mutex.is_poisoned() {
             return Some(Poison { pid: self.words.mutex.culprit(), range: None });
@@ -418,6 +464,7 @@ impl<'a> Claims<'a> {
     /// Those of the array's lock.
     pub(crate) fn clear_poison(&self, range: &Range<u64>) -> Result<()> {
         self.lock_table(Wait::Forever)?;
+        self.divide_poison();
         for one in &self.poison.0 {
             let poisoned = one.get();
             if !overlap(&poisoned, range) {
@@ -462,12 +509,17 @@ impl Obstacle<'_> {
         match self {
             _ if wait == Wait::No => Err(Error::WouldBlock),
             Self::Own => Err(Error::WouldDeadlock),
-            Self::Claim(mutex) => {
-                mutex.lock(Use::Table, wait)?;
-                // If its claimant died the slot is poisoned now, and whoever looks at the table finds that.
-                mutex.unlock();
-                Ok(())
-            }
+            Self::Locks => Err(Error::TooManyLocks { limit: LIMIT }),
+            Self::Claim(mutex) => match mutex.lock(Use::Table, wait_a_slice(wait)) {
+                Ok(_) => {
+                    // If its claimant died the slot is poisoned now, and whoever looks at the table finds that.
+                    mutex.unlock();
+                    Ok(())
+                }
+                // The slot may have another claim by now, of another part.
+                Err(Error::TimedOut) if !wait.is_over() => Ok(()),
+                Err(error) => Err(error),
+            },
         }
     }
 }

@@ -304,11 +304,11 @@ impl Condvar<'_> {
             // After the heir has it: who dies in between leaves it twice, and not nowhere.
             slot.state.store(FREE, Release);
         }
-        let before = self.used().len();
-        let free = self.used().iter().rev().take_while(|slot| !is_taken(slot.state.load(Acquire))).count();
+        let used = self.used();
+        let free = used.iter().rev().take_while(|slot| !is_taken(slot.state.load(Acquire))).count();
         if free > 0 {
             point();
-            self.words.used.store((before - free) as u32, Relaxed);
+            self.words.used.store((used.len() - free) as u32, Relaxed);
         }
         heirs
     }

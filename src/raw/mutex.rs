@@ -218,14 +218,22 @@ impl RawMutex {
     }
 
     /// Whether the lock is, or a moment ago was, held for `use_`.
+    #[inline]
     pub(crate) fn is_held_for(&self, use_: Use) -> bool {
-        self.owner.load(Relaxed) & Stamp::SPARE == use_ as u64
+        // Acquire: of a holder that has begun to release it, what it did before is known.
+        self.owner.load(Acquire) & Stamp::SPARE == use_ as u64
     }
 
     /// Whether nobody holds the lock, nor has died holding it. In one order with the exchanges of those who ask.
     #[inline]
     pub(crate) fn is_free(&self) -> bool {
         self.word.load(SeqCst) & (TID | OWNER_DIED) == 0
+    }
+
+    /// Whether somebody may sleep until the lock is free.
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.word.load(Relaxed) & WAITERS != 0
     }
 
     /// Changes what the calling thread holds the lock for.

@@ -32,6 +32,7 @@ use crate::{
     Error, Result,
     os::clock::Wait,
     raw::{
+        claims::ClaimWords,
         mutex::{self, RawMutex, Use},
         points::point,
     },
@@ -183,16 +184,39 @@ impl<'a> Directory<'a> {
 
     /// Makes the table of `count` claims unless `place`, which tells where it is, is set already.
     ///
-    /// A death between the two steps costs the space of the table.
+    /// A death between the two steps costs the space of the table, until there is no other.
     pub(super) fn provide_claims(self, place: &AtomicU64, count: usize) -> Result<()> {
         let _held = self.lock()?;
         if place.load(Relaxed) == 0 {
-            let spot = self.create_locked(None, &claims::description(count)?, |_, _| Ok(()))?;
+            let body = match self.create_locked(None, &claims::description(count)?, |_, _| Ok(())) {
+                Ok(spot) => spot.body,
+                Err(error @ Error::RegionFull { .. }) => self.orphaned_claims(count)?.ok_or(error)?,
+                Err(error) => return Err(error),
+            };
             point();
             // Release: who finds the table finds it zeroed.
-            place.store(spot.body, Release);
+            place.store(body, Release);
         }
         Ok(())
+    }
+
+    /// A table of so many claims that no array has: its maker died before it could say whose it is. Nobody has used it.
+    fn orphaned_claims(self, count: usize) -> Result<Option<u64>> {
+        let (mut tables, mut taken) = (Vec::new(), Vec::new());
+        self.for_each_block(|at, block| {
+            match block.kind()? {
+                Kind::Claims => {
+                    let spot = block.read(self.memory, at)?.spot;
+                    if claims::slots_in(spot.layout) == count {
+                        tables.push(spot.body);
+                    }
+                }
+                Kind::Array => taken.push(self.memory.at::<ClaimWords>(block.body(at)?)?.table.load(Relaxed)),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(tables.into_iter().find(|table| !taken.contains(table)))
     }
 
     /// The names in the directory, in no particular order.
