@@ -280,16 +280,11 @@ impl<'a> Claims<'a> {
             if mutex.is_free() && !mutex.is_poisoned() {
                 continue;
             }
-            let is_alive = mutex.is_held_alive();
-            let found = if is_alive { Tidied::InUse } else { self.tidy(slot) };
+            let found = if mutex.is_held_alive() { Tidied::InUse } else { self.tidy(slot) };
             if found == Tidied::Free {
                 continue;
             }
             used = at + 1;
-            // By somebody who has waited for the last claim of it: claims are on record before the array's lock is free.
-            if is_alive && !mutex.is_held_for(Use::Data) && !mutex.is_held_for(Use::View) {
-                continue;
-            }
             let shared = mode == Mode::Read && slot.mode.load(Relaxed) == Mode::Read as u32;
             if shared || !overlap(&slot.range(), wanted) {
                 continue;

@@ -220,8 +220,7 @@ impl RawMutex {
     /// Whether the lock is, or a moment ago was, held for `use_`.
     #[inline]
     pub(crate) fn is_held_for(&self, use_: Use) -> bool {
-        // Acquire: of a holder that has begun to release it, what it did before is known.
-        self.owner.load(Acquire) & Stamp::SPARE == use_ as u64
+        self.owner.load(Relaxed) & Stamp::SPARE == use_ as u64
     }
 
     /// Whether nobody holds the lock, nor has died holding it. In one order with the exchanges of those who ask.
