@@ -88,11 +88,17 @@ impl Account {
     }
 }
 
-fn children(account: &Account, ring: &Ring<Message>, first: impl Fn() + Copy) -> (Vec<Child>, Vec<Child>) {
+/// Producers that do `pause` before each value, and consumers; all do `first` before they begin.
+fn children(
+    account: &Account,
+    ring: &Ring<Message>,
+    first: impl Fn() + Copy,
+    pause: impl Fn(usize) + Copy,
+) -> (Vec<Child>, Vec<Child>) {
     let producer = |who| {
         Child::start(|| {
             first();
-            account.produce(ring, who, |_| ());
+            account.produce(ring, who, pause);
             0
         })
     };
@@ -119,7 +125,7 @@ fn every_value_arrives_once() {
     let _deadline = Deadline::seconds(120, "every_value_arrives_once");
     for capacity in [1, 3, 1024] {
         let (ring, account) = (Ring::with_capacity(capacity).unwrap(), Board::<Account>::new());
-        let (mut producers, mut consumers) = children(account.get(), &ring, || ());
+        let (mut producers, mut consumers) = children(account.get(), &ring, || (), |_| ());
         thread::scope(|scope| {
             scope.spawn(|| account.consume(&ring));
             account.produce(&ring, PRODUCERS - 1, |_| ());
@@ -138,7 +144,7 @@ fn signals() {
     let _deadline = Deadline::seconds(120, "signals");
     let (ring, account) = (Ring::with_capacity(3).unwrap(), Board::<Account>::new());
     let signals = &account.get().signals;
-    let (mut producers, mut consumers) = children(account.get(), &ring, || storm_of_signals(signals));
+    let (mut producers, mut consumers) = children(account.get(), &ring, || storm_of_signals(signals), |_| ());
     // Late, so that the others are interrupted in their sleep.
     account.produce(&ring, PRODUCERS - 1, |number| {
         if number % 25 == 0 {
@@ -157,9 +163,15 @@ fn signals() {
 fn stopped_processes() {
     let _deadline = Deadline::seconds(120, "stopped_processes");
     let (ring, account) = (Ring::with_capacity(3).unwrap(), Board::<Account>::new());
-    let (mut producers, mut consumers) = children(account.get(), &ring, || ());
+    // Slow enough to be stopped several times.
+    let pause = |number: usize| {
+        if number.is_multiple_of(5) {
+            thread::sleep(Duration::from_micros(100));
+        }
+    };
+    let (mut producers, mut consumers) = children(account.get(), &ring, || (), pause);
     thread::scope(|scope| {
-        scope.spawn(|| account.produce(&ring, PRODUCERS - 1, |_| thread::sleep(Duration::from_micros(50))));
+        scope.spawn(|| account.produce(&ring, PRODUCERS - 1, pause));
         stop_and_go(&mut producers);
     });
     ring.close();

@@ -155,7 +155,7 @@ fn signals_and_stops() {
         storm_of_signals(signals.get());
         let mut producer = ring.producer();
         produce(&mut producer, FEW, |number| {
-            if number % 100 == 0 {
+            if number % 25 == 0 {
                 thread::sleep(Duration::from_millis(1));
             }
         });
