@@ -21,10 +21,11 @@
 //!
 //! # Waiting
 //!
-//! Who meets a claim that excludes its own releases the array's lock and waits for the lock of that slot, as for any
-//! lock. When it has that it releases it, and looks again. For that moment the slot looks like a claim of its old range:
-//! others wait for it in turn, and nothing is lost if it dies. Nobody who holds the array's lock waits for a slot, so
-//! there is no circle.
+//! Who meets a claim that excludes its own releases the array's lock and waits for the lock of that slot, a slice at a
+//! time, and then looks again: the slot may have another claim by then, of another part, and a new claim takes a slot
+//! that nobody waits for where there is one. When it gets the slot's lock it releases it at once. For that moment the
+//! slot looks like a claim of its old range: others wait for it in turn, and nothing is lost if it dies. Nobody who
+//! holds the array's lock waits for a slot, so there is no circle.
 //!
 //! # Poison
 //!
@@ -298,7 +299,7 @@ impl<'a> Claims<'a> {
             }
         }
         // Not each time: it would be stored anew by the next claim.
-        if mode == Mode::Change && wanted.end == u64::MAX || used + 8 < self.used() / 2 {
+        if used + 8 < self.used() / 2 {
             self.set_used(used);
         }
         obstacle
@@ -361,6 +362,8 @@ impl<'a> Claims<'a> {
             obstacle.await_end(wait)?;
             self.lock_table(wait)?;
         }
+        // Nothing overlaps all of it, so no slot is in use.
+        self.set_used(0);
         mutex.use_for(Use::Data);
         Ok(())
     }

@@ -36,7 +36,7 @@
 //! A producer claims a slot and then looks whether the ring is closed; who closes it does so before it looks at slots.
 //! Both in one order, so a consumer that finds the ring closed and empty has not overlooked anything.
 //!
-//! Source: D. Vyukov, *Bounded MPMC queue* (2011), for slots that count laps; the phases, the members and the helping are
+//! Source: D. Vyukov, *Bounded MPMC queue* (1024cores.net), for slots that count laps; the phases, the members and the helping are
 //! what deaths ask for.
 
 #[cfg(not(loom))]
