@@ -15,7 +15,8 @@ use std::{
 };
 
 use shmkit::{
-    Array, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, RLock, Region, Ring, RwLock, Semaphore, Value,
+    Array, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, RLock, Region, Ring, RwLock, Semaphore, SpscRing,
+    Value,
     region::Place,
     test_hooks::{arm, without_nameless_files, without_waitv},
 };
@@ -876,6 +877,50 @@ fn ring_consumer() {
         end
     });
     assert!(points >= 6, "{points} points");
+}
+
+/// The victim takes a role, uses it and gives it back; its successor goes on, and the other end loses nothing.
+#[test]
+fn spsc_ends() {
+    let _alone = alone("spsc_ends");
+    let of_producers = at_every_point(|n| {
+        let ring = SpscRing::with_capacity(8).unwrap();
+        let mut victim = armed(n, || {
+            let mut producer = ring.producer();
+            producer.push_timeout(1, SOON).unwrap();
+            assert_eq!(producer.push_slice_timeout(&[2, 3], SOON).unwrap(), 2);
+        });
+        let end = victim.wait();
+        let mut producer = ring.producer();
+        producer.push_timeout(9, SOON).unwrap();
+        producer.close().unwrap();
+        let mut consumer = ring.consumer();
+        let values: Vec<u32> = std::iter::from_fn(|| consumer.pop_timeout(SOON).ok()).collect();
+        assert!(matches!(consumer.try_pop(), Err(Error::Closed)));
+        let whole: &[&[u32]] = &[&[9], &[1, 9], &[1, 2, 3, 9]];
+        assert!(whole.contains(&&values[..]), "{values:?} at point {n}");
+        assert!(end != support::End::Code(0) || values.len() == 4);
+        end
+    });
+    let of_consumers = at_every_point(|n| {
+        let ring = SpscRing::with_capacity(3).unwrap();
+        let mut producer = ring.producer();
+        assert_eq!(producer.push_slice(&[1_u32, 2, 3]).unwrap(), 3);
+        let mut victim = armed(n, || {
+            let mut consumer = ring.consumer();
+            assert_eq!(consumer.pop_timeout(SOON).unwrap(), 1);
+            assert_eq!(consumer.pop_slice_timeout(&mut [0], SOON).unwrap(), 1);
+        });
+        let end = victim.wait();
+        let mut consumer = ring.consumer();
+        let values: Vec<u32> = std::iter::from_fn(|| consumer.try_pop().ok()).collect();
+        let whole: &[&[u32]] = &[&[1, 2, 3], &[2, 3], &[3]];
+        assert!(whole.contains(&&values[..]), "{values:?} at point {n}");
+        assert!(end != support::End::Code(0) || values.len() == 1);
+        assert_eq!(producer.push_slice(&[4, 5, 6]).unwrap(), 3);
+        end
+    });
+    assert!(of_producers >= 5 && of_consumers >= 5, "{of_producers} and {of_consumers} points");
 }
 
 #[test]

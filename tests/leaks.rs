@@ -18,7 +18,7 @@ use std::{
 use scratch::{Folder, Name};
 use shmkit::{
     Array, AtomicArray, AtomicValue, Condvar, Error, Lock, Process, RLock, RawArray, ReadOnlyArray, Region, Result,
-    Value,
+    Ring, Value,
     process::{self, StartMethod},
     region::Place,
     shared_memory::ShmemConf,
@@ -41,6 +41,7 @@ fn main() {
         ("locks_and_threads", locks_and_threads),
         ("locks_that_were_poisoned", locks_that_were_poisoned),
         ("conditions", conditions),
+        ("rings", rings),
         ("spawned_processes", spawned_processes),
         ("forked_processes", forked_processes),
         ("processes_that_fail", processes_that_fail),
@@ -367,6 +368,24 @@ fn conditions() {
                 condition.wait_timeout(&mut guard, DEADLINE).unwrap();
             });
         }
+    });
+}
+
+/// Of both kinds, in regions of their own and in one that stays; with places given up and roles given back.
+fn rings() {
+    let region = Region::anonymous(1 << 16).unwrap();
+    let stays = Ring::with_capacity_in(&region, None, 4).unwrap();
+    steady(ROUNDS, |_| {
+        let goes = Ring::with_capacity(4).unwrap();
+        for ring in [&goes, &stays] {
+            ring.push(1).unwrap();
+            drop(ring.reserve().unwrap());
+            assert_eq!(*ring.pop_ref().unwrap(), 1);
+            assert!(ring.try_pop().unwrap_err().is_would_block());
+        }
+        let (mut producer, mut consumer) = Ring::spsc(4).unwrap();
+        producer.push(2).unwrap();
+        assert_eq!(consumer.pop().unwrap(), 2);
     });
 }
 
