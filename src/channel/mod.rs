@@ -4,8 +4,20 @@ mod forms;
 mod ring;
 mod spsc;
 
+use crate::{Error, Result, raw::ring::MOST_SLOTS, region::Dims};
+
 pub(crate) use self::ring::places;
 pub use self::{
     ring::{Ring, RingRef, RingSlot},
     spsc::{Consumer, Producer, SpscRing},
 };
+
+/// Whether a ring, of either kind, can have room for so many values.
+fn check_capacity(dims: Dims) -> Result<()> {
+    match dims.as_slice() {
+        [1..=MOST_SLOTS] => Ok(()),
+        other => Err(Error::invalid_argument(format!(
+            "a ring with room for {other:?} values; 1 to {MOST_SLOTS} are possible"
+        ))),
+    }
+}

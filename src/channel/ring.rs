@@ -12,9 +12,9 @@ use std::{
 
 use bytemuck::Pod;
 
-use super::forms::four_forms;
+use super::{check_capacity, forms::four_forms};
 use crate::{
-    Error, Result,
+    Result,
     os::clock::Wait,
     raw::{
         lives::MemberId,
@@ -141,12 +141,7 @@ unsafe impl<T: Pod> Resident for RingCell<T> {
     type Stored = Place<T>;
 
     fn check(dims: Dims) -> Result<()> {
-        match dims.as_slice() {
-            [1..=MOST_SLOTS] => Ok(()),
-            other => Err(Error::invalid_argument(format!(
-                "a ring with room for {other:?} values; 1 to {MOST_SLOTS} are possible"
-            ))),
-        }
+        check_capacity(dims)
     }
 }
 

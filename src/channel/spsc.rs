@@ -13,9 +13,9 @@ use std::{
 use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Ring, forms::four_forms_mut};
+use super::{Ring, check_capacity, forms::four_forms_mut};
 use crate::{
-    Error, Result,
+    Result,
     os::{clock::Wait, membarrier::Light},
     raw::{
         lives::MemberId,
@@ -104,12 +104,7 @@ unsafe impl<T: Pod> Resident for SpscCell<T> {
     type Stored = Place<T>;
 
     fn check(dims: Dims) -> Result<()> {
-        match dims.as_slice() {
-            [1..=MOST_SLOTS] => Ok(()),
-            other => Err(Error::invalid_argument(format!(
-                "a ring with room for {other:?} values; 1 to {MOST_SLOTS} are possible"
-            ))),
-        }
+        check_capacity(dims)
     }
 }
 

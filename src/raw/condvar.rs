@@ -434,28 +434,7 @@ mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::os::futex::Woken;
-
-    /// Members with an even slot live, the others are gone.
-    struct Half;
-
-    impl Lives for Half {
-        fn life(&self, id: MemberId) -> Life {
-            if id.slot().is_multiple_of(2) { Life::Lives } else { Life::Died }
-        }
-
-        fn is_gone(&self, id: MemberId, _: Wait) -> bool {
-            self.life(id) != Life::Lives
-        }
-
-        fn pid(&self, _: MemberId) -> Option<u32> {
-            None
-        }
-
-        fn sleep(&self, word: &AtomicU32, expected: u32, _: &[MemberId], wait: Wait) -> Woken {
-            futex::wait(word, expected, wait.slice(DYING))
-        }
-    }
+    use crate::raw::lives::Half;
 
     /// Whatever lies there: nobody fails but by an error, or loses its place.
     #[test]

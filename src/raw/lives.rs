@@ -141,3 +141,26 @@ mod tests {
         assert_eq!(MemberId::from_bits(0), None);
     }
 }
+
+/// Members for unit tests: those with an even slot live, the others are gone.
+#[cfg(all(test, not(loom)))]
+pub(crate) struct Half;
+
+#[cfg(all(test, not(loom)))]
+impl Lives for Half {
+    fn life(&self, id: MemberId) -> Life {
+        if id.slot().is_multiple_of(2) { Life::Lives } else { Life::Died }
+    }
+
+    fn is_gone(&self, id: MemberId, _: Wait) -> bool {
+        self.life(id) != Life::Lives
+    }
+
+    fn pid(&self, _: MemberId) -> Option<u32> {
+        None
+    }
+
+    fn sleep(&self, word: &AtomicU32, expected: u32, _: &[MemberId], wait: Wait) -> Woken {
+        super::sys::futex::wait(word, expected, wait.slice(std::time::Duration::from_millis(1)))
+    }
+}

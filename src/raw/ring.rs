@@ -492,28 +492,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::os::futex::Woken;
-
-    /// Members with an even slot live, the others are gone.
-    struct Half;
-
-    impl Lives for Half {
-        fn life(&self, id: MemberId) -> Life {
-            if id.slot().is_multiple_of(2) { Life::Lives } else { Life::Died }
-        }
-
-        fn is_gone(&self, id: MemberId, _: Wait) -> bool {
-            self.life(id) != Life::Lives
-        }
-
-        fn pid(&self, _: MemberId) -> Option<u32> {
-            None
-        }
-
-        fn sleep(&self, _: &AtomicU32, _: u32, _: &[MemberId], _: Wait) -> Woken {
-            unreachable!("nobody waits here")
-        }
-    }
+    use crate::raw::lives::Half;
 
     #[derive(Default)]
     struct Place(AtomicU64, AtomicU64);
