@@ -116,6 +116,13 @@ fn children(
     ((0..PRODUCERS - 1).map(producer).collect(), (0..3).map(|_| consumer()).collect())
 }
 
+/// So that there is time for many stops, or deaths.
+fn slowly(number: usize) {
+    if number.is_multiple_of(5) {
+        thread::sleep(Duration::from_micros(100));
+    }
+}
+
 fn all_end_well(children: &mut [Child]) {
     assert!(children.iter_mut().all(|child| child.wait() == End::Code(0)));
 }
@@ -163,15 +170,9 @@ fn signals() {
 fn stopped_processes() {
     let _deadline = Deadline::seconds(120, "stopped_processes");
     let (ring, account) = (Ring::with_capacity(3).unwrap(), Board::<Account>::new());
-    // Slow enough to be stopped several times.
-    let pause = |number: usize| {
-        if number.is_multiple_of(5) {
-            thread::sleep(Duration::from_micros(100));
-        }
-    };
-    let (mut producers, mut consumers) = children(account.get(), &ring, || (), pause);
+    let (mut producers, mut consumers) = children(account.get(), &ring, || (), slowly);
     thread::scope(|scope| {
-        scope.spawn(|| account.produce(&ring, PRODUCERS - 1, pause));
+        scope.spawn(|| account.produce(&ring, PRODUCERS - 1, slowly));
         stop_and_go(&mut producers);
     });
     ring.close();
@@ -244,7 +245,7 @@ fn consumers_are_killed() {
     thread::scope(|scope| {
         let producers: [_; PRODUCERS] = std::array::from_fn(|who| {
             let (account, ring) = (account.get(), &ring);
-            scope.spawn(move || account.produce(ring, who, |_| ()))
+            scope.spawn(move || account.produce(ring, who, slowly))
         });
         while !producers.iter().all(|producer| producer.is_finished()) {
             random.pause(Duration::from_micros(400));
