@@ -4,11 +4,12 @@ mod alone;
 
 use std::{
     io::{self, Write},
+    mem, thread,
     time::Duration,
 };
 
 use shmkit::{
-    Array, Error, Lock, Process, RwLock, Value,
+    Array, Error, Lock, Process, Ring, RwLock, Value,
     process::{self, StartMethod},
 };
 
@@ -30,6 +31,7 @@ fn main() {
         ("a_closure_may_borrow", a_closure_may_borrow),
         ("the_same_functions_as_by_spawn", the_same_functions_as_by_spawn),
         ("refused_with_a_guard", refused_with_a_guard),
+        ("refused_with_what_a_thread_kept", refused_with_what_a_thread_kept),
         ("errors_and_panics", errors_and_panics),
         ("family", family),
         ("methods_mix", methods_mix),
@@ -85,6 +87,38 @@ fn refused_with_a_guard() {
     assert!(matches!(Process::fork(|| ()), Err(Error::ForkRefused { .. })));
     drop(read);
     joined(&Process::fork(|| lock.write().map(drop)).unwrap()).unwrap();
+}
+
+/// A reference that a forgotten guard lent outlives its thread, and a fork would copy it.
+fn refused_with_what_a_thread_kept() {
+    // In a process of its own: it can never fork again.
+    joined(&Process::spawn(keep_and_fork, ()).unwrap()).unwrap();
+}
+
+fn keep_and_fork() -> shmkit::Result<()> {
+    fn in_a_thread<R>(run: impl FnOnce() -> R + Send, end: fn(R)) {
+        thread::scope(|scope| {
+            scope.spawn(|| end(run()));
+        });
+    }
+    let refused = |kept: usize| {
+        let error = Process::fork(|| ()).unwrap_err();
+        let text = format!("threads that have ended kept {kept} locks or places");
+        assert!(matches!(&error, Error::ForkRefused { reason } if reason.contains(&text)), "{error}");
+    };
+    let (array, lock, ring) = (Array::from_iter(0..4)?, RwLock::new(1)?, Ring::with_capacity(3)?);
+    ring.push(1)?;
+    in_a_thread(|| (array.lock().unwrap(), lock.read().unwrap(), ring.reserve().unwrap()), drop);
+    joined(&Process::fork(|| ())?)?;
+    in_a_thread(|| array.claim(0..2).unwrap(), mem::forget);
+    refused(1);
+    in_a_thread(|| lock.read().unwrap(), mem::forget);
+    refused(2);
+    in_a_thread(|| ring.pop_ref().unwrap(), mem::forget);
+    refused(3);
+    in_a_thread(|| ring.reserve().unwrap(), mem::forget);
+    refused(4);
+    Ok(())
 }
 
 fn errors_and_panics() {

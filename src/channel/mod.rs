@@ -6,7 +6,6 @@ mod spsc;
 
 use crate::{Error, Result, raw::ring::MOST_SLOTS, region::Dims};
 
-pub(crate) use self::ring::places;
 pub use self::{
     ring::{Ring, RingRef, RingSlot},
     spsc::{Consumer, Producer, SpscRing},

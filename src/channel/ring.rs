@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "reaches the values in their slots")]
 
 use std::{
-    cell::{Cell, UnsafeCell},
+    cell::UnsafeCell,
     fmt,
     marker::PhantomData,
     ops::{Deref, DerefMut},
@@ -15,7 +15,7 @@ use bytemuck::Pod;
 use super::{check_capacity, forms::four_forms};
 use crate::{
     Result,
-    os::clock::Wait,
+    os::{clock::Wait, robust},
     raw::{
         lives::MemberId,
         ring::{Claimed, MOST_SLOTS, Ring as Raw, RingWords, Slot},
@@ -571,18 +571,9 @@ struct InPlace<'a, T: Pod> {
     _not_send: PhantomData<*const ()>,
 }
 
-thread_local! {
-    static LENT: Cell<usize> = const { Cell::new(0) };
-}
-
-/// The number of places of rings that this thread has: copies of them must not come to be.
-pub(crate) fn places() -> usize {
-    LENT.get()
-}
-
 impl<'a, T: Pod> InPlace<'a, T> {
     fn new(ring: &'a Ring<T>, owner: MemberId, claimed: Claimed) -> Self {
-        LENT.set(LENT.get() + 1);
+        robust::lend();
         Self { ring, owner, claimed, _not_send: PhantomData }
     }
 
@@ -598,6 +589,8 @@ impl<'a, T: Pod> InPlace<'a, T> {
 
 impl<T: Pod> Drop for InPlace<'_, T> {
     fn drop(&mut self) {
-        LENT.set(LENT.get().saturating_sub(1));
+        if self.is_ours() {
+            robust::take_back();
+        }
     }
 }

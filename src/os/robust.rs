@@ -31,6 +31,12 @@
 //! cache is valid while it was filled in that generation. The first thread of a child that asks sets the word; it may be
 //! another than the one that forked, whose cache is the only one that can be stale.
 //!
+//! # What a thread leaves behind
+//!
+//! A guard that was forgotten may live on as the `&mut` that it was lent for, in a static say, and a fork must not copy
+//! that. While its thread runs the thread's own count tells; when it ends, that is added to the process's. A fork of the
+//! process begins with nothing left behind, for it was refused otherwise.
+//!
 //! Sources: `Documentation/locking/robust-futexes.rst` and `robust-futex-ABI.rst` of the kernel,
 //! `get_robust_list(2)`, `madvise(2)`.
 
@@ -39,16 +45,19 @@
 use std::{
     cell::Cell,
     io, ptr,
-    sync::atomic::{
-        AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
-        Ordering::{AcqRel, Acquire, Relaxed, Release},
-        compiler_fence,
+    sync::{
+        OnceLock,
+        atomic::{
+            AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+            compiler_fence,
+        },
     },
 };
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
-use super::identity::Stamp;
+use super::{identity::Stamp, threads::Key};
 use crate::{Error, Result};
 
 /// The most locks that one thread may hold.
@@ -92,6 +101,7 @@ struct Cache {
     generation: Cell<u32>,
     tid: Cell<u32>,
     held: Cell<u32>,
+    lent: Cell<u32>,
     head: Cell<*const Head>,
     stamp: Cell<u64>,
 }
@@ -112,10 +122,23 @@ thread_local! {
             generation: Cell::new(1),
             tid: Cell::new(0),
             held: Cell::new(0),
+            lent: Cell::new(0),
             head: Cell::new(ptr::null()),
             stamp: Cell::new(0),
         }
     };
+}
+
+/// What [`left_behind`] counts.
+static LEFT_BEHIND: AtomicUsize = AtomicUsize::new(0);
+
+/// What calls [`thread_ends`]. A key of the C library and no destructor of Rust's: it runs after all of those, which may
+/// still take and release locks.
+static AT_THE_END: OnceLock<Key> = OnceLock::new();
+
+extern "C" fn thread_ends(_: *mut libc::c_void) {
+    // Release: with `left_behind`, for whoever finds that this thread is gone.
+    LEFT_BEHIND.fetch_add(held(), Release);
 }
 
 /// The first entry of the calling thread's list, asked for before the lock is taken: a load after it would wait for it.
@@ -175,10 +198,28 @@ fn learn() -> Result<()> {
     this_thread().map(drop)
 }
 
-/// The number of locks that the calling thread holds.
+/// The number of things that the calling thread has and that a fork must not copy: locks, and what it was [lent](lend).
 #[inline]
 pub(crate) fn held() -> usize {
-    CACHE.with(|cache| if cache.thread().is_some() { cache.held.get() as usize } else { 0 })
+    let count = |cache: &Cache| cache.held.get() as usize + cache.lent.get() as usize;
+    CACHE.with(|cache| if cache.thread().is_some() { count(cache) } else { 0 })
+}
+
+/// The same of threads of this process that have ended: what they forgot to give back is theirs for ever.
+pub(crate) fn left_behind() -> usize {
+    LEFT_BEHIND.load(Acquire)
+}
+
+/// Counts a reference into shared memory that was given to the calling thread and is guarded by no lock of its own.
+#[inline(always)]
+pub(crate) fn lend() {
+    CACHE.with(|cache| cache.lent.set(cache.lent.get().wrapping_add(1)));
+}
+
+/// Ends what [`lend`] began, in the process that did.
+#[inline(always)]
+pub(crate) fn take_back() {
+    CACHE.with(|cache| cache.lent.set(cache.lent.get().wrapping_sub(1)));
 }
 
 impl Thread {
@@ -277,6 +318,7 @@ unsafe fn next_of<'a>(link: usize) -> &'a AtomicUsize {
 fn get_to_know() -> Result<Thread> {
     let head = registered_head()?;
     let word = generation_word()?;
+    at_the_end()?.set().map_err(|error| Error::os("pthread_setspecific", error))?;
     let generation = match word.load(Acquire) {
         0 => {
             let fresh = LAST.fetch_add(1, Relaxed) + 1;
@@ -289,11 +331,21 @@ fn get_to_know() -> Result<Thread> {
         cache.head.set(head);
         cache.stamp.set(process_stamp());
         cache.held.set(0);
+        cache.lent.set(0);
         cache.tid.set(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
         cache.current.set(word);
         cache.generation.set(generation);
         cache.thread().ok_or_else(|| Error::unsupported("a thread without an id"))
     })
+}
+
+fn at_the_end() -> Result<&'static Key> {
+    if let Some(key) = AT_THE_END.get() {
+        return Ok(key);
+    }
+    let fresh = Key::new(thread_ends).map_err(|error| Error::os("pthread_key_create", error))?;
+    // Of two threads the first sets it; the other's key is never used.
+    Ok(AT_THE_END.get_or_init(|| fresh))
 }
 
 fn registered_head() -> Result<*const Head> {

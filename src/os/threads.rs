@@ -14,6 +14,33 @@ use std::{
 /// The process that counts, and how many parked threads it has: a forked child has none of its parent's.
 static PARKED: AtomicU64 = AtomicU64::new(0);
 
+/// A key of the C library: a function that is called when a thread ends that has set it, after the destructors of all its
+/// thread-locals.
+///
+/// Source: `pthread_key_create(3)`; glibc runs what C++ and Rust register before the keys' functions.
+#[derive(Debug)]
+pub(crate) struct Key(libc::pthread_key_t);
+
+impl Key {
+    pub(crate) fn new(at_the_end: extern "C" fn(*mut libc::c_void)) -> io::Result<Self> {
+        let mut key = 0;
+        // SAFETY: writes the key; the function stays, for this crate is never unloaded.
+        match unsafe { libc::pthread_key_create(&raw mut key, Some(at_the_end)) } {
+            0 => Ok(Self(key)),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+
+    /// Has the function called when the calling thread ends.
+    pub(crate) fn set(&self) -> io::Result<()> {
+        // SAFETY: a key that exists; the value is not used, but it must not be null.
+        match unsafe { libc::pthread_setspecific(self.0, ptr::without_provenance(1)) } {
+            0 => Ok(()),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+}
+
 /// Starts a thread that no signal reaches, so that signals go where the program expects them.
 pub(crate) fn spawn_parked(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();

@@ -21,7 +21,7 @@ use super::{
     target::{Message, Outcome, Target},
 };
 use crate::{
-    Error, Result, channel,
+    Error, Result,
     os::{
         affinity,
         executable::Executable,
@@ -29,7 +29,6 @@ use crate::{
         robust, socket, start, threads,
     },
     region::ticket::{self, Seat},
-    sync::rwlock,
 };
 
 /// A process that is about to be started. From [`Process::builder`].
@@ -301,7 +300,7 @@ impl Plan {
 
     fn fork<R: Outcome>(mut self, seats: Vec<Box<dyn Seat>>, run: impl FnOnce() -> R) -> Result<Process<R::Output>> {
         let refused = |reason: String| Err(Error::ForkRefused { reason });
-        let held = robust::held() + rwlock::reads() + channel::places();
+        let held = robust::held();
         if held > 0 {
             return refused(format!("this thread holds {held} locks or places, whose guards would be copied"));
         }
@@ -312,6 +311,13 @@ impl Plan {
                     return refused(format!("this process has {others} other threads (StartMethod::Spawn works)"));
                 }
             }
+        }
+        // After the threads were counted: those that ended have added theirs.
+        let left = robust::left_behind();
+        if left > 0 {
+            return refused(format!(
+                "threads that have ended kept {left} locks or places, whose guards would be copied"
+            ));
         }
         self.check_environment()?;
         let origin = self.origin();

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     Result,
-    os::clock::Wait,
+    os::{clock::Wait, robust},
     raw::{
         lives::MemberId,
         rwlock::{Reading, RwWords},
@@ -123,11 +123,6 @@ impl Reads {
     fn has(&self, entry: (usize, MemberId)) -> bool {
         self.first.get() == Some(entry) || self.others.borrow().contains(&entry)
     }
-}
-
-/// The number of read guards that this thread has: copies of them must not come to be.
-pub(crate) fn reads() -> usize {
-    READS.with(|reads| usize::from(reads.first.get().is_some()) + reads.others.borrow().len())
 }
 
 impl<T: Pod> RwLock<T> {
@@ -360,6 +355,7 @@ impl<'a, T: Pod> RwLockReadGuard<'a, T> {
     #[inline]
     fn new(lock: &'a RwLock<T>, member: MemberId, reading: Reading) -> Self {
         READS.with(|reads| reads.add((std::ptr::from_ref(lock.0.head()).addr(), member)));
+        robust::lend();
         Self { lock, member, reading, value: lock.0.data().cast(), _not_send: PhantomData }
     }
 }
@@ -381,6 +377,7 @@ impl<T: Pod> Drop for RwLockReadGuard<'_, T> {
         READS.with(|reads| reads.remove(entry));
         // A guard that a fork copied is not the child's.
         if self.lock.0.known_member() == Some(self.member) {
+            robust::take_back();
             self.lock.0.head().end_read(self.member, self.reading);
         }
     }
