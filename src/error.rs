@@ -92,6 +92,26 @@ pub enum Error {
     #[error("the channel is closed")]
     Closed,
 
+    /// Nobody else has the queue any more, so nothing will come, and nobody take anything out.
+    #[error("every other process that had the queue is gone")]
+    Disconnected,
+
+    /// Processes died before they declared done what they had taken from a queue.
+    #[error("{tasks} tasks were lost with the processes that had taken them")]
+    TasksLost {
+        /// How many. They are not done, until somebody declares them so.
+        tasks: usize,
+    },
+
+    /// A message is longer than the channel has room for.
+    #[error("a message of {size} bytes where there is room for {limit}")]
+    TooLarge {
+        /// Bytes of the message.
+        size: u64,
+        /// Bytes that a message can have at most.
+        limit: u64,
+    },
+
     /// Another one is the producer, or the consumer, of a ring that has room for one.
     #[error("this end of the ring is taken{}", Whose(.pid))]
     RoleTaken {

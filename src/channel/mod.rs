@@ -1,12 +1,14 @@
 //! Channels: values that some processes put in and others take out.
 
 mod forms;
+mod queue;
 mod ring;
 mod spsc;
 
 use crate::{Error, Result, raw::ring::MOST_SLOTS, region::Dims};
 
 pub use self::{
+    queue::{Iter as QueueIter, Queue, QueueOptions},
     ring::{Ring, RingRef, RingSlot},
     spsc::{Consumer, Producer, SpscRing},
 };

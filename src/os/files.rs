@@ -6,7 +6,7 @@
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::{
@@ -117,6 +117,11 @@ pub(crate) fn create_new(path: &Path) -> io::Result<OwnedFd> {
 pub(crate) fn open_existing(path: &Path, read_only: bool) -> io::Result<OwnedFd> {
     let access = if read_only { OFlags::RDONLY } else { OFlags::RDWR };
     off_the_streams(open(path, access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK, Mode::empty())?)
+}
+
+/// Where an open file is, or was.
+pub(crate) fn path_of(fd: BorrowedFd<'_>) -> io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
 pub(crate) fn remove(path: &Path) -> io::Result<()> {

@@ -143,6 +143,26 @@ fn lacks_memory(id: u32, address: usize) -> io::Result<bool> {
     Ok(file_at(&ours, address).is_some_and(|file| !theirs.lines().any(|line| mapped_file(line) == Some(file))))
 }
 
+/// Whether a process that this one has started, or one of those has, by `fork`, has the memory that this one has at
+/// `address`. Those whose starter has died are not looked at.
+pub(crate) fn a_descendant_has(address: usize) -> bool {
+    let mut to_ask = children(std::process::id());
+    while let Some(pid) = to_ask.pop() {
+        if lacks_memory(pid, address).is_ok_and(|lacks| !lacks) {
+            return true;
+        }
+        to_ask.extend(children(pid));
+    }
+    false
+}
+
+/// The children of all threads of a process, as far as the kernel tells.
+fn children(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| list.split_ascii_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
+}
+
 /// The time a process started, in clock ticks since boot: field 22 of `/proc/<pid>/stat`.
 pub(crate) fn start_time(pid: u32) -> io::Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;

@@ -8,6 +8,7 @@ compile_error!("shmkit needs 64-bit Linux with glibc for now (see the README, Pl
 pub(crate) mod affinity;
 pub(crate) mod clock;
 pub(crate) mod copy;
+pub(crate) mod courier;
 pub(crate) mod executable;
 pub(crate) mod files;
 pub(crate) mod futex;

@@ -18,7 +18,7 @@ use super::{
     family::{self, Origin},
     init::{self, Bootstrap},
     report,
-    target::{Message, Outcome, Target},
+    target::{Outcome, Target},
 };
 use crate::{
     Error, Result,
@@ -28,7 +28,7 @@ use crate::{
         identity::{self, Stamp},
         robust, socket, start, threads,
     },
-    region::ticket::{self, Seat},
+    region::ticket::{self, Message, Seat},
 };
 
 /// A process that is about to be started. From [`Process::builder`].

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{family, report::Report, target::Message};
+use super::{family, report::Report};
 use crate::{
     Error, Result,
     os::{
@@ -17,7 +17,7 @@ use crate::{
         pidfd::{self, End},
         socket::{self, Message as Packet},
     },
-    region::ticket,
+    region::ticket::{self, Message},
 };
 
 /// How a process ended.

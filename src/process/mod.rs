@@ -22,8 +22,9 @@ pub use self::{
     child::{ExitStatus, Process, State},
     family::{ActiveChild, Current, Parent, active_children, current, parent},
     init::init,
-    target::{Message, Outcome, Target},
+    target::{Outcome, Target},
 };
+pub use crate::region::ticket::Message;
 #[doc(hidden)]
 pub use init::init_before_main;
 

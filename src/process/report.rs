@@ -9,8 +9,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::target::{Message, Outcome};
-use crate::{Error, os::socket, region::ticket};
+use super::target::Outcome;
+use crate::{
+    Error,
+    os::socket,
+    region::ticket::{self, Message},
+};
 
 /// The end of a child's function.
 #[derive(Serialize, Deserialize)]

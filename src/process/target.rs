@@ -10,29 +10,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{Serialize, de::DeserializeOwned};
-
-use crate::Error;
-
-/// What can be sent to another process: owned data with serde's `Serialize` and `Deserialize`.
-///
-/// Handles of shared memory are messages too: the memory goes along. The format is postcard's, which does not describe
-/// itself: types that need to be told what comes next (`#[serde(untagged)]`, `#[serde(flatten)]`, JSON values) are
-/// refused with an error that says so.
-///
-/// # Examples
-///
-/// ```
-/// fn is_message<T: shmkit::process::Message>() {}
-/// is_message::<(Vec<f64>, Option<String>, shmkit::Array<u8>)>();
-/// ```
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be sent to another process",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it; it must own its data"
-)]
-pub trait Message: Serialize + DeserializeOwned + 'static {}
-
-impl<T: Serialize + DeserializeOwned + 'static> Message for T {}
+use crate::{Error, region::ticket::Message};
 
 /// A function that a process can run with these arguments: an `fn`, or a closure that captures nothing, of 0 to 8
 /// arguments, each a [`Message`], which returns an [`Outcome`].

@@ -50,7 +50,7 @@ use std::time::Duration;
 
 use super::{
     lives::{Life, Lives, MemberId},
-    mutex::{Found, RawMutex, Use},
+    mutex::{Found, Hold, RawMutex, Use},
     points::point,
     sys::{AtomicU16, AtomicU32, AtomicU64, futex},
     waiting::{Patience, Spin},
@@ -116,15 +116,6 @@ pub(crate) struct Ticket {
 pub(crate) struct Condvar<'a> {
     pub(crate) words: &'a CondvarWords,
     pub(crate) slots: &'a [Slot],
-}
-
-/// The table, held.
-struct Table<'a>(&'a RawMutex);
-
-impl Drop for Table<'_> {
-    fn drop(&mut self) {
-        self.0.unlock();
-    }
 }
 
 impl Slot {
@@ -267,7 +258,7 @@ impl Condvar<'_> {
     }
 
     /// Takes the table.
-    fn lock(&self) -> Result<Table<'_>> {
+    fn lock(&self) -> Result<Hold<'_>> {
         let found = self.words.table.lock(Use::Table, Wait::Forever)?;
         if found == Found::Inherited {
             // The dead one may have notified some that it has not woken.
@@ -275,7 +266,7 @@ impl Condvar<'_> {
                 slot.wake();
             }
         }
-        Ok(Table(&self.words.table))
+        Ok(Hold(&self.words.table))
     }
 
     /// The slots of which some may not be free.

@@ -13,6 +13,7 @@ pub(crate) mod lives;
 pub(crate) mod mutex;
 pub(crate) mod permits;
 pub(crate) mod points;
+pub(crate) mod queue;
 pub(crate) mod ring;
 pub(crate) mod rwlock;
 pub(crate) mod semaphore;

@@ -117,6 +117,16 @@ pub(crate) enum Found {
     Inherited,
 }
 
+/// A lock that the calling thread has taken for its own bookkeeping, until this is dropped.
+pub(crate) struct Hold<'a>(pub(crate) &'a RawMutex);
+
+impl Drop for Hold<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.unlock();
+    }
+}
+
 impl RawMutex {
     /// Takes the lock.
     ///

@@ -33,7 +33,7 @@ use crate::{
     os::clock::Wait,
     raw::{
         claims::ClaimWords,
-        mutex::{self, RawMutex, Use},
+        mutex::{self, Hold, RawMutex, Use},
         points::point,
     },
 };
@@ -51,15 +51,6 @@ pub(crate) enum Intent {
 pub(crate) struct Directory<'a> {
     memory: Memory<'a>,
     header: &'a Header,
-}
-
-/// The lock of a directory, held.
-struct Held<'a>(&'a RawMutex);
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.0.unlock();
-    }
 }
 
 impl<'a> Directory<'a> {
@@ -249,9 +240,10 @@ impl<'a> Directory<'a> {
     pub(crate) fn for_each_lock(self, mut each: impl FnMut(&RawMutex)) -> Result<()> {
         self.for_each_block(|at, block| {
             let kind = block.kind()?;
-            if kind.has_lock() {
-                each(self.memory.at::<RawMutex>(block.body(at)?)?);
-            } else if kind == Kind::Claims {
+            for lock in kind.locks() {
+                each(self.memory.at::<RawMutex>(block.body(at)?.saturating_add(*lock))?);
+            }
+            if kind == Kind::Claims {
                 let spot = block.read(self.memory, at)?.spot;
                 let (_, slots) = claims::table(self.memory, spot.body, claims::slots_in(spot.layout))
                     .ok_or_else(|| claims::no_table(spot.body))?;
@@ -342,10 +334,10 @@ impl<'a> Directory<'a> {
         self.header.end.load(Acquire).min(self.header.size(self.memory))
     }
 
-    fn lock(self) -> Result<Held<'a>> {
+    fn lock(self) -> Result<Hold<'a>> {
         let lock = self.header.lock()?;
         let found = lock.lock(Use::Table, Wait::Forever)?;
-        let held = Held(lock);
+        let held = Hold(lock);
         if found == mutex::Found::Inherited {
             self.repair()?;
         }

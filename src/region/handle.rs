@@ -13,7 +13,7 @@ use super::{
     claims,
     directory::{Directory, Intent, members_description},
     header,
-    mapping::Mapping,
+    mapping::{Backing, Mapping},
     members::{self, Members},
     memory::{Memory, Shared},
     object::{Description, Dims, Found, Kind, MAX_NAME, Spot, end_with},
@@ -21,7 +21,7 @@ use super::{
     ticket::{self, Seat},
     whole_pages,
 };
-use crate::{Error, Result, raw::lives::MemberId};
+use crate::{Error, Result, os::files::FileId, raw::lives::MemberId};
 
 /// A kind of object that can live in a region.
 ///
@@ -330,6 +330,16 @@ impl<R> Handle<R> {
         self.mapping.members()
     }
 
+    /// Whether nobody can come by it but by a handle that is sent.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.mapping.backing() == Backing::Anonymous
+    }
+
+    /// What tells the region from every other.
+    pub(crate) fn home(&self) -> FileId {
+        self.mapping.id()
+    }
+
     pub(crate) fn region(&self) -> Region {
         Region(Arc::clone(&self.mapping))
     }
@@ -432,7 +442,7 @@ macro_rules! resident_handle {
             ///
             /// See [`create`](Self::create).
             pub fn open(at: impl Into<$crate::region::Place>) -> $crate::Result<Self> {
-                $crate::region::Handle::open(&at.into()).map(Self)
+                $crate::region::Handle::<$resident>::open(&at.into()).map(|handle| Self(handle.into()))
             }
 
             #[doc = concat!("The ", $example, " of this name in a region.")]
@@ -446,7 +456,7 @@ macro_rules! resident_handle {
             ///
             /// See [`Region`](crate::Region).
             pub fn open_in(region: &$crate::Region, name: &str) -> $crate::Result<Self> {
-                $crate::region::Handle::open_in(region, name).map(Self)
+                $crate::region::Handle::<$resident>::open_in(region, name).map(|handle| Self(handle.into()))
             }
 
             /// Removes a name or file. Those who have it open keep it.
@@ -491,13 +501,13 @@ macro_rules! resident_handle {
 
         impl$(<$t: $bound>)? serde::Serialize for $name$(<$t>)? {
             fn serialize<Z: serde::Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
-                self.0.serialize(serializer)
+                serde::Serialize::serialize(&self.0, serializer)
             }
         }
 
         impl<'de $(, $t: $bound)?> serde::Deserialize<'de> for $name$(<$t>)? {
             fn deserialize<Z: serde::Deserializer<'de>>(deserializer: Z) -> Result<Self, Z::Error> {
-                $crate::region::Handle::<$resident>::deserialize(deserializer).map(Self)
+                serde::Deserialize::deserialize(deserializer).map(Self)
             }
         }
     };

@@ -35,6 +35,7 @@ pub(crate) use self::{
     directory::Intent,
     handle::{Fresh, Handle, ReadOnly, Resident, resident_handle},
     mapping::locate,
+    members::Members,
     memory::Shared,
     object::{Dims, Kind},
 };

@@ -24,7 +24,10 @@ use std::{
 };
 
 use super::memory::{Memory, Shared};
-use crate::{Error, Result, raw::points::point};
+use crate::{
+    Error, Result,
+    raw::{points::point, queue::QueueWords},
+};
 
 /// The most dimensions that a shape can have.
 pub(crate) const MAX_RANK: usize = 8;
@@ -58,10 +61,11 @@ pub(crate) enum Kind {
     RwLock = 15,
     Ring = 16,
     SpscRing = 17,
+    Queue = 18,
 }
 
 impl Kind {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Lock,
         Self::RLock,
         Self::Value,
@@ -79,15 +83,20 @@ impl Kind {
         Self::RwLock,
         Self::Ring,
         Self::SpscRing,
+        Self::Queue,
     ];
 
     fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
 
-    /// Whether the body begins with a lock.
-    pub(crate) const fn has_lock(self) -> bool {
-        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::Array | Self::RwLock | Self::Condvar)
+    /// Where the locks are in the body.
+    pub(crate) const fn locks(self) -> &'static [u64] {
+        match self {
+            Self::Lock | Self::RLock | Self::Value | Self::Array | Self::RwLock | Self::Condvar => &[0],
+            Self::Queue => &[0, QueueWords::SECOND_LOCK],
+            _ => &[],
+        }
     }
 
     /// Whether an object is always one element, or none, and never has dimensions.
@@ -103,6 +112,7 @@ impl Kind {
                 | Self::Barrier
                 | Self::Ring
                 | Self::SpscRing
+                | Self::Queue
         )
     }
 
@@ -110,14 +120,20 @@ impl Kind {
     pub(crate) const fn needs_members(self) -> bool {
         matches!(
             self,
-            Self::BoundedSemaphore | Self::Barrier | Self::Condvar | Self::RwLock | Self::Ring | Self::SpscRing
+            Self::BoundedSemaphore
+                | Self::Barrier
+                | Self::Condvar
+                | Self::RwLock
+                | Self::Ring
+                | Self::SpscRing
+                | Self::Queue
         )
     }
 
     /// What those words are aligned to at least.
     pub(crate) const fn align(self) -> u64 {
         match self {
-            Self::Ring | Self::SpscRing => 128,
+            Self::Ring | Self::SpscRing | Self::Queue => 128,
             _ => 8,
         }
     }
@@ -136,6 +152,7 @@ impl Kind {
             Self::RwLock => 48 + 8 * 64,
             Self::Ring => 512,
             Self::SpscRing => 384,
+            Self::Queue => QueueWords::SIZE,
         }
     }
 }

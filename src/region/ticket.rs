@@ -10,7 +10,7 @@
 
 use std::{
     any::type_name,
-    cell::RefCell,
+    cell::{Cell, RefCell},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     sync::{
         Arc,
@@ -20,7 +20,30 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Error, Result, os::identity::Stamp};
+use crate::{
+    Error, Result,
+    os::{files::FileId, identity::Stamp, robust},
+};
+
+/// What can be sent to another process: owned data with serde's `Serialize` and `Deserialize`.
+///
+/// Handles of shared memory are messages too: the memory goes along. The format is postcard's, which does not describe
+/// itself: types that need to be told what comes next (`#[serde(untagged)]`, `#[serde(flatten)]`, JSON values) are
+/// refused with an error that says so.
+///
+/// # Examples
+///
+/// ```
+/// fn is_message<T: shmkit::process::Message>() {}
+/// is_message::<(Vec<f64>, Option<String>, shmkit::Array<u8>)>();
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent to another process",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it; it must own its data"
+)]
+pub trait Message: Serialize + DeserializeOwned + 'static {}
+
+impl<T: Serialize + DeserializeOwned + 'static> Message for T {}
 
 /// An encoded value.
 pub(crate) struct Parcel {
@@ -42,6 +65,66 @@ pub(crate) trait Seat {
     fn attend(&self);
 }
 
+/// An object that keeps seats.
+pub(crate) trait KeepsSeats {
+    /// Has the seat `at` be kept in the name of the process `to` (0: of nobody), if it is in that of `from`.
+    fn expect(&self, at: usize, from: u64, to: u64);
+
+    /// This process, for which the seat `at` was kept, is there.
+    fn attend(&self, at: usize);
+}
+
+/// A seat by its number.
+pub(crate) struct NumberedSeat<K: KeepsSeats> {
+    object: K,
+    at: usize,
+    /// In whose name it is kept, until there is a child.
+    parent: Cell<Option<u64>>,
+}
+
+impl<K: KeepsSeats> NumberedSeat<K> {
+    /// One that `reserve` has found, for a child of this process.
+    pub(crate) fn for_a_child(object: K, reserve: impl FnOnce(&K, u64) -> Option<usize>) -> Option<Self> {
+        let parent = robust::this_thread().ok()?.stamp();
+        let at = reserve(&object, parent)?;
+        Some(Self { object, at, parent: Cell::new(Some(parent)) })
+    }
+
+    /// The one that came with a handle.
+    pub(crate) fn arrived(object: K, number: u32) -> Self {
+        Self { object, at: number as usize, parent: Cell::new(None) }
+    }
+}
+
+impl<K: KeepsSeats> Seat for NumberedSeat<K> {
+    fn number(&self) -> u32 {
+        self.at as u32
+    }
+
+    fn expect(&self, child: Stamp) {
+        if let Some(parent) = self.parent.take() {
+            self.object.expect(self.at, parent, child.to_bits());
+        }
+    }
+
+    fn attend(&self) {
+        // Of a fork's copy: the parent's record is the parent's matter.
+        self.parent.set(None);
+        self.object.attend(self.at);
+    }
+}
+
+impl<K: KeepsSeats> Drop for NumberedSeat<K> {
+    fn drop(&mut self) {
+        // A fork's copy gives nothing up.
+        if let Some(parent) = self.parent.get()
+            && robust::this_thread().is_ok_and(|me| me.stamp() == parent)
+        {
+            self.object.expect(self.at, parent, 0);
+        }
+    }
+}
+
 /// Whether this process has had any such handle.
 static HAS_SEATS: AtomicBool = AtomicBool::new(false);
 
@@ -49,12 +132,22 @@ pub(super) fn has_seats() {
     HAS_SEATS.store(true, Relaxed);
 }
 
+/// What a value can have with it on its way.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Route {
+    /// The memory that the way leads through: its receiver has it, so what lies there needs no descriptor.
+    pub(crate) home: Option<FileId>,
+    /// Whether there is a way for bytes only: then regions are told by their names.
+    pub(crate) bytes_only: bool,
+}
+
 #[derive(Default)]
 struct Scope {
+    route: Route,
     /// The descriptors packed so far, each a duplicate of the number beside it.
     packed: Vec<(OwnedFd, RawFd)>,
     /// The descriptors that came with the bytes.
-    arrived: Arc<[OwnedFd]>,
+    arrived: Option<Arc<[OwnedFd]>>,
     reason: Option<String>,
     seats: Vec<Box<dyn Seat>>,
 }
@@ -84,7 +177,13 @@ fn within<T>(scope: Scope, run: impl FnOnce() -> T) -> (T, Scope) {
 ///
 /// [`Error::NotSendable`] with the type and the reason.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Parcel> {
-    let (bytes, scope) = within(Scope::default(), || postcard::to_stdvec(value));
+    encode_into(value, Route::default(), Vec::new())
+}
+
+/// As [`encode`], for a certain route; the bytes are appended to `buffer`, which is the parcel's then.
+pub(crate) fn encode_into<T: Serialize + ?Sized>(value: &T, route: Route, buffer: Vec<u8>) -> Result<Parcel> {
+    let scope = Scope { route, ..Scope::default() };
+    let (bytes, scope) = within(scope, || postcard::to_extend(value, buffer));
     let bytes = bytes.map_err(|error| not_sendable::<T>(scope.reason, &error))?;
     Ok(Parcel { bytes, descriptors: scope.packed.into_iter().map(|(fd, _)| fd).collect(), seats: scope.seats })
 }
@@ -108,12 +207,21 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: &Arc<[Owned
     decode_with_seats(bytes, descriptors).map(|(value, _)| value)
 }
 
+/// As [`decode`], for a value that came by a certain route.
+pub(crate) fn decode_from<T: DeserializeOwned>(bytes: &[u8], descriptors: Vec<OwnedFd>, route: Route) -> Result<T> {
+    let arrived = (!descriptors.is_empty()).then(|| descriptors.into());
+    decode_in(bytes, Scope { route, arrived, ..Scope::default() }).map(|(value, _)| value)
+}
+
 /// As [`decode`], with the seats among the value.
 pub(crate) fn decode_with_seats<T: DeserializeOwned>(
     bytes: &[u8],
     descriptors: &Arc<[OwnedFd]>,
 ) -> Result<(T, Vec<Box<dyn Seat>>)> {
-    let scope = Scope { arrived: Arc::clone(descriptors), ..Scope::default() };
+    decode_in(bytes, Scope { arrived: Some(Arc::clone(descriptors)), ..Scope::default() })
+}
+
+fn decode_in<T: DeserializeOwned>(bytes: &[u8], scope: Scope) -> Result<(T, Vec<Box<dyn Seat>>)> {
     let (value, scope) = within(scope, || postcard::from_bytes(bytes));
     Ok((value.map_err(|error| not_sendable::<T>(scope.reason, &error))?, scope.seats))
 }
@@ -135,8 +243,11 @@ fn not_sendable<T: ?Sized>(kept: Option<String>, error: &postcard::Error) -> Err
 /// # Errors
 ///
 /// [`Error::NotSendable`] where no value is.
-pub(super) fn pack(fd: BorrowedFd<'_>) -> Result<u32> {
+pub(crate) fn pack(fd: BorrowedFd<'_>) -> Result<u32> {
     with_scope(|scope| {
+        if scope.route.bytes_only {
+            return Err(Error::unsupported("descriptors cannot go through a queue that is found by name"));
+        }
         let at = match scope.packed.iter().position(|(_, original)| *original == fd.as_raw_fd()) {
             Some(at) => at,
             None => {
@@ -154,14 +265,23 @@ pub(super) fn pack(fd: BorrowedFd<'_>) -> Result<u32> {
 /// # Errors
 ///
 /// [`Error::NotSendable`] where no value is; [`Error::Corrupt`] when there is no such descriptor.
-pub(super) fn unpack(number: u32) -> Result<OwnedFd> {
+pub(crate) fn unpack(number: u32) -> Result<OwnedFd> {
     with_scope(|scope| {
-        let fd = scope
-            .arrived
+        let arrived = scope.arrived.as_deref().unwrap_or_default();
+        let fd = arrived
             .get(number as usize)
-            .ok_or_else(|| Error::corrupt(format!("a ticket for descriptor {number} of {}", scope.arrived.len())))?;
+            .ok_or_else(|| Error::corrupt(format!("a ticket for descriptor {number} of {}", arrived.len())))?;
         fd.as_fd().try_clone_to_owned().map_err(|error| Error::os("duplicating a descriptor", error))
     })
+}
+
+/// The way of the value that is being encoded or decoded.
+///
+/// # Errors
+///
+/// [`Error::NotSendable`] where no value is.
+pub(super) fn route() -> Result<Route> {
+    with_scope(|scope| Ok(scope.route))
 }
 
 /// Keeps a seat for whoever gets the value that is being encoded, or the one that came with it.
@@ -173,7 +293,7 @@ pub(super) fn add_seat(seat: Box<dyn Seat>) {
 }
 
 /// Keeps the reason for the report of the scope, and passes it on as text for serde.
-pub(super) fn keep_reason(error: Error) -> String {
+pub(crate) fn keep_reason(error: Error) -> String {
     // What the operating system said is its source.
     let text = match std::error::Error::source(&error) {
         Some(source) => format!("{error}: {source}"),

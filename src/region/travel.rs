@@ -1,37 +1,81 @@
-//! Handles and regions on their way to another process: what is written is a descriptor's number and an offset.
+//! Handles and regions on their way to another process: what is written tells the region, and an offset.
 
-use std::os::fd::AsFd;
+use std::{os::fd::AsFd, path::PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 
 use super::{
     Handle, Region, Resident, build,
     mapping::{Backing, Mapping},
-    ticket,
+    place::Place,
+    ticket::{self, Route},
 };
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    os::files::{self, FileId, SHM_DIRECTORY},
+};
 
-/// What stands for a mapping while it travels: its descriptor goes beside the message.
+/// What stands for a mapping while it travels.
 #[derive(Serialize, Deserialize)]
-struct Ticket {
-    descriptor: u32,
-    backing: u8,
-    read_only: bool,
+enum Ticket {
+    /// Its descriptor goes beside the message.
+    Beside { descriptor: u32, backing: u8, read_only: bool },
+    /// It is the memory that the message lies in.
+    Here,
+    /// It has this name, where only bytes can go.
+    At { path: PathBuf, backing: u8, read_only: bool, device: u64, inode: u64 },
 }
 
 const BACKINGS: [Backing; 3] = [Backing::Anonymous, Backing::Named, Backing::File];
 
 impl Ticket {
     fn issue(mapping: &Mapping) -> Result<Self> {
+        let Route { home, bytes_only } = ticket::route()?;
+        let (FileId { device, inode }, read_only) = (mapping.id(), mapping.is_read_only());
+        if home == Some(mapping.id()) && !read_only {
+            return Ok(Self::Here);
+        }
         let backing = BACKINGS.iter().position(|known| *known == mapping.backing()).unwrap_or(0) as u8;
-        Ok(Self { descriptor: ticket::pack(mapping.as_fd())?, backing, read_only: mapping.is_read_only() })
+        if !bytes_only {
+            return Ok(Self::Beside { descriptor: ticket::pack(mapping.as_fd())?, backing, read_only });
+        }
+        let path = files::path_of(mapping.as_fd()).map_err(|error| Error::os("reading a descriptor's name", error))?;
+        if mapping.backing() == Backing::Anonymous || !files::names(&path, mapping.id()) {
+            return Err(Error::unsupported("memory without a name cannot go through a queue that is found by name"));
+        }
+        Ok(Self::At { path, backing, read_only, device, inode })
     }
 
-    fn redeem(&self) -> Result<Region> {
-        let backing = BACKINGS.get(usize::from(self.backing)).copied();
-        let backing = backing.ok_or_else(|| Error::corrupt(format!("a ticket for the backing {}", self.backing)))?;
-        build::received(ticket::unpack(self.descriptor)?, backing, self.read_only).map(Region)
+    fn redeem(self) -> Result<Region> {
+        match self {
+            Self::Here => {
+                let here = ticket::route()?.home.and_then(|id| Mapping::known(id, false));
+                here.map(Region).ok_or_else(|| Error::corrupt("a ticket for the memory that it came from"))
+            }
+            Self::Beside { descriptor, backing, read_only } => {
+                build::received(ticket::unpack(descriptor)?, known(backing)?, read_only).map(Region)
+            }
+            Self::At { path, backing, read_only, device, inode } => {
+                let place = match known(backing)? {
+                    Backing::File => Place::File(path),
+                    _ => match path.strip_prefix(SHM_DIRECTORY).ok().and_then(|name| name.to_str()) {
+                        Some(name) => Place::Name(name.into()),
+                        None => return Err(Error::corrupt(format!("a ticket for {}", path.display()))),
+                    },
+                };
+                let region = build::open(&place, read_only)?;
+                if region.id() != (FileId { device, inode }) {
+                    return Err(Error::NotFound { name: format!("{place}, as it was when its handle was sent") });
+                }
+                Ok(Region(region))
+            }
+        }
     }
+}
+
+fn known(backing: u8) -> Result<Backing> {
+    let known = BACKINGS.get(usize::from(backing)).copied();
+    known.ok_or_else(|| Error::corrupt(format!("a ticket for the backing {backing}")))
 }
 
 impl Serialize for Region {

@@ -3,7 +3,6 @@
 #![expect(unsafe_code, reason = "declares what lives in shared memory")]
 
 use std::{
-    cell::Cell,
     fmt,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
@@ -12,9 +11,12 @@ use std::{
 use super::constructors::counted_constructors;
 use crate::{
     Error, Result,
-    os::{clock::Wait, identity::Stamp, robust},
+    os::clock::Wait,
     raw::barrier::{Barrier as Raw, BarrierWords, MOST_PARTIES},
-    region::{Dims, Handle, Kind, Resident, Shared, resident_handle, ticket::Seat},
+    region::{
+        Dims, Handle, Kind, Resident, Shared, resident_handle,
+        ticket::{KeepsSeats, NumberedSeat, Seat},
+    },
 };
 
 /// A place where a number of parties, threads of any processes, wait for each other, again and again.
@@ -85,14 +87,12 @@ unsafe impl Resident for BarrierCell {
     const HAS_SEAT: bool = true;
 
     fn reserve(handle: &Handle<Self>) -> Option<Box<dyn Seat>> {
-        let barrier = Barrier(handle.clone());
-        let parent = robust::this_thread().ok()?.stamp();
-        let at = barrier.raw().reserve(parent)?;
-        Some(Box::new(Place { barrier, at, parent: Cell::new(Some(parent)) }))
+        let reserve = |barrier: &Barrier, parent| barrier.raw().reserve(parent);
+        Some(Box::new(NumberedSeat::for_a_child(Barrier(handle.clone()), reserve)?))
     }
 
     fn seat(handle: &Handle<Self>, number: u32) -> Option<Box<dyn Seat>> {
-        Some(Box::new(Place { barrier: Barrier(handle.clone()), at: number as usize, parent: Cell::new(None) }))
+        Some(Box::new(NumberedSeat::arrived(Barrier(handle.clone()), number)))
     }
 
     fn check(dims: Dims) -> Result<()> {
@@ -383,42 +383,16 @@ impl Barrier {
     }
 }
 
-/// The record that is kept for a child which is given the barrier: it counts as a party from its start on.
-struct Place {
-    barrier: Barrier,
-    at: usize,
-    /// In whose name the record is kept, until there is a child.
-    parent: Cell<Option<u64>>,
-}
-
-impl Seat for Place {
-    fn number(&self) -> u32 {
-        self.at as u32
+/// A record is kept for a child which is given the barrier: it counts as a party from its start on.
+impl KeepsSeats for Barrier {
+    fn expect(&self, at: usize, from: u64, to: u64) {
+        self.raw().expect(at, from, to);
     }
 
-    fn expect(&self, child: Stamp) {
-        if let Some(parent) = self.parent.take() {
-            self.barrier.raw().expect(self.at, parent, child.to_bits());
-        }
-    }
-
-    fn attend(&self) {
-        // Of a fork's copy: the parent's record is the parent's matter.
-        self.parent.set(None);
+    fn attend(&self, at: usize) {
         // Who cannot take part is told so when it arrives.
-        if let Ok(me) = self.barrier.0.member() {
-            self.barrier.raw().attend(me, self.at);
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // A fork's copy gives nothing up.
-        if let Some(parent) = self.parent.get()
-            && robust::this_thread().is_ok_and(|me| me.stamp() == parent)
-        {
-            self.barrier.raw().expect(self.at, parent, 0);
+        if let Ok(me) = self.0.member() {
+            self.raw().attend(me, at);
         }
     }
 }

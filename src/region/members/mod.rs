@@ -178,6 +178,20 @@ impl<'a> Members<'a> {
         Err(Error::TooManyMembers { limit: self.0.len() })
     }
 
+    /// A member besides `me` that is not gone, and whether there has ever been one.
+    pub(crate) fn company_of(self, me: MemberId) -> (Option<MemberId>, bool) {
+        let mut has_been = false;
+        for (at, slot) in self.0.iter().enumerate().filter(|(at, _)| *at != me.slot()) {
+            let generation = slot.generation.load(Acquire);
+            has_been |= generation != 0;
+            let id = MemberId::new(at, generation);
+            if generation & 1 == 1 && !self.is_gone(id, Wait::No) {
+                return (Some(id), true);
+            }
+        }
+        (None, has_been)
+    }
+
     fn slot(self, id: MemberId) -> Option<&'a Slot> {
         self.0.get(id.slot())
     }

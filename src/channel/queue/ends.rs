@@ -1,0 +1,395 @@
+//! What a handle of a queue holds: the circle of units, the sockets beside it, and who else has it.
+
+#![expect(unsafe_code, reason = "copies messages into shared memory and out of it")]
+
+use std::{
+    cell::Cell,
+    marker::PhantomData,
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+
+use crate::{
+    Error, Result,
+    os::{
+        clock::Wait,
+        copy,
+        courier::{self, Courier},
+        identity::{Stamp, a_descendant_has},
+    },
+    raw::{
+        lives::MemberId,
+        queue::{Company, MOST_UNITS, Queue as Raw, QueueWords, UNIT, World},
+    },
+    region::{
+        Dims, Fresh, Handle, Kind, Members, Region, Resident, Shared,
+        ticket::{self, KeepsSeats, Message, NumberedSeat, Parcel, Route, Seat},
+    },
+};
+
+/// The queue as an object of a region. The type of its messages goes on record, not their size.
+pub(crate) struct QueueCell<T>(PhantomData<T>);
+
+// SAFETY: `repr(C)`, of atomics only.
+unsafe impl Shared for QueueWords {}
+
+// SAFETY: the body is the words and the units; zeroed ones are an empty queue.
+unsafe impl<T: Message> Resident for QueueCell<T> {
+    const KIND: Kind = Kind::Queue;
+    type Head = QueueWords;
+    type Element = T;
+    type Stored = AtomicU64;
+
+    const HAS_SEAT: bool = true;
+
+    fn reserve(handle: &Handle<Self>) -> Option<Box<dyn Seat>> {
+        let reserve = |ends: &Ends<T>, parent| ends.raw().reserve(parent);
+        Some(Box::new(NumberedSeat::for_a_child(Ends::from(handle.clone()), reserve)?))
+    }
+
+    fn seat(handle: &Handle<Self>, number: u32) -> Option<Box<dyn Seat>> {
+        Some(Box::new(NumberedSeat::arrived(Ends::from(handle.clone()), number)))
+    }
+
+    fn check(dims: Dims) -> Result<()> {
+        match dims.as_slice() {
+            [2..=MOST_UNITS] => Ok(()),
+            other => {
+                Err(Error::invalid_argument(format!("a queue of {other:?} units; 2 to {MOST_UNITS} are possible")))
+            }
+        }
+    }
+}
+
+/// Room for so many bytes of a message, with what stands before them.
+pub(super) fn dims(capacity: usize) -> Result<Dims> {
+    match capacity.div_ceil(UNIT) {
+        units @ 1..MOST_UNITS => Dims::new(&[units + 1]),
+        _ => Err(Error::invalid_argument(format!(
+            "a queue for {capacity} bytes; 1 to {} are possible",
+            (MOST_UNITS - 1) * UNIT
+        ))),
+    }
+}
+
+/// Writes the limits of a new queue.
+pub(super) fn limit(fresh: Fresh, most_messages: u32, waits_alone: bool) {
+    // SAFETY: the start of a new body of a queue, zeroed, which begins with its words.
+    let words = unsafe { fresh.head.cast::<QueueWords>().as_ref() };
+    words.limit(most_messages, waits_alone);
+}
+
+/// The unit before a message: how many bytes it has, and how many descriptors were sent beside it. If any, their number
+/// follows in the next unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Title {
+    bytes: usize,
+    descriptors: usize,
+}
+
+impl Title {
+    /// Room for sizes of any queue.
+    const SHIFT: u32 = 48;
+
+    fn to_bits(self) -> u64 {
+        self.bytes as u64 | (self.descriptors as u64) << Self::SHIFT
+    }
+
+    /// Reads a unit of shared memory, which may hold anything.
+    fn from_bits(bits: u64) -> Self {
+        Self { bytes: (bits & ((1 << Self::SHIFT) - 1)) as usize, descriptors: (bits >> Self::SHIFT) as usize }
+    }
+
+    /// Units before the bytes.
+    fn length(self) -> u32 {
+        1 + u32::from(self.descriptors > 0)
+    }
+
+    /// Units of the whole message, if any queue could hold it.
+    fn units(self) -> Option<u32> {
+        u32::try_from(self.bytes.div_ceil(UNIT)).ok()?.checked_add(self.length())
+    }
+}
+
+pub(super) struct Ends<T> {
+    handle: Handle<QueueCell<T>>,
+    /// For the descriptors. `None` where others can come by the queue without a handle that was sent to them.
+    courier: Option<Arc<Courier>>,
+}
+
+impl<T> Clone for Ends<T> {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone(), courier: self.courier.clone() }
+    }
+}
+
+impl<T> From<Handle<QueueCell<T>>> for Ends<T> {
+    fn from(handle: Handle<QueueCell<T>>) -> Self {
+        Self { handle, courier: None }
+    }
+}
+
+thread_local! {
+    /// Where messages are encoded to, and decoded from. Taken by whoever uses it.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A buffer of more bytes is not kept for the next message.
+const KEPT: usize = 1 << 16;
+
+fn keep(mut buffer: Vec<u8>) {
+    if buffer.capacity() <= KEPT {
+        buffer.clear();
+        BUFFER.set(buffer);
+    }
+}
+
+impl<T: Message> Ends<T> {
+    /// A queue that was made just now, and that others can come by only by a handle of this one.
+    pub(super) fn with_courier(handle: Handle<QueueCell<T>>) -> Result<Self> {
+        let courier = Courier::new().map_err(|error| Error::os("socketpair", error))?;
+        // From now on, so that others know that somebody has it.
+        handle.member()?;
+        Ok(Self { handle, courier: Some(Arc::new(courier)) })
+    }
+
+    #[inline]
+    pub(super) fn raw(&self) -> Raw<'_> {
+        Raw { words: self.handle.head(), units: self.handle.len() as u32 }
+    }
+
+    pub(super) fn region(&self) -> Region {
+        self.handle.region()
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.handle.is_same(&other.handle)
+    }
+
+    /// Bytes of the longest message.
+    pub(super) fn capacity(&self) -> usize {
+        (self.handle.len() - 1) * UNIT
+    }
+
+    pub(super) fn member(&self) -> Result<MemberId> {
+        self.handle.member()
+    }
+
+    fn route(&self) -> Route {
+        Route { home: Some(self.handle.home()), bytes_only: self.courier.is_none() }
+    }
+
+    /// For who waits.
+    pub(super) fn world(&self) -> Result<World<Members<'_>, impl Fn() -> Company>> {
+        let me = self.handle.member()?;
+        let lives = self.handle.members()?;
+        Ok(World { lives, company: move || self.company(lives, me) })
+    }
+
+    /// Who else has the queue. Those of the same region count, since they can come by it.
+    fn company(&self, members: Members<'_>, me: MemberId) -> Company {
+        let raw = self.raw();
+        if raw.waits_alone() || !self.handle.is_anonymous() {
+            return Company::Somebody;
+        }
+        let has_been = match members.company_of(me) {
+            (Some(id), _) => return Company::Member(id),
+            (None, has_been) => has_been,
+        };
+        for (at, process) in raw.under_way() {
+            if !Stamp::from_bits(process).is_dead(Wait::No) {
+                return Company::Somebody;
+            }
+            raw.expect(at, process, 0);
+        }
+        let address = std::ptr::from_ref(raw.words).addr();
+        if has_been && !a_descendant_has(address) { Company::None } else { Company::Somebody }
+    }
+
+    #[inline]
+    pub(super) fn put(&self, value: &T, wait: Wait) -> Result<()> {
+        let parcel = ticket::encode_into(value, self.route(), BUFFER.take())?;
+        let result = self.put_parcel(&parcel, wait);
+        keep(parcel.bytes);
+        result
+    }
+
+    #[inline]
+    fn put_parcel(&self, parcel: &Parcel, wait: Wait) -> Result<()> {
+        // Who puts something in has the queue, and the others are to know.
+        self.handle.member()?;
+        let Parcel { bytes, descriptors, .. } = parcel;
+        if descriptors.len() > courier::MOST {
+            return Err(too_many(descriptors.len()));
+        }
+        let title = Title { bytes: bytes.len(), descriptors: descriptors.len() };
+        let raw = self.raw();
+        let units = title.units().filter(|units| *units <= raw.units);
+        let units = units.ok_or_else(|| too_large(self.capacity(), title))?;
+        loop {
+            let room = raw.room(units, || self.world(), wait)?;
+            self.unit(room.at).store(title.to_bits(), Relaxed);
+            self.write(room.at + title.length(), bytes);
+            if let (Some(courier), true) = (&self.courier, !descriptors.is_empty()) {
+                let number = raw.next_ticket(&room);
+                self.unit(room.at + 1).store(number, Relaxed);
+                let is_sent = courier.send(number, descriptors);
+                if !is_sent.map_err(|error| Error::os("sending descriptors", error))? {
+                    raw.wait_for_a_get(room, || self.world(), wait)?;
+                    continue;
+                }
+            }
+            raw.publish(room);
+            return Ok(());
+        }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, wait: Wait) -> Result<T> {
+        let me = self.handle.member()?;
+        let mut buffer = BUFFER.take();
+        let descriptors = self.get_parcel(me, &mut buffer, wait)?;
+        let value = ticket::decode_from(&buffer, descriptors, self.route());
+        keep(buffer);
+        value.inspect_err(|_| {
+            // Nobody has got it to declare it done.
+            let _ = self.raw().task_done(me);
+        })
+    }
+
+    #[inline]
+    fn get_parcel(&self, me: MemberId, buffer: &mut Vec<u8>, wait: Wait) -> Result<Vec<OwnedFd>> {
+        let raw = self.raw();
+        let first = raw.first(|| self.world(), wait)?;
+        let title = Title::from_bits(self.unit(first.at).load(Relaxed));
+        let units = title.units().filter(|units| *units <= first.most);
+        let units = units.ok_or_else(|| Error::corrupt(format!("a message of {} bytes in a queue", title.bytes)))?;
+        self.read(first.at + title.length(), title.bytes, buffer);
+        let mut descriptors = None;
+        if title.descriptors > 0 {
+            let number = self.unit(first.at + 1).load(Relaxed);
+            let look = |courier: &Arc<Courier>| courier.look(number);
+            // The message stays if this process can open no more of them.
+            let found = self.courier.as_ref().map(look).transpose();
+            descriptors = found.map_err(|error| Error::os("receiving descriptors", error))?.flatten();
+        }
+        raw.take(&first, units, me)?;
+        if let (Some(courier), Some(_)) = (&self.courier, &descriptors) {
+            // If it fails, the packet is passed over.
+            let _ = courier.take();
+        }
+        drop(first);
+        raw.notify_room();
+        let descriptors = descriptors.unwrap_or_default();
+        if descriptors.len() != title.descriptors {
+            let _ = raw.task_done(me);
+            return Err(Error::corrupt(format!("{} of {} descriptors", descriptors.len(), title.descriptors)));
+        }
+        Ok(descriptors)
+    }
+
+    /// A unit; positions after the last one begin at the first again.
+    #[inline]
+    fn unit(&self, at: u32) -> &AtomicU64 {
+        &self.handle.elements()[self.wrapped(at)]
+    }
+
+    #[inline]
+    fn wrapped(&self, at: u32) -> usize {
+        let (at, units) = (at as usize, self.handle.len());
+        if at < units { at } else { at - units }
+    }
+
+    /// Writes bytes, at most as many as the circle has, from a unit on, in room that this process has.
+    #[inline]
+    fn write(&self, at: u32, bytes: &[u8]) {
+        let (start, rest) = self.parts(at, bytes.len());
+        let units: *mut u8 = self.handle.data().as_ptr();
+        let (first, second) = bytes.split_at(bytes.len() - rest);
+        // SAFETY: `parts` gives a start inside the circle, and as many bytes as lie from there to its end at most.
+        unsafe { copy::store(first.as_ptr(), units.add(start), first.len()) };
+        // SAFETY: the rest fits the circle, of which it fills the beginning.
+        unsafe { copy::store(second.as_ptr(), units, second.len()) };
+    }
+
+    /// Reads so many bytes, at most as many as the circle has, from a unit on.
+    #[inline]
+    fn read(&self, at: u32, count: usize, buffer: &mut Vec<u8>) {
+        let (start, rest) = self.parts(at, count);
+        let units: *const u8 = self.handle.data().as_ptr();
+        buffer.clear();
+        buffer.reserve(count);
+        let into = buffer.as_mut_ptr();
+        // SAFETY: as in `write`, with room for `count` bytes in the buffer.
+        unsafe { copy::load(units.add(start), into, count - rest) };
+        // SAFETY: as above; `count - rest` bytes of the buffer are filled.
+        unsafe { copy::load(units, into.add(count - rest), rest) };
+        // SAFETY: `count` bytes are filled.
+        unsafe { buffer.set_len(count) };
+    }
+
+    /// Where bytes from a unit on begin, and how many of them lie at the beginning of the circle.
+    #[inline]
+    fn parts(&self, at: u32, count: usize) -> (usize, usize) {
+        let (start, size) = (self.wrapped(at) * UNIT, self.handle.len() * UNIT);
+        assert!(count <= size, "{count} bytes of {size}");
+        (start, count.saturating_sub(size - start))
+    }
+}
+
+#[cold]
+fn too_many(descriptors: usize) -> Error {
+    Error::invalid_argument(format!("a message with {descriptors} descriptors; the most is {}", courier::MOST))
+}
+
+#[cold]
+fn too_large(capacity: usize, title: Title) -> Error {
+    let limit = capacity - (title.length() as usize - 1) * UNIT;
+    Error::TooLarge { size: title.bytes as u64, limit: limit as u64 }
+}
+
+/// A place is kept for a child which is given the queue: somebody has it from its start on.
+impl<T: Message> KeepsSeats for Ends<T> {
+    fn expect(&self, at: usize, from: u64, to: u64) {
+        self.raw().expect(at, from, to);
+    }
+
+    fn attend(&self, at: usize) {
+        // It was in the name of this process, or of whoever started it.
+        if self.handle.member().is_ok()
+            && let Some((_, process)) = self.raw().under_way().find(|(place, _)| *place == at)
+        {
+            self.raw().expect(at, process, 0);
+        }
+    }
+}
+
+impl<T: Message> Serialize for Ends<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let pack = |courier: &Arc<Courier>| -> Result<(u32, u32)> {
+            Ok((ticket::pack(courier.sender.as_fd())?, ticket::pack(courier.receiver.as_fd())?))
+        };
+        let courier = self.courier.as_ref().map(pack).transpose();
+        let courier = courier.map_err(|error| S::Error::custom(ticket::keep_reason(error)))?;
+        (&self.handle, courier).serialize(serializer)
+    }
+}
+
+impl<'de, T: Message> Deserialize<'de> for Ends<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (handle, courier) = <(Handle<QueueCell<T>>, Option<(u32, u32)>)>::deserialize(deserializer)?;
+        let unpack = |(sender, receiver): (u32, u32)| -> Result<Arc<Courier>> {
+            Ok(Arc::new(Courier { sender: ticket::unpack(sender)?, receiver: ticket::unpack(receiver)? }))
+        };
+        let courier = courier.map(unpack).transpose();
+        // Who has it is known to the others from now on.
+        let courier = courier.and_then(|courier| handle.member().map(|_| courier));
+        let courier = courier.map_err(|error| D::Error::custom(ticket::keep_reason(error)))?;
+        Ok(Self { handle, courier })
+    }
+}

@@ -1,0 +1,149 @@
+//! Descriptors on their way beside messages that lie in shared memory.
+//!
+//! Both ends of a pair of sockets are held by all who use the queue. A packet is a number and descriptors. Senders agree
+//! who sends, and receivers who receives, so packets come in the order of their numbers. What is under way is kept by the
+//! kernel, whatever becomes of the sender.
+//!
+//! A receiver looks at a packet, takes the message, and only then takes the packet: one that dies on the way leaves a
+//! packet that the next one passes over. So does a sender that dies before its message is there.
+//!
+//! Source: `unix(7)`; a look (`MSG_PEEK`) gives descriptors of its own to the same files.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use rustix::{
+    io::Errno,
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+        SendFlags, recvmsg, sendmsg,
+    },
+};
+
+use super::{files::off_the_streams, socket};
+
+/// The most descriptors of one message (`SCM_MAX_FD` of the kernel).
+pub(crate) const MOST: usize = 253;
+
+#[derive(Debug)]
+pub(crate) struct Courier {
+    pub(crate) sender: OwnedFd,
+    pub(crate) receiver: OwnedFd,
+}
+
+impl Courier {
+    pub(crate) fn new() -> io::Result<Self> {
+        let (sender, receiver) = socket::pair()?;
+        Ok(Self { sender, receiver })
+    }
+
+    /// Sends descriptors, at most [`MOST`]. `false` when too much is under way.
+    pub(crate) fn send(&self, number: u64, descriptors: &[OwnedFd]) -> io::Result<bool> {
+        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        loop {
+            match sendmsg(&self.sender, &[IoSlice::new(&number.to_ne_bytes())], &mut control, flags) {
+                Err(Errno::INTR) => {}
+                // The socket is full, or this user has as many descriptors under way as it may have open.
+                Err(Errno::AGAIN | Errno::TOOMANYREFS | Errno::NOBUFS) => return Ok(false),
+                Err(error) => return Err(error.into()),
+                Ok(_) => return Ok(true),
+            }
+        }
+    }
+
+    /// The descriptors that were sent with `number`; packets with others are passed over. `None` when there are none.
+    pub(crate) fn look(&self, number: u64) -> io::Result<Option<Vec<OwnedFd>>> {
+        loop {
+            match self.receive(RecvFlags::PEEK)? {
+                None => return Ok(None),
+                Some((found, descriptors)) if found == number => return Ok(Some(descriptors)),
+                Some(_) => self.take()?,
+            }
+        }
+    }
+
+    /// Takes the packet that was looked at.
+    pub(crate) fn take(&self) -> io::Result<()> {
+        let mut number = [0; 8];
+        loop {
+            // Without room for descriptors, which are closed so.
+            let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+            let mut none = RecvAncillaryBuffer::default();
+            match recvmsg(&self.receiver, &mut [IoSliceMut::new(&mut number)], &mut none, flags) {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(()),
+                other => return Ok(other.map(drop)?),
+            }
+        }
+    }
+
+    fn receive(&self, flags: RecvFlags) -> io::Result<Option<(u64, Vec<OwnedFd>)>> {
+        let mut number = [0; 8];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = flags | RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        let received = loop {
+            match recvmsg(&self.receiver, &mut [IoSliceMut::new(&mut number)], &mut control, flags) {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(None),
+                other => break other?,
+            }
+        };
+        let mut descriptors = Vec::new();
+        for part in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = part {
+                for descriptor in rights {
+                    descriptors.push(off_the_streams(descriptor)?);
+                }
+            }
+        }
+        if received.flags.contains(ReturnFlags::CTRUNC) {
+            // This process may open no more of them.
+            return Err(Errno::MFILE.into());
+        }
+        Ok((received.bytes == number.len()).then_some((u64::from_ne_bytes(number), descriptors)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::files;
+
+    #[test]
+    fn packets_of_the_dead_are_passed_over() {
+        let courier = Courier::new().unwrap();
+        let file = [files::anonymous().unwrap()];
+        let id = |fd: &OwnedFd| files::facts(fd).unwrap().id;
+        assert!(courier.look(1).unwrap().is_none());
+        for number in 1..=4 {
+            assert!(courier.send(number, &file).unwrap());
+        }
+        // Looked at twice, by one that died and the next one.
+        for number in [2, 2, 4] {
+            let found = courier.look(number).unwrap().unwrap();
+            assert_eq!((found.len(), id(&found[0])), (1, id(&file[0])));
+        }
+        courier.take().unwrap();
+        assert!(courier.look(5).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_full_socket_is_no_error() {
+        let courier = Courier::new().unwrap();
+        let files: Vec<_> = (0..MOST).map(|_| files::anonymous().unwrap()).collect();
+        let sent = (1..).take_while(|number| courier.send(*number, &files[..1]).unwrap()).count();
+        assert!(sent > 10, "{sent}");
+        courier.take().unwrap();
+        assert!(courier.send(u64::MAX, &files[..1]).unwrap());
+    }
+}

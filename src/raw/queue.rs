@@ -1,0 +1,657 @@
+//! A queue of messages of any length in a circle of units of 8 bytes, for any number of producers and consumers.
+//!
+//! # Ends
+//!
+//! `tail` is where the next message goes in, `head` where the next one comes out. Each is one word: the number of messages
+//! that have passed it in the upper half, and in the lower one where it stands, in units, modulo twice the size of the
+//! circle: so a full circle can be told from an empty one. What lies between the two ends is whole messages, and nobody
+//! changes it.
+//!
+//! Each end has a lock. A producer that has the one of `tail` writes its message behind it, and publishes it by the one
+//! store that moves `tail` on; a consumer that has the one of `head` copies the message there, and takes it by the one
+//! store that moves `head` on. Nobody waits with a lock in hand, so none is held longer than a copy takes.
+//!
+//! | a death | leaves |
+//! | --- | --- |
+//! | of a producer, before `tail` moves | nothing: the next one writes over it |
+//! | of a producer, after that | the message; who waits for it may sleep for the rest of a slice |
+//! | of a consumer, before `head` moves | the message, for the next one |
+//! | of a consumer, after that | nothing: the message was the dead one's |
+//!
+//! The locks need no poison: what a dead holder left half done is behind `tail`, or a count that is the dead one's own.
+//!
+//! # Tasks
+//!
+//! `done` counts the messages that were declared done, so as many are unfinished as have passed `tail` and are not among
+//! them. Each member that takes messages has a record, its id and how many more messages it took than it declared done.
+//! A consumer counts itself up before `head` moves on, and counts itself down before `done` goes up: a dead member's
+//! record may be wrong, but is asked no more. So what has passed `head`, is not done, and is on no living member's record,
+//! was lost with the dead. Records and `done` are changed by whoever has the lock of `head`.
+//!
+//! # Waiting
+//!
+//! Producers, consumers and those who wait for all to be done each have a [`Gate`]. Who waits may be alone in the world:
+//! it asks before each sleep, and sleeps on the lifeline of one of the others, whichever that is. Room that is not enough
+//! for the producer that was woken may be for another: it wakes the next one, once for each message that was taken.
+//!
+//! # Closing
+//!
+//! Who closes the queue has the lock of `tail`, so nothing is published after it. A consumer looks whether it is closed
+//! and then whether it is empty.
+
+#[cfg(not(loom))]
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+
+#[cfg(loom)]
+use loom::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+
+use super::{
+    gate::Gate,
+    lives::{Lives, MemberId},
+    mutex::{Hold, RawMutex, Use},
+    points::point,
+    sys::{AtomicU32, AtomicU64, one_order_for_all},
+    waiting::{Patience, SLICE, Spin},
+};
+use crate::{Error, Result, os::clock::Wait};
+
+/// The bytes of a unit.
+pub(crate) const UNIT: usize = 8;
+
+/// The most units: twice as many must fit a position.
+pub(crate) const MOST_UNITS: usize = 1 << 30;
+
+/// Processes that can be on their way to a queue at a time and be counted on.
+const UNDER_WAY: usize = if cfg!(loom) { 1 } else { 64 };
+
+/// Members whose unfinished tasks are on record: those with the first slots.
+const RECORDS: usize = if cfg!(loom) { 3 } else { 256 };
+
+/// The words of a queue. Zeroed memory is one that nothing was ever put into.
+///
+/// A pair of cache lines for each side, since processors fetch them in pairs.
+#[repr(C)]
+pub(crate) struct QueueWords {
+    put: PutSide,
+    get: GetSide,
+    gates: Gates,
+    more: More,
+    under_way: [AtomicU64; UNDER_WAY],
+    records: [AtomicU64; RECORDS],
+}
+
+#[derive(Debug, Default)]
+#[repr(C, align(128))]
+struct PutSide {
+    lock: RawMutex,
+    tail: AtomicU64,
+    /// Where `head` was when a producer last looked.
+    head_seen: AtomicU64,
+    /// The number of the last message that something was sent beside.
+    tickets: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+#[repr(C, align(128))]
+struct GetSide {
+    lock: RawMutex,
+    head: AtomicU64,
+    tail_seen: AtomicU64,
+    done: AtomicU32,
+    /// Whether a member took a message that has no record.
+    untracked: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+#[repr(C, align(128))]
+struct Gates {
+    /// Where consumers wait for messages.
+    messages: Gate,
+    /// Where producers wait for room.
+    room: Gate,
+    /// Where those wait that want all to be done.
+    done: Gate,
+    closed: AtomicU32,
+    /// 0: as many as fit.
+    most_messages: AtomicU32,
+    /// Whether who waits need not be told that it is alone.
+    waits_alone: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+#[repr(C, align(128))]
+struct More {
+    /// Of consumers and producers. Not beside the gates, which everybody reads all the time.
+    patience: [Patience; 2],
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    use std::mem::offset_of;
+    assert!(size_of::<QueueWords>() == QueueWords::SIZE as usize && align_of::<QueueWords>() == 128);
+    assert!(
+        offset_of!(QueueWords, put.lock) == 0 && offset_of!(QueueWords, get.lock) as u64 == QueueWords::SECOND_LOCK
+    );
+};
+
+impl QueueWords {
+    pub(crate) const SIZE: u64 = 4 * 128 + 8 * (UNDER_WAY + RECORDS) as u64;
+
+    /// Where the other lock is, from the start.
+    pub(crate) const SECOND_LOCK: u64 = 128;
+
+    /// Says how many messages there may be at a time, and whether who is alone may wait. For a new queue.
+    pub(crate) fn limit(&self, most_messages: u32, waits_alone: bool) {
+        self.gates.most_messages.store(most_messages, Relaxed);
+        self.gates.waits_alone.store(waits_alone.into(), Relaxed);
+    }
+}
+
+/// The queue: its words, and the size of its circle in units, 1 to [`MOST_UNITS`].
+#[derive(Clone, Copy)]
+pub(crate) struct Queue<'a> {
+    pub(crate) words: &'a QueueWords,
+    pub(crate) units: u32,
+}
+
+/// How many messages have passed an end, and where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct End(u64);
+
+impl End {
+    fn count(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    fn at(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// One message further on, of so many units.
+    fn after(self, length: u32, units: u32) -> Self {
+        let at = match self.at() + length {
+            at if at < 2 * units => at,
+            at => at - 2 * units,
+        };
+        Self(u64::from(self.count().wrapping_add(1)) << 32 | u64::from(at))
+    }
+
+    /// The unit that it stands before.
+    fn index(self, units: u32) -> u32 {
+        if self.at() < units { self.at() } else { self.at() - units }
+    }
+}
+
+/// Room for a message, and the lock of the end that it is behind.
+pub(crate) struct Room<'a> {
+    _held: Hold<'a>,
+    next: End,
+    /// The first unit.
+    pub(crate) at: u32,
+}
+
+/// The message at the head, and the lock of that end.
+pub(crate) struct First<'a> {
+    _held: Hold<'a>,
+    head: End,
+    /// Its first unit.
+    pub(crate) at: u32,
+    /// The units that lie between the ends: no message is longer.
+    pub(crate) most: u32,
+}
+
+/// Who else can do something to the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// Nobody any more.
+    None,
+    /// This one, and perhaps others.
+    Member(MemberId),
+    /// Somebody who cannot be watched, or whoever may come.
+    Somebody,
+}
+
+/// What those who wait ask.
+pub(crate) struct World<L, C> {
+    pub(crate) lives: L,
+    pub(crate) company: C,
+}
+
+impl<'a> Queue<'a> {
+    /// Room for a message of `length` units, at most as many as there are.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`, `TimedOut`, `Closed`, `Disconnected`; `Corrupt`; those of `world`.
+    #[inline]
+    pub(crate) fn room<L: Lives, C: Fn() -> Company>(
+        self,
+        length: u32,
+        world: impl FnOnce() -> Result<World<L, C>>,
+        wait: Wait,
+    ) -> Result<Room<'a>> {
+        match self.try_room(length, wait)? {
+            Some(room) => Ok(room),
+            None if wait == Wait::No => Err(Error::WouldBlock),
+            None => self.wait_for_room(length, &world()?, wait),
+        }
+    }
+
+    #[cold]
+    fn wait_for_room<L: Lives, C: Fn() -> Company>(
+        self,
+        length: u32,
+        world: &World<L, C>,
+        wait: Wait,
+    ) -> Result<Room<'a>> {
+        let gates = &self.words.gates;
+        let mut passed_on = None;
+        let looks_ready = || self.has_room(length) || self.is_closed();
+        self.wait(&gates.room, &self.words.more.patience[1], world, wait, looks_ready, |has_slept| {
+            let room = self.try_room(length, wait)?;
+            if room.is_none() && has_slept {
+                let head = self.words.get.head.load(Relaxed);
+                if passed_on.replace(head) != Some(head) {
+                    gates.room.notify(1);
+                }
+            }
+            Ok(room)
+        })
+    }
+
+    /// The next message.
+    ///
+    /// # Errors
+    ///
+    /// As [`room`](Self::room); `Closed` when nothing is left besides.
+    #[inline]
+    pub(crate) fn first<L: Lives, C: Fn() -> Company>(
+        self,
+        world: impl FnOnce() -> Result<World<L, C>>,
+        wait: Wait,
+    ) -> Result<First<'a>> {
+        match self.try_first(wait)? {
+            Some(first) => Ok(first),
+            None if wait == Wait::No => Err(Error::WouldBlock),
+            None => self.wait_for_first(&world()?, wait),
+        }
+    }
+
+    #[cold]
+    fn wait_for_first<L: Lives, C: Fn() -> Company>(self, world: &World<L, C>, wait: Wait) -> Result<First<'a>> {
+        let gate = &self.words.gates.messages;
+        let looks_ready = || !self.is_empty() || self.is_closed();
+        self.wait(gate, &self.words.more.patience[0], world, wait, looks_ready, |_| self.try_first(wait))
+    }
+
+    /// Publishes the message that was written into `room`.
+    #[inline]
+    pub(crate) fn publish(self, room: Room<'a>) {
+        point();
+        // Sequentially consistent, against the announcement of a consumer; it also carries the message.
+        self.words.put.tail.swap(room.next.0, SeqCst);
+        drop(room);
+        self.words.gates.messages.notify(1);
+    }
+
+    /// A number for what is sent beside the message that `room` is for; no other message had or gets it. Never 0.
+    pub(crate) fn next_ticket(self, _: &Room<'a>) -> u64 {
+        let number = self.words.put.tickets.load(Relaxed).wrapping_add(1).max(1);
+        point();
+        self.words.put.tickets.store(number, Relaxed);
+        number
+    }
+
+    /// Waits until a message has been taken since `room` was called and found wanting: for whatever else is short.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`, `TimedOut`, `Closed`, `Disconnected`.
+    pub(crate) fn wait_for_a_get<L: Lives, C: Fn() -> Company>(
+        self,
+        room: Room<'a>,
+        world: impl FnOnce() -> Result<World<L, C>>,
+        wait: Wait,
+    ) -> Result<()> {
+        let before = self.words.get.head.load(Relaxed);
+        drop(room);
+        if wait == Wait::No {
+            return Err(Error::WouldBlock);
+        }
+        let has_changed = || self.words.get.head.load(SeqCst) != before || self.is_closed();
+        self.wait(&self.words.gates.room, &self.words.more.patience[1], &world()?, wait, has_changed, |has_slept| {
+            Ok((has_slept || has_changed()).then_some(()))
+        })
+    }
+
+    /// Takes the message of so many units, at most as many as there are, that the member `me` has copied. It is to call
+    /// [`notify_room`](Self::notify_room) when it has given `first` back.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`.
+    #[inline]
+    pub(crate) fn take(self, first: &First<'a>, length: u32, me: MemberId) -> Result<()> {
+        if length > first.most {
+            return Err(Error::corrupt(format!("a message of {length} units where {} are", first.most)));
+        }
+        self.count(me, 1);
+        point();
+        // Sequentially consistent, against the announcement of a producer. Release: the message has been copied.
+        self.words.get.head.swap(first.head.after(length, self.units).0, SeqCst);
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn notify_room(self) {
+        self.words.gates.room.notify(1);
+    }
+
+    /// Declares one message done, that `me` or another has taken.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if all were done; those of the lock.
+    pub(crate) fn task_done(self, me: MemberId) -> Result<()> {
+        let held = self.hold(&self.words.get.lock, Wait::Forever)?;
+        let done = self.words.get.done.load(Relaxed);
+        if self.words.put.tail.load(Acquire) >> 32 == u64::from(done) {
+            return Err(Error::invalid_argument("task_done was called more often than there were messages"));
+        }
+        self.count(me, -1);
+        point();
+        self.words.get.done.swap(done.wrapping_add(1), SeqCst);
+        drop(held);
+        self.words.gates.done.notify(u32::MAX);
+        Ok(())
+    }
+
+    /// Waits until all messages were declared done.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`, `TimedOut`, `Disconnected`, `TasksLost`; `Corrupt`; those of `world`.
+    pub(crate) fn join<L: Lives, C: Fn() -> Company>(
+        self,
+        world: impl FnOnce() -> Result<World<L, C>>,
+        wait: Wait,
+    ) -> Result<()> {
+        if self.unfinished() == 0 {
+            return Ok(());
+        }
+        if wait == Wait::No {
+            return Err(Error::WouldBlock);
+        }
+        let world = world()?;
+        loop {
+            let turn = self.words.gates.done.announce();
+            if self.unfinished() == 0 {
+                return Ok(());
+            }
+            let watched = self.whom_to_watch(&world)?;
+            if wait.is_over() {
+                return Err(Error::TimedOut);
+            }
+            world.lives.sleep(&self.words.gates.done.word, turn, watched.as_slice(), wait);
+        }
+    }
+
+    /// A member that has unfinished tasks, or can take them. `None` where it cannot be told.
+    fn whom_to_watch<L: Lives, C: Fn() -> Company>(self, world: &World<L, C>) -> Result<Option<MemberId>> {
+        let held = self.hold(&self.words.get.lock, Wait::Forever)?;
+        let (tail, head) = self.ends()?;
+        let taken = head.count().wrapping_sub(self.words.get.done.load(Relaxed)) as i32;
+        let records = self.words.records.iter().map(|record| record.load(Relaxed));
+        let busy = records.filter(|record| *record as u32 as i32 > 0);
+        let busy = busy.filter_map(|record| MemberId::from_bits((record >> 32) as u32));
+        let busy = busy.into_iter().find(|id| !world.lives.is_gone(*id, Wait::No));
+        let is_tracked = self.words.get.untracked.load(Relaxed) == 0;
+        drop(held);
+        if busy.is_some() {
+            return Ok(busy);
+        }
+        if tail.count() == head.count() {
+            return match usize::try_from(taken) {
+                Ok(tasks @ 1..) if is_tracked => Err(Error::TasksLost { tasks }),
+                _ => Ok(None),
+            };
+        }
+        match (world.company)() {
+            Company::Member(id) => Ok(Some(id)),
+            Company::Somebody => Ok(None),
+            Company::None => Err(Error::Disconnected),
+        }
+    }
+
+    /// Lets nobody put anything in from now on, and consumers know when they have had all.
+    pub(crate) fn close(self) {
+        // Without the lock, if it cannot be had: a message that is published at this moment may be found late.
+        let held = self.hold(&self.words.put.lock, Wait::Forever);
+        point();
+        self.words.gates.closed.swap(1, SeqCst);
+        drop(held);
+        for gate in [&self.words.gates.messages, &self.words.gates.room] {
+            gate.notify(u32::MAX);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_closed(self) -> bool {
+        self.words.gates.closed.load(SeqCst) != 0
+    }
+
+    pub(crate) fn waits_alone(self) -> bool {
+        self.words.gates.waits_alone.load(Relaxed) != 0
+    }
+
+    pub(crate) fn most_messages(self) -> u32 {
+        self.words.gates.most_messages.load(Relaxed)
+    }
+
+    /// The number of messages.
+    pub(crate) fn len(self) -> u32 {
+        loop {
+            let head = self.words.get.head.load(SeqCst);
+            let tail = self.words.put.tail.load(SeqCst);
+            // Both were so at the moment of the load in the middle.
+            if self.words.get.head.load(SeqCst) == head {
+                return End(tail).count().wrapping_sub(End(head).count());
+            }
+        }
+    }
+
+    /// The number of messages that were not declared done.
+    pub(crate) fn unfinished(self) -> u32 {
+        // What is done has been put before.
+        let done = self.words.get.done.load(SeqCst);
+        End(self.words.put.tail.load(SeqCst)).count().wrapping_sub(done)
+    }
+
+    #[inline]
+    fn is_empty(self) -> bool {
+        self.words.put.tail.load(SeqCst) == self.words.get.head.load(SeqCst)
+    }
+
+    /// Whether a message of so many units fits now.
+    pub(crate) fn has_room(self, length: u32) -> bool {
+        let head = End(self.words.get.head.load(SeqCst));
+        let tail = End(self.words.put.tail.load(SeqCst));
+        // Ends that cannot be are for who has the lock to tell of.
+        self.between(tail, head).is_none_or(|used| self.fits(tail, head, used, length))
+    }
+
+    #[inline]
+    fn fits(self, tail: End, head: End, used: u32, length: u32) -> bool {
+        let most = self.most_messages();
+        length <= self.units - used && (most == 0 || tail.count().wrapping_sub(head.count()) < most)
+    }
+
+    /// The units between the ends; `None` if there can be no such ends.
+    #[inline]
+    fn between(self, tail: End, head: End) -> Option<u32> {
+        let twice = 2 * self.units;
+        if tail.at() >= twice || head.at() >= twice {
+            return None;
+        }
+        let used = if tail.at() >= head.at() { tail.at() - head.at() } else { tail.at() + twice - head.at() };
+        (used <= self.units).then_some(used)
+    }
+
+    fn ends(self) -> Result<(End, End)> {
+        let head = End(self.words.get.head.load(Acquire));
+        let tail = End(self.words.put.tail.load(Acquire));
+        match self.between(tail, head) {
+            Some(_) => Ok((tail, head)),
+            None => Err(no_such_ends(tail, head)),
+        }
+    }
+
+    /// Takes one of the two locks. Its holder copies a message at most, or was stopped while it did: who does not want to
+    /// wait at all does so for a slice.
+    #[inline]
+    fn hold(self, lock: &'a RawMutex, wait: Wait) -> Result<Hold<'a>> {
+        if lock.lock_uncontended(Use::Table) {
+            return Ok(Hold(lock));
+        }
+        self.hold_contended(lock, wait)
+    }
+
+    #[cold]
+    fn hold_contended(self, lock: &'a RawMutex, wait: Wait) -> Result<Hold<'a>> {
+        let or_a_slice = if wait == Wait::No { Wait::timeout(SLICE) } else { wait };
+        match lock.lock(Use::Table, or_a_slice) {
+            Ok(_) => Ok(Hold(lock)),
+            Err(Error::TimedOut) if wait == Wait::No => Err(Error::WouldBlock),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[inline]
+    fn try_room(self, length: u32, wait: Wait) -> Result<Option<Room<'a>>> {
+        let held = self.hold(&self.words.put.lock, wait)?;
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        // Relaxed: changed by holders of this lock alone.
+        let tail = End(self.words.put.tail.load(Relaxed));
+        // What a holder of this lock has seen has happened before.
+        let mut head = End(self.words.put.head_seen.load(Relaxed));
+        let mut used = self.between(tail, head);
+        if !used.is_some_and(|used| self.fits(tail, head, used, length)) {
+            // Acquire: what lay there has been copied.
+            head = End(self.words.get.head.load(Acquire));
+            used = self.between(tail, head);
+            point();
+            self.words.put.head_seen.store(head.0, Relaxed);
+        }
+        match used {
+            None => Err(no_such_ends(tail, head)),
+            Some(used) if self.fits(tail, head, used, length) => {
+                Ok(Some(Room { _held: held, next: tail.after(length, self.units), at: tail.index(self.units) }))
+            }
+            Some(_) => Ok(None),
+        }
+    }
+
+    #[inline]
+    fn try_first(self, wait: Wait) -> Result<Option<First<'a>>> {
+        // Before the look at the tail, see the module.
+        let is_closed = self.is_closed();
+        let held = self.hold(&self.words.get.lock, wait)?;
+        let head = End(self.words.get.head.load(Relaxed));
+        let mut tail = End(self.words.get.tail_seen.load(Relaxed));
+        if tail == head || self.between(tail, head).is_none() {
+            // Acquire: brings the message.
+            tail = End(self.words.put.tail.load(Acquire));
+            point();
+            self.words.get.tail_seen.store(tail.0, Relaxed);
+        }
+        match self.between(tail, head) {
+            None => Err(no_such_ends(tail, head)),
+            Some(0) if is_closed => Err(Error::Closed),
+            Some(0) => Ok(None),
+            Some(most) => Ok(Some(First { _held: held, head, at: head.index(self.units), most })),
+        }
+    }
+
+    /// Waits until `attempt`, which is told whether this thread has slept, has a result.
+    fn wait<R, L: Lives, C: Fn() -> Company>(
+        self,
+        gate: &Gate,
+        patience: &Patience,
+        world: &World<L, C>,
+        wait: Wait,
+        looks_ready: impl Fn() -> bool,
+        mut attempt: impl FnMut(bool) -> Result<Option<R>>,
+    ) -> Result<R> {
+        let mut spin = Spin::new(patience);
+        while spin.turn() {
+            if looks_ready()
+                && let Some(result) = attempt(false)?
+            {
+                spin.succeeded();
+                return Ok(result);
+            }
+        }
+        loop {
+            if wait.is_over() {
+                return Err(Error::TimedOut);
+            }
+            let turn = gate.announce();
+            one_order_for_all();
+            if !looks_ready() {
+                let watched = match (world.company)() {
+                    Company::Member(id) => Some(id),
+                    Company::Somebody => None,
+                    // What the last of the others did is there by now.
+                    Company::None if looks_ready() => continue,
+                    Company::None => return Err(Error::Disconnected),
+                };
+                world.lives.sleep(&gate.word, turn, watched.as_slice(), wait);
+            }
+            if let Some(result) = attempt(true)? {
+                return Ok(result);
+            }
+        }
+    }
+
+    /// Changes the number of unfinished tasks on record of `me`. For the holder of the lock of `head`.
+    #[inline]
+    fn count(self, me: MemberId, by: i32) {
+        let Some(record) = self.words.records.get(me.slot()) else {
+            self.words.get.untracked.store(1, Relaxed);
+            return;
+        };
+        let found = record.load(Relaxed);
+        let mine = u64::from(me.to_bits()) << 32;
+        let tasks = if found >> 32 == mine >> 32 { found as u32 } else { 0 };
+        point();
+        record.store(mine | u64::from(tasks.wrapping_add_signed(by)), Relaxed);
+    }
+
+    /// Keeps a place in the name of `process`, which counts while that lives. `None` when there is none left.
+    pub(crate) fn reserve(self, process: u64) -> Option<usize> {
+        self.words.under_way.iter().position(|place| {
+            point();
+            place.compare_exchange(0, process, Relaxed, Relaxed).is_ok()
+        })
+    }
+
+    /// Has the place `at` be kept in the name of `to` (0: of nobody) if it is in that of `from`.
+    pub(crate) fn expect(self, at: usize, from: u64, to: u64) {
+        if let Some(place) = self.words.under_way.get(at) {
+            point();
+            let _ = place.compare_exchange(from, to, Relaxed, Relaxed);
+        }
+    }
+
+    /// In whose names places are kept.
+    pub(crate) fn under_way(self) -> impl Iterator<Item = (usize, u64)> {
+        let places = self.words.under_way.iter().map(|place| place.load(Relaxed));
+        places.enumerate().filter(|(_, process)| *process != 0)
+    }
+}
+
+fn no_such_ends(tail: End, head: End) -> Error {
+    Error::corrupt(format!("a queue whose ends are at {} and {}", tail.at(), head.at()))
+}
