@@ -18,8 +18,9 @@ use std::{
 
 use compare::{Comparison, Run, Unit, in_earnest};
 use crossbeam_queue::ArrayQueue;
+use serde::{Deserialize, Serialize};
 use shared::Shared;
-use shmkit::{Consumer, Producer, Ring, SpscRing};
+use shmkit::{Consumer, Producer, Queue, Ring, SpscRing};
 use spinning_ring::SpinningRing;
 use workers::{processes, threads};
 
@@ -91,6 +92,21 @@ fn each(count: u64, mut put: impl FnMut(Message), mut take: impl FnMut() -> Mess
     }
 }
 
+/// 64 bytes as serde knows them.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Bytes(#[serde(with = "serde_bytes")] [u8; 64]);
+
+/// One object at a time.
+fn each_object(count: u64, mut put: impl FnMut(&Bytes), mut take: impl FnMut() -> Bytes, role: Role) {
+    for number in 0..count {
+        let byte = number as u8;
+        match role {
+            Role::Producer => put(&Bytes([byte; 64])),
+            Role::Consumer => assert_eq!(take(), Bytes([byte; 64])),
+        }
+    }
+}
+
 fn one_to_one() {
     Comparison::new("one producer, one consumer", Unit::PerMicrosecond)
         .rounds(9)
@@ -132,6 +148,12 @@ fn one_to_one() {
             between_processes(|role, count| {
                 let put = &mut |some: &[Message]| ring.push_slice(some).expect("push");
                 in_batches(put, &mut |some| ring.pop_slice(some).expect("pop"), role, count);
+            })
+        })
+        .custom("Queue", |_| {
+            let queue = Queue::<Bytes>::new().expect("a queue");
+            between_processes(|role, count| {
+                each_object(count, |bytes| queue.put(bytes).expect("put"), || queue.get().expect("get"), role);
             })
         })
         .custom("crossbeam ArrayQueue, threads", |_| {
@@ -176,6 +198,7 @@ fn one_to_one() {
         .goal("SpscRing", 0.9, &["spinning ring by hand"])
         .goal("SpscRing", 1.0, &["crossbeam channel, threads"])
         .goal("SpscRing, batches of 32", 3.0, &["crossbeam channel, threads"])
+        .goal("Queue", 4.0, &["pipe"])
         .goal("Ring", 1.0, &["crossbeam ArrayQueue, threads"])
         .table();
 }

@@ -40,18 +40,18 @@
 //! and then whether it is empty.
 
 #[cfg(not(loom))]
-use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 #[cfg(loom)]
-use loom::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 use super::{
     gate::Gate,
     lives::{Lives, MemberId},
     mutex::{Hold, RawMutex, Use},
     points::point,
-    sys::{AtomicU32, AtomicU64, one_order_for_all},
-    waiting::{Patience, SLICE, Spin},
+    sys::{AtomicU32, AtomicU64, barrier_after_exchange, one_order_for_all},
+    waiting::{Linger, Patience, SLICE, Spin},
 };
 use crate::{Error, Result, os::clock::Wait};
 
@@ -69,11 +69,14 @@ const RECORDS: usize = if cfg!(loom) { 3 } else { 256 };
 
 /// The words of a queue. Zeroed memory is one that nothing was ever put into.
 ///
-/// A pair of cache lines for each side, since processors fetch them in pairs.
+/// Who waits at one end looks at the other one all the time: so the ends are not beside the locks. A pair of cache lines
+/// for each, since processors fetch them in pairs.
 #[repr(C)]
 pub(crate) struct QueueWords {
     put: PutSide,
+    tail: Line<AtomicU64>,
     get: GetSide,
+    head: Line<AtomicU64>,
     gates: Gates,
     more: More,
     under_way: [AtomicU64; UNDER_WAY],
@@ -82,9 +85,12 @@ pub(crate) struct QueueWords {
 
 #[derive(Debug, Default)]
 #[repr(C, align(128))]
+struct Line<T>(T);
+
+#[derive(Debug, Default)]
+#[repr(C, align(128))]
 struct PutSide {
     lock: RawMutex,
-    tail: AtomicU64,
     /// Where `head` was when a producer last looked.
     head_seen: AtomicU64,
     /// The number of the last message that something was sent beside.
@@ -95,7 +101,6 @@ struct PutSide {
 #[repr(C, align(128))]
 struct GetSide {
     lock: RawMutex,
-    head: AtomicU64,
     tail_seen: AtomicU64,
     done: AtomicU32,
     /// Whether a member took a message that has no record.
@@ -118,11 +123,20 @@ struct Gates {
     waits_alone: AtomicU32,
 }
 
+/// What those who wait at one end have learnt.
+#[derive(Debug, Default)]
+#[repr(C)]
+struct Waiters {
+    patience: Patience,
+    linger: Linger,
+}
+
 #[derive(Debug, Default)]
 #[repr(C, align(128))]
 struct More {
-    /// Of consumers and producers. Not beside the gates, which everybody reads all the time.
-    patience: [Patience; 2],
+    /// Not beside the gates, which everybody reads all the time.
+    consumers: Waiters,
+    producers: Waiters,
 }
 
 #[cfg(not(loom))]
@@ -135,10 +149,10 @@ const _: () = {
 };
 
 impl QueueWords {
-    pub(crate) const SIZE: u64 = 4 * 128 + 8 * (UNDER_WAY + RECORDS) as u64;
+    pub(crate) const SIZE: u64 = 6 * 128 + 8 * (UNDER_WAY + RECORDS) as u64;
 
     /// Where the other lock is, from the start.
-    pub(crate) const SECOND_LOCK: u64 = 128;
+    pub(crate) const SECOND_LOCK: u64 = 256;
 
     /// Says how many messages there may be at a time, and whether who is alone may wait. For a new queue.
     pub(crate) fn limit(&self, most_messages: u32, waits_alone: bool) {
@@ -230,6 +244,19 @@ impl<'a> Queue<'a> {
         world: impl FnOnce() -> Result<World<L, C>>,
         wait: Wait,
     ) -> Result<Room<'a>> {
+        match self.room_at_once(length) {
+            Some(room) => Ok(room),
+            None => self.room_or_wait(length, world, wait),
+        }
+    }
+
+    #[cold]
+    fn room_or_wait<L: Lives, C: Fn() -> Company>(
+        self,
+        length: u32,
+        world: impl FnOnce() -> Result<World<L, C>>,
+        wait: Wait,
+    ) -> Result<Room<'a>> {
         match self.try_room(length, wait)? {
             Some(room) => Ok(room),
             None if wait == Wait::No => Err(Error::WouldBlock),
@@ -237,7 +264,6 @@ impl<'a> Queue<'a> {
         }
     }
 
-    #[cold]
     fn wait_for_room<L: Lives, C: Fn() -> Company>(
         self,
         length: u32,
@@ -246,11 +272,11 @@ impl<'a> Queue<'a> {
     ) -> Result<Room<'a>> {
         let gates = &self.words.gates;
         let mut passed_on = None;
-        let looks_ready = || self.has_room(length) || self.is_closed();
-        self.wait(&gates.room, &self.words.more.patience[1], world, wait, looks_ready, |has_slept| {
+        let looks_ready = |messages| self.has_room(messages * length) || self.is_closed();
+        self.wait(&gates.room, &self.words.more.producers, world, wait, looks_ready, |has_slept| {
             let room = self.try_room(length, wait)?;
             if room.is_none() && has_slept {
-                let head = self.words.get.head.load(Relaxed);
+                let head = self.words.head.0.load(Relaxed);
                 if passed_on.replace(head) != Some(head) {
                     gates.room.notify(1);
                 }
@@ -270,6 +296,18 @@ impl<'a> Queue<'a> {
         world: impl FnOnce() -> Result<World<L, C>>,
         wait: Wait,
     ) -> Result<First<'a>> {
+        match self.first_at_once() {
+            Some(first) => Ok(first),
+            None => self.first_or_wait(world, wait),
+        }
+    }
+
+    #[cold]
+    fn first_or_wait<L: Lives, C: Fn() -> Company>(
+        self,
+        world: impl FnOnce() -> Result<World<L, C>>,
+        wait: Wait,
+    ) -> Result<First<'a>> {
         match self.try_first(wait)? {
             Some(first) => Ok(first),
             None if wait == Wait::No => Err(Error::WouldBlock),
@@ -277,21 +315,21 @@ impl<'a> Queue<'a> {
         }
     }
 
-    #[cold]
     fn wait_for_first<L: Lives, C: Fn() -> Company>(self, world: &World<L, C>, wait: Wait) -> Result<First<'a>> {
         let gate = &self.words.gates.messages;
-        let looks_ready = || !self.is_empty() || self.is_closed();
-        self.wait(gate, &self.words.more.patience[0], world, wait, looks_ready, |_| self.try_first(wait))
+        let looks_ready = |messages| self.len() >= messages || self.is_closed();
+        self.wait(gate, &self.words.more.consumers, world, wait, looks_ready, |_| self.try_first(wait))
     }
 
     /// Publishes the message that was written into `room`.
     #[inline]
     pub(crate) fn publish(self, room: Room<'a>) {
         point();
-        // Sequentially consistent, against the announcement of a consumer; it also carries the message.
-        self.words.put.tail.swap(room.next.0, SeqCst);
+        // Release: carries the message.
+        self.words.tail.0.store(room.next.0, Release);
         drop(room);
-        self.words.gates.messages.notify(1);
+        barrier_after_exchange();
+        self.words.gates.messages.notify_relaxed();
     }
 
     /// A number for what is sent beside the message that `room` is for; no other message had or gets it. Never 0.
@@ -313,14 +351,14 @@ impl<'a> Queue<'a> {
         world: impl FnOnce() -> Result<World<L, C>>,
         wait: Wait,
     ) -> Result<()> {
-        let before = self.words.get.head.load(Relaxed);
+        let before = self.words.head.0.load(Relaxed);
         drop(room);
         if wait == Wait::No {
             return Err(Error::WouldBlock);
         }
-        let has_changed = || self.words.get.head.load(SeqCst) != before || self.is_closed();
-        self.wait(&self.words.gates.room, &self.words.more.patience[1], &world()?, wait, has_changed, |has_slept| {
-            Ok((has_slept || has_changed()).then_some(()))
+        let has_changed = |_| self.words.head.0.load(SeqCst) != before || self.is_closed();
+        self.wait(&self.words.gates.room, &self.words.more.producers, &world()?, wait, has_changed, |has_slept| {
+            Ok((has_slept || has_changed(1)).then_some(()))
         })
     }
 
@@ -337,14 +375,15 @@ impl<'a> Queue<'a> {
         }
         self.count(me, 1);
         point();
-        // Sequentially consistent, against the announcement of a producer. Release: the message has been copied.
-        self.words.get.head.swap(first.head.after(length, self.units).0, SeqCst);
+        // Release: the message has been copied.
+        self.words.head.0.store(first.head.after(length, self.units).0, Release);
         Ok(())
     }
 
     #[inline]
     pub(crate) fn notify_room(self) {
-        self.words.gates.room.notify(1);
+        barrier_after_exchange();
+        self.words.gates.room.notify_relaxed();
     }
 
     /// Declares one message done, that `me` or another has taken.
@@ -355,7 +394,7 @@ impl<'a> Queue<'a> {
     pub(crate) fn task_done(self, me: MemberId) -> Result<()> {
         let held = self.hold(&self.words.get.lock, Wait::Forever)?;
         let done = self.words.get.done.load(Relaxed);
-        if self.words.put.tail.load(Acquire) >> 32 == u64::from(done) {
+        if self.words.tail.0.load(Acquire) >> 32 == u64::from(done) {
             return Err(Error::invalid_argument("task_done was called more often than there were messages"));
         }
         self.count(me, -1);
@@ -451,10 +490,10 @@ impl<'a> Queue<'a> {
     /// The number of messages.
     pub(crate) fn len(self) -> u32 {
         loop {
-            let head = self.words.get.head.load(SeqCst);
-            let tail = self.words.put.tail.load(SeqCst);
+            let head = self.words.head.0.load(SeqCst);
+            let tail = self.words.tail.0.load(SeqCst);
             // Both were so at the moment of the load in the middle.
-            if self.words.get.head.load(SeqCst) == head {
+            if self.words.head.0.load(SeqCst) == head {
                 return End(tail).count().wrapping_sub(End(head).count());
             }
         }
@@ -464,18 +503,13 @@ impl<'a> Queue<'a> {
     pub(crate) fn unfinished(self) -> u32 {
         // What is done has been put before.
         let done = self.words.get.done.load(SeqCst);
-        End(self.words.put.tail.load(SeqCst)).count().wrapping_sub(done)
-    }
-
-    #[inline]
-    fn is_empty(self) -> bool {
-        self.words.put.tail.load(SeqCst) == self.words.get.head.load(SeqCst)
+        End(self.words.tail.0.load(SeqCst)).count().wrapping_sub(done)
     }
 
     /// Whether a message of so many units fits now.
     pub(crate) fn has_room(self, length: u32) -> bool {
-        let head = End(self.words.get.head.load(SeqCst));
-        let tail = End(self.words.put.tail.load(SeqCst));
+        let head = End(self.words.head.0.load(SeqCst));
+        let tail = End(self.words.tail.0.load(SeqCst));
         // Ends that cannot be are for who has the lock to tell of.
         self.between(tail, head).is_none_or(|used| self.fits(tail, head, used, length))
     }
@@ -498,8 +532,8 @@ impl<'a> Queue<'a> {
     }
 
     fn ends(self) -> Result<(End, End)> {
-        let head = End(self.words.get.head.load(Acquire));
-        let tail = End(self.words.put.tail.load(Acquire));
+        let head = End(self.words.head.0.load(Acquire));
+        let tail = End(self.words.tail.0.load(Acquire));
         match self.between(tail, head) {
             Some(_) => Ok((tail, head)),
             None => Err(no_such_ends(tail, head)),
@@ -526,20 +560,47 @@ impl<'a> Queue<'a> {
         }
     }
 
-    #[inline]
+    /// Room, if it is there as far as this end knows, and nobody has the lock. No errors: they would make the caller's code
+    /// for the common case slower.
+    #[inline(always)]
+    fn room_at_once(self, length: u32) -> Option<Room<'a>> {
+        let lock = &self.words.put.lock;
+        if !lock.lock_uncontended(Use::Table) {
+            return None;
+        }
+        let held = Hold(lock);
+        // Relaxed: changed by holders of this lock alone. What one of them has seen has happened before.
+        let tail = End(self.words.tail.0.load(Relaxed));
+        let head = End(self.words.put.head_seen.load(Relaxed));
+        let used = self.between(tail, head)?;
+        let is_there = !self.is_closed() && self.fits(tail, head, used, length);
+        is_there.then(|| Room { _held: held, next: tail.after(length, self.units), at: tail.index(self.units) })
+    }
+
+    /// The same for the next message.
+    #[inline(always)]
+    fn first_at_once(self) -> Option<First<'a>> {
+        let lock = &self.words.get.lock;
+        if !lock.lock_uncontended(Use::Table) {
+            return None;
+        }
+        let held = Hold(lock);
+        let head = End(self.words.head.0.load(Relaxed));
+        let most = self.between(End(self.words.get.tail_seen.load(Relaxed)), head)?;
+        (most > 0).then(|| First { _held: held, head, at: head.index(self.units), most })
+    }
+
     fn try_room(self, length: u32, wait: Wait) -> Result<Option<Room<'a>>> {
         let held = self.hold(&self.words.put.lock, wait)?;
         if self.is_closed() {
             return Err(Error::Closed);
         }
-        // Relaxed: changed by holders of this lock alone.
-        let tail = End(self.words.put.tail.load(Relaxed));
-        // What a holder of this lock has seen has happened before.
+        let tail = End(self.words.tail.0.load(Relaxed));
         let mut head = End(self.words.put.head_seen.load(Relaxed));
         let mut used = self.between(tail, head);
         if !used.is_some_and(|used| self.fits(tail, head, used, length)) {
             // Acquire: what lay there has been copied.
-            head = End(self.words.get.head.load(Acquire));
+            head = End(self.words.head.0.load(Acquire));
             used = self.between(tail, head);
             point();
             self.words.put.head_seen.store(head.0, Relaxed);
@@ -553,16 +614,15 @@ impl<'a> Queue<'a> {
         }
     }
 
-    #[inline]
     fn try_first(self, wait: Wait) -> Result<Option<First<'a>>> {
         // Before the look at the tail, see the module.
         let is_closed = self.is_closed();
         let held = self.hold(&self.words.get.lock, wait)?;
-        let head = End(self.words.get.head.load(Relaxed));
+        let head = End(self.words.head.0.load(Relaxed));
         let mut tail = End(self.words.get.tail_seen.load(Relaxed));
         if tail == head || self.between(tail, head).is_none() {
             // Acquire: brings the message.
-            tail = End(self.words.put.tail.load(Acquire));
+            tail = End(self.words.tail.0.load(Acquire));
             point();
             self.words.get.tail_seen.store(tail.0, Relaxed);
         }
@@ -574,21 +634,27 @@ impl<'a> Queue<'a> {
         }
     }
 
-    /// Waits until `attempt`, which is told whether this thread has slept, has a result.
+    /// Waits until `attempt`, which is told whether this thread has slept, has a result. `looks_ready` tells whether it may
+    /// have one, or even as many as it is asked for.
     fn wait<R, L: Lives, C: Fn() -> Company>(
         self,
         gate: &Gate,
-        patience: &Patience,
+        waiters: &Waiters,
         world: &World<L, C>,
         wait: Wait,
-        looks_ready: impl Fn() -> bool,
+        looks_ready: impl Fn(u32) -> bool,
         mut attempt: impl FnMut(bool) -> Result<Option<R>>,
     ) -> Result<R> {
-        let mut spin = Spin::new(patience);
+        let mut spin = Spin::new(&waiters.patience);
         while spin.turn() {
-            if looks_ready()
-                && let Some(result) = attempt(false)?
-            {
+            if !looks_ready(1) {
+                continue;
+            }
+            let lingered = waiters.linger.linger();
+            if let Some(result) = attempt(false)? {
+                if lingered {
+                    waiters.linger.helped(looks_ready(2));
+                }
                 spin.succeeded();
                 return Ok(result);
             }
@@ -599,12 +665,12 @@ impl<'a> Queue<'a> {
             }
             let turn = gate.announce();
             one_order_for_all();
-            if !looks_ready() {
+            if !looks_ready(1) {
                 let watched = match (world.company)() {
                     Company::Member(id) => Some(id),
                     Company::Somebody => None,
                     // What the last of the others did is there by now.
-                    Company::None if looks_ready() => continue,
+                    Company::None if looks_ready(1) => continue,
                     Company::None => return Err(Error::Disconnected),
                 };
                 world.lives.sleep(&gate.word, turn, watched.as_slice(), wait);

@@ -19,6 +19,18 @@ pub(crate) fn one_order_for_all() {
     loom::sync::atomic::fence(loom::sync::atomic::Ordering::SeqCst);
 }
 
+/// Stands between an atomic exchange, of whatever ordering, and a load that nothing before the exchange may come after.
+#[inline(always)]
+pub(crate) fn barrier_after_exchange() {
+    #[cfg(loom)]
+    loom::sync::atomic::fence(loom::sync::atomic::Ordering::SeqCst);
+    // A locked instruction lets no load pass, so the compiler alone must be told.
+    #[cfg(all(not(loom), target_arch = "x86_64"))]
+    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    #[cfg(all(not(loom), not(target_arch = "x86_64")))]
+    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+}
+
 #[cfg(loom)]
 pub(crate) use model::*;
 

@@ -110,6 +110,53 @@ impl<'a> Spin<'a> {
     }
 }
 
+/// Whether one end of a stream does well to fall behind the other a little. Zeroed memory is a valid start.
+///
+/// Two that follow each other at the heels exchange the same cache lines for each message. Who has waited for a moment,
+/// and then lingers for a moment more, finds several messages at once, and leaves the other in peace meanwhile. But if the
+/// other waits for an answer, lingering is a loss: that shows in that there is still only one message. Then it is tried
+/// again a while later.
+#[derive(Debug, Default)]
+#[repr(transparent)]
+pub(crate) struct Linger(AtomicU16);
+
+#[cfg(not(loom))]
+impl Linger {
+    /// Turns of the spin loop: two microseconds, tens of messages.
+    const TURNS: u32 = 128;
+
+    /// Waits without it after one that was in vain.
+    const PAUSE: u16 = 100;
+
+    /// Passes a little time, if that has helped. What follows tells whether it [did](Self::helped).
+    pub(crate) fn linger(&self) -> bool {
+        // Relaxed, here and below: the memory is a hint.
+        let pause = self.0.load(Relaxed);
+        if pause > 0 {
+            self.0.store(pause.min(Self::PAUSE) - 1, Relaxed);
+            return false;
+        }
+        (0..Self::TURNS).for_each(|_| std::hint::spin_loop());
+        true
+    }
+
+    /// Says whether there was more than one message after the moment.
+    pub(crate) fn helped(&self, did: bool) {
+        if !did {
+            self.0.store(Self::PAUSE, Relaxed);
+        }
+    }
+}
+
+#[cfg(loom)]
+impl Linger {
+    pub(crate) fn linger(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn helped(&self, _: bool) {}
+}
+
 #[cfg(loom)]
 impl<'a> Spin<'a> {
     pub(crate) fn new(patience: &'a Patience) -> Self {

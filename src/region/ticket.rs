@@ -8,16 +8,20 @@
 //! The bytes are postcard's. It drops the text of custom errors, so the reason why a handle cannot travel is kept in
 //! the scope and reported from there, with the type.
 
+#![expect(unsafe_code, reason = "reaches a scope that is open further up the stack")]
+
 use std::{
     any::type_name,
     cell::{Cell, RefCell},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    ptr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
 
+use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -50,7 +54,7 @@ pub(crate) struct Parcel {
     pub(crate) bytes: Vec<u8>,
     pub(crate) descriptors: Vec<OwnedFd>,
     /// What among the value wants to know who gets it.
-    pub(crate) seats: Vec<Box<dyn Seat>>,
+    pub(crate) seats: Seats,
 }
 
 /// A place kept for a process that is given a handle and is counted on from then on. Given up by who drops it unused.
@@ -64,6 +68,9 @@ pub(crate) trait Seat {
     /// In the child, this process.
     fn attend(&self);
 }
+
+/// The seats among a value.
+pub(crate) type Seats = Vec<Box<dyn Seat>>;
 
 /// An object that keeps seats.
 pub(crate) trait KeepsSeats {
@@ -149,26 +156,51 @@ struct Scope {
     /// The descriptors that came with the bytes.
     arrived: Option<Arc<[OwnedFd]>>,
     reason: Option<String>,
-    seats: Vec<Box<dyn Seat>>,
+    seats: Seats,
 }
 
 thread_local! {
-    static SCOPE: RefCell<Option<Scope>> = const { RefCell::new(None) };
+    /// Invariant: the scope that is open in this thread, or null. It is on the stack of its [`within`], which is running.
+    static SCOPE: Cell<*const RefCell<Scope>> = const { Cell::new(ptr::null()) };
 }
 
 /// Opens a scope for the time of `run`; scopes nest, and end on a panic too.
+#[inline]
 fn within<T>(scope: Scope, run: impl FnOnce() -> T) -> (T, Scope) {
-    struct Restore(Option<Scope>);
+    struct Restore(*const RefCell<Scope>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            SCOPE.set(self.0.take());
+            SCOPE.set(self.0);
         }
     }
-    let restore = Restore(SCOPE.replace(Some(scope)));
+    let scope = RefCell::new(scope);
+    let restore = Restore(SCOPE.replace(&raw const scope));
     let result = run();
-    let scope = SCOPE.take().unwrap_or_default();
     drop(restore);
-    (result, scope)
+    (result, scope.into_inner())
+}
+
+/// Where postcard puts the bytes: a vector, without a look at its capacity by way of an iterator for each byte.
+struct Buffer<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Buffer<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// Turns a value into bytes and descriptors.
@@ -177,19 +209,29 @@ fn within<T>(scope: Scope, run: impl FnOnce() -> T) -> (T, Scope) {
 ///
 /// [`Error::NotSendable`] with the type and the reason.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Parcel> {
-    encode_into(value, Route::default(), Vec::new())
+    let mut bytes = Vec::new();
+    let (descriptors, seats) = encode_into(value, Route::default(), &mut bytes)?;
+    Ok(Parcel { bytes, descriptors, seats })
 }
 
-/// As [`encode`], for a certain route; the bytes are appended to `buffer`, which is the parcel's then.
-pub(crate) fn encode_into<T: Serialize + ?Sized>(value: &T, route: Route, buffer: Vec<u8>) -> Result<Parcel> {
+/// As [`encode`], for a certain route; the bytes are appended to `buffer`.
+#[inline]
+pub(crate) fn encode_into<T: Serialize + ?Sized>(
+    value: &T,
+    route: Route,
+    buffer: &mut Vec<u8>,
+) -> Result<(Vec<OwnedFd>, Seats)> {
     let scope = Scope { route, ..Scope::default() };
-    let (bytes, scope) = within(scope, || postcard::to_extend(value, buffer));
-    let bytes = bytes.map_err(|error| not_sendable::<T>(scope.reason, &error))?;
-    Ok(Parcel { bytes, descriptors: scope.packed.into_iter().map(|(fd, _)| fd).collect(), seats: scope.seats })
+    let (done, scope) = within(scope, || postcard::serialize_with_flavor(value, Buffer(buffer)));
+    match done {
+        Ok(()) if scope.packed.is_empty() => Ok((Vec::new(), scope.seats)),
+        Ok(()) => Ok((scope.packed.into_iter().map(|(fd, _)| fd).collect(), scope.seats)),
+        Err(error) => Err(not_sendable::<T>(scope.reason, &error)),
+    }
 }
 
 /// The seats among a value that goes to another process without being encoded.
-pub(crate) fn seats_of<T: Serialize + ?Sized>(value: &T) -> Vec<Box<dyn Seat>> {
+pub(crate) fn seats_of<T: Serialize + ?Sized>(value: &T) -> Seats {
     if !HAS_SEATS.load(Relaxed) {
         return Vec::new();
     }
@@ -208,24 +250,24 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: &Arc<[Owned
 }
 
 /// As [`decode`], for a value that came by a certain route.
+#[inline]
 pub(crate) fn decode_from<T: DeserializeOwned>(bytes: &[u8], descriptors: Vec<OwnedFd>, route: Route) -> Result<T> {
     let arrived = (!descriptors.is_empty()).then(|| descriptors.into());
     decode_in(bytes, Scope { route, arrived, ..Scope::default() }).map(|(value, _)| value)
 }
 
 /// As [`decode`], with the seats among the value.
-pub(crate) fn decode_with_seats<T: DeserializeOwned>(
-    bytes: &[u8],
-    descriptors: &Arc<[OwnedFd]>,
-) -> Result<(T, Vec<Box<dyn Seat>>)> {
+pub(crate) fn decode_with_seats<T: DeserializeOwned>(bytes: &[u8], descriptors: &Arc<[OwnedFd]>) -> Result<(T, Seats)> {
     decode_in(bytes, Scope { arrived: Some(Arc::clone(descriptors)), ..Scope::default() })
 }
 
-fn decode_in<T: DeserializeOwned>(bytes: &[u8], scope: Scope) -> Result<(T, Vec<Box<dyn Seat>>)> {
+#[inline]
+fn decode_in<T: DeserializeOwned>(bytes: &[u8], scope: Scope) -> Result<(T, Seats)> {
     let (value, scope) = within(scope, || postcard::from_bytes(bytes));
     Ok((value.map_err(|error| not_sendable::<T>(scope.reason, &error))?, scope.seats))
 }
 
+#[cold]
 fn not_sendable<T: ?Sized>(kept: Option<String>, error: &postcard::Error) -> Error {
     let reason = kept.unwrap_or_else(|| match error {
         postcard::Error::WontImplement => {
@@ -307,13 +349,14 @@ pub(crate) fn keep_reason(error: Error) -> String {
 }
 
 fn with_scope<T>(run: impl FnOnce(&mut Scope) -> Result<T>) -> Result<T> {
-    SCOPE.with_borrow_mut(|scope| match scope {
-        Some(scope) => run(scope),
+    // SAFETY: the invariant. Nobody has it borrowed: `run` of this function, which alone borrows it, opens no scopes.
+    match unsafe { SCOPE.get().as_ref() } {
+        Some(scope) => run(&mut scope.borrow_mut()),
         None => Err(Error::NotSendable {
             type_name: "a handle of shared memory".into(),
             reason: "it can be sent to a child process, or over a channel of this crate, and nowhere else".into(),
         }),
-    })
+    }
 }
 
 #[cfg(test)]

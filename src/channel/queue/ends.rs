@@ -6,6 +6,7 @@ use std::{
     cell::Cell,
     marker::PhantomData,
     os::fd::{AsFd, OwnedFd},
+    ptr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -28,7 +29,7 @@ use crate::{
     },
     region::{
         Dims, Fresh, Handle, Kind, Members, Region, Resident, Shared,
-        ticket::{self, KeepsSeats, Message, NumberedSeat, Parcel, Route, Seat},
+        ticket::{self, KeepsSeats, Message, NumberedSeat, Route, Seat},
     },
 };
 
@@ -207,30 +208,31 @@ impl<T: Message> Ends<T> {
             }
             raw.expect(at, process, 0);
         }
-        let address = std::ptr::from_ref(raw.words).addr();
+        let address = ptr::from_ref(raw.words).addr();
         if has_been && !a_descendant_has(address) { Company::None } else { Company::Somebody }
     }
 
     #[inline]
     pub(super) fn put(&self, value: &T, wait: Wait) -> Result<()> {
-        let parcel = ticket::encode_into(value, self.route(), BUFFER.take())?;
-        let result = self.put_parcel(&parcel, wait);
-        keep(parcel.bytes);
+        let mut buffer = BUFFER.take();
+        let encoded = ticket::encode_into(value, self.route(), &mut buffer);
+        let result = encoded.and_then(|(descriptors, _)| self.put_bytes(&buffer, &descriptors, wait));
+        keep(buffer);
         result
     }
 
     #[inline]
-    fn put_parcel(&self, parcel: &Parcel, wait: Wait) -> Result<()> {
+    fn put_bytes(&self, bytes: &[u8], descriptors: &[OwnedFd], wait: Wait) -> Result<()> {
         // Who puts something in has the queue, and the others are to know.
         self.handle.member()?;
-        let Parcel { bytes, descriptors, .. } = parcel;
         if descriptors.len() > courier::MOST {
             return Err(too_many(descriptors.len()));
         }
         let title = Title { bytes: bytes.len(), descriptors: descriptors.len() };
         let raw = self.raw();
-        let units = title.units().filter(|units| *units <= raw.units);
-        let units = units.ok_or_else(|| too_large(self.capacity(), title))?;
+        let Some(units) = title.units().filter(|units| *units <= raw.units) else {
+            return Err(too_large(self.capacity(), title));
+        };
         loop {
             let room = raw.room(units, || self.world(), wait)?;
             self.unit(room.at).store(title.to_bits(), Relaxed);
@@ -244,7 +246,10 @@ impl<T: Message> Ends<T> {
                     continue;
                 }
             }
+            let next = room.at + units;
             raw.publish(room);
+            // While the caller makes the next object.
+            copy::prepare_to_store(ptr::from_ref(self.unit(next)).cast());
             return Ok(());
         }
     }
@@ -312,7 +317,7 @@ impl<T: Message> Ends<T> {
         let units: *mut u8 = self.handle.data().as_ptr();
         let (first, second) = bytes.split_at(bytes.len() - rest);
         // SAFETY: `parts` gives a start inside the circle, and as many bytes as lie from there to its end at most.
-        unsafe { copy::store(first.as_ptr(), units.add(start), first.len()) };
+        unsafe { copy::store(first.as_ptr(), units.wrapping_add(start), first.len()) };
         // SAFETY: the rest fits the circle, of which it fills the beginning.
         unsafe { copy::store(second.as_ptr(), units, second.len()) };
     }
@@ -326,9 +331,9 @@ impl<T: Message> Ends<T> {
         buffer.reserve(count);
         let into = buffer.as_mut_ptr();
         // SAFETY: as in `write`, with room for `count` bytes in the buffer.
-        unsafe { copy::load(units.add(start), into, count - rest) };
+        unsafe { copy::load(units.wrapping_add(start), into, count - rest) };
         // SAFETY: as above; `count - rest` bytes of the buffer are filled.
-        unsafe { copy::load(units, into.add(count - rest), rest) };
+        unsafe { copy::load(units, into.wrapping_add(count - rest), rest) };
         // SAFETY: `count` bytes are filled.
         unsafe { buffer.set_len(count) };
     }

@@ -140,7 +140,6 @@ impl<T: Message> Queue<T> {
     /// # Examples
     ///
     /// See [`QueueOptions`].
-    #[must_use]
     pub fn options() -> QueueOptions<T> {
         QueueOptions { capacity: Self::CAPACITY, max_items: 0, waits_alone: false, _objects: PhantomData }
     }
