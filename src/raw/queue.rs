@@ -721,3 +721,22 @@ impl<'a> Queue<'a> {
 fn no_such_ends(tail: End, head: End) -> Error {
     Error::corrupt(format!("a queue whose ends are at {} and {}", tail.at(), head.at()))
 }
+
+#[cfg(test)]
+impl Default for QueueWords {
+    fn default() -> Self {
+        Self {
+            put: PutSide::default(),
+            tail: Line::default(),
+            get: GetSide::default(),
+            head: Line::default(),
+            gates: Gates::default(),
+            more: More::default(),
+            under_way: std::array::from_fn(|_| AtomicU64::new(0)),
+            records: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests;
