@@ -112,6 +112,19 @@ pub enum Error {
         limit: u64,
     },
 
+    /// A message is longer than the buffer that it was to be received in.
+    #[error("a message of {} bytes for a buffer of {room}", message.len())]
+    BufferTooShort {
+        /// The message, so that it is not lost.
+        message: Vec<u8>,
+        /// Bytes of the buffer.
+        room: usize,
+    },
+
+    /// The process that took a request died or dropped it, so that nobody will answer; or nobody took it any more.
+    #[error("nobody will answer the request")]
+    NoReply,
+
     /// Another one is the producer, or the consumer, of a ring that has room for one.
     #[error("this end of the ring is taken{}", Whose(.pid))]
     RoleTaken {

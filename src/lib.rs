@@ -85,7 +85,7 @@ pub use shared_memory;
 pub use crate::error::{Error, Poison, Result};
 #[cfg(not(loom))]
 pub use crate::{
-    channel::{Consumer, Producer, Queue, QueueIter, QueueOptions, Ring, RingRef, RingSlot, SpscRing},
+    channel::{Consumer, Producer, Queue, QueueIter, QueueOptions, Ring, RingRef, RingSlot, SpscRing, pipe},
     data::{
         Array, ArrayGuard, ArrayIndex, Atomic, AtomicArray, AtomicBits, AtomicElement, AtomicNumber, AtomicValue,
         Claim, ClaimMut, RawArray, ReadOnlyArray, ReadOnlyValue, Shape, Value, ValueGuard,

@@ -1,6 +1,8 @@
 //! Channels: values that some processes put in and others take out.
 
+mod buffer;
 mod forms;
+pub mod pipe;
 mod queue;
 mod ring;
 mod spsc;

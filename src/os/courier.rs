@@ -11,22 +11,15 @@
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
-    mem::MaybeUninit,
     os::fd::{AsFd, OwnedFd},
 };
 
-use rustix::{
-    io::Errno,
-    net::{
-        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
-        SendFlags, recvmsg, sendmsg,
-    },
-};
+use rustix::{io::Errno, net::RecvFlags};
 
-use super::{files::off_the_streams, socket};
+use super::packet;
 
-/// The most descriptors of one message (`SCM_MAX_FD` of the kernel).
-pub(crate) const MOST: usize = 253;
+/// The most descriptors of one message.
+pub(crate) const MOST: usize = packet::MOST_DESCRIPTORS;
 
 #[derive(Debug)]
 pub(crate) struct Courier {
@@ -36,27 +29,17 @@ pub(crate) struct Courier {
 
 impl Courier {
     pub(crate) fn new() -> io::Result<Self> {
-        let (sender, receiver) = socket::pair()?;
+        let (sender, receiver) = packet::pair()?;
         Ok(Self { sender, receiver })
     }
 
     /// Sends descriptors, at most [`MOST`]. `false` when too much is under way.
     pub(crate) fn send(&self, number: u64, descriptors: &[OwnedFd]) -> io::Result<bool> {
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        loop {
-            match sendmsg(&self.sender, &[IoSlice::new(&number.to_ne_bytes())], &mut control, flags) {
-                Err(Errno::INTR) => {}
-                // The socket is full, or this user has as many descriptors under way as it may have open.
-                Err(Errno::AGAIN | Errno::TOOMANYREFS | Errno::NOBUFS) => return Ok(false),
-                Err(error) => return Err(error.into()),
-                Ok(_) => return Ok(true),
-            }
+        match packet::send(&self.sender, &[IoSlice::new(&number.to_ne_bytes())], &borrowed, false) {
+            // The socket is full, or this user has as many descriptors under way as it may have open.
+            Err(Errno::AGAIN | Errno::TOOMANYREFS | Errno::NOBUFS) => Ok(false),
+            other => other.map(|()| true).map_err(io::Error::from),
         }
     }
 
@@ -73,41 +56,17 @@ impl Courier {
 
     /// Takes the packet that was looked at.
     pub(crate) fn take(&self) -> io::Result<()> {
-        let mut number = [0; 8];
-        loop {
-            // Without room for descriptors, which are closed so.
-            let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-            let mut none = RecvAncillaryBuffer::default();
-            match recvmsg(&self.receiver, &mut [IoSliceMut::new(&mut number)], &mut none, flags) {
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(()),
-                other => return Ok(other.map(drop)?),
-            }
-        }
+        packet::discard(&self.receiver)
     }
 
     fn receive(&self, flags: RecvFlags) -> io::Result<Option<(u64, Vec<OwnedFd>)>> {
-        let mut number = [0; 8];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = flags | RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let received = loop {
-            match recvmsg(&self.receiver, &mut [IoSliceMut::new(&mut number)], &mut control, flags) {
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(None),
-                other => break other?,
-            }
+        let (mut number, mut descriptors) = ([0; 8], Vec::new());
+        let parts = &mut [IoSliceMut::new(&mut number)];
+        let received = match packet::receive(&self.receiver, parts, flags | RecvFlags::DONTWAIT, &mut descriptors) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            other => other?,
         };
-        let mut descriptors = Vec::new();
-        for part in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(rights) = part {
-                for descriptor in rights {
-                    descriptors.push(off_the_streams(descriptor)?);
-                }
-            }
-        }
-        if received.flags.contains(ReturnFlags::CTRUNC) {
-            // This process may open no more of them.
+        if received.lacks_descriptors {
             return Err(Errno::MFILE.into());
         }
         Ok((received.bytes == number.len()).then_some((u64::from_ne_bytes(number), descriptors)))

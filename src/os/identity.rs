@@ -10,7 +10,7 @@ use rustix::{
     process::{Pid, test_kill_process},
 };
 
-use super::{clock::Wait, files::FileId, pidfd};
+use super::{clock::Wait, files::FileId, pidfd, poll};
 
 /// A process id and the process's start time: names one process for as long as the machine runs.
 ///
@@ -79,7 +79,7 @@ impl Stamp {
             Ok(start) if start != self.start() && self.start() != 0 => return true,
             _ => {}
         }
-        matches!(pidfd::wait_readable([Some(&pidfd)], wait), Ok([true]))
+        matches!(poll::is_readable(pidfd, wait), Ok(true))
     }
 
     /// Whether the process lives, but without the memory that this process has at `address`: it has called `exec`,

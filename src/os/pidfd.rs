@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::{
-    event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
+    event::{EventfdFlags, eventfd},
     io::Errno,
     process::{
         Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, pidfd_open, pidfd_send_signal,
@@ -14,7 +14,7 @@ use rustix::{
     },
 };
 
-use super::{clock::Wait, files::off_the_streams};
+use super::{clock::Wait, files::off_the_streams, poll};
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,28 +83,9 @@ pub(crate) fn reap(pidfd: &OwnedFd) -> io::Result<Option<End>> {
             }
             Err(Errno::INTR) => {}
             Err(Errno::CHILD) => {
-                let [ended] = wait_readable([Some(pidfd)], Wait::No)?;
-                return Ok(ended.then_some(End::Unknown));
+                return Ok(poll::is_readable(pidfd, Wait::No)?.then_some(End::Unknown));
             }
             Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Waits until one of the descriptors is readable or closed by its peer; says which are.
-pub(crate) fn wait_readable<const N: usize>(descriptors: [Option<&OwnedFd>; N], wait: Wait) -> io::Result<[bool; N]> {
-    loop {
-        let mut list: Vec<_> = descriptors.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::IN)).collect();
-        let timeout = wait.timespec();
-        match poll(&mut list, timeout.as_ref()) {
-            Err(Errno::INTR) => continue,
-            Err(error) => return Err(error.into()),
-            Ok(_) => {}
-        }
-        let mut ready = list.iter().map(|fd| !fd.revents().is_empty());
-        let answer = descriptors.map(|fd| fd.is_some() && ready.next().unwrap_or(false));
-        if answer.contains(&true) || wait.is_over() {
-            return Ok(answer);
         }
     }
 }
@@ -121,9 +102,8 @@ pub(crate) fn ring(bell: &OwnedFd) {
 
 /// Sleeps until one of the processes has ended or the bell is rung, which it silences.
 pub(crate) fn wait_any(processes: &[impl AsFd], bell: &OwnedFd) {
-    let bell_first = [bell.as_fd()].into_iter().chain(processes.iter().map(AsFd::as_fd));
-    let mut list: Vec<_> = bell_first.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-    // Interrupted or not, the caller looks again.
-    let _ = poll(&mut list, None);
+    let list: Vec<_> = [bell.as_fd()].into_iter().chain(processes.iter().map(AsFd::as_fd)).collect();
+    // Whatever it says, the caller looks again.
+    let _ = poll::readable(&list, Wait::Forever);
     let _ = rustix::io::read(bell, &mut [0_u8; 8]);
 }

@@ -8,7 +8,6 @@
 use std::{
     fs::File,
     io::{self, IoSlice, IoSliceMut, Write},
-    mem::MaybeUninit,
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::FileExt,
@@ -18,18 +17,12 @@ use std::{
     time::Duration,
 };
 
-use rustix::{
-    io::Errno,
-    net::{
-        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-        SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
-    },
+use rustix::{io::Errno, net::RecvFlags};
+
+use super::{
+    files,
+    packet::{self, MOST_DESCRIPTORS},
 };
-
-use super::files::{self, off_the_streams};
-
-/// The most descriptors of one packet.
-const PER_PACKET: usize = 253;
 
 /// The most bytes that travel in the packet itself. Few: the receiver needs a buffer for the most, and a process that has
 /// just begun gets each page of it from the kernel.
@@ -51,12 +44,6 @@ pub(crate) struct Message {
     pub(crate) descriptors: Arc<[OwnedFd]>,
 }
 
-/// Two connected ends; both are closed by `exec`.
-pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    Ok((off_the_streams(one)?, off_the_streams(other)?))
-}
-
 /// Sends one message, whole.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<()> {
     let mut file = None;
@@ -74,28 +61,21 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[OwnedFd]) -> 
 
     let mut patience = PAUSES;
     let mut first = true;
-    let mut groups = all.chunks(PER_PACKET);
+    let mut groups = all.chunks(MOST_DESCRIPTORS);
     loop {
         let group = groups.next().unwrap_or_default();
         if group.is_empty() && !first {
             return Ok(());
         }
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PER_PACKET))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if !group.is_empty() && !control.push(SendAncillaryMessage::ScmRights(group)) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
         let parts = [IoSlice::new(&head), IoSlice::new(if first { body } else { &[] })];
         loop {
-            match sendmsg(&socket, &parts, &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-                Err(Errno::INTR) => {}
+            match packet::send(&socket, &parts, group, false) {
                 // Too many descriptors of this user are under way: those who were sent them have yet to take them.
                 Err(Errno::TOOMANYREFS) if patience > 0 => {
                     patience -= 1;
                     thread::sleep(PAUSE);
                 }
-                Err(error) => return Err(error.into()),
-                Ok(_) => break,
+                other => break other?,
             }
         }
         first = false;
@@ -105,13 +85,13 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[OwnedFd]) -> 
 /// Receives one message; `None` when the other end is closed. With `wait` false, no message is `WouldBlock`.
 pub(crate) fn receive(socket: impl AsFd, wait: bool) -> io::Result<Option<Message>> {
     let mut descriptors = Vec::new();
-    let Some((head, mut bytes)) = packet(&socket, wait, &mut descriptors)? else { return Ok(None) };
+    let Some((head, mut bytes)) = next(&socket, wait, &mut descriptors)? else { return Ok(None) };
     let count = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
     while descriptors.len() < count {
         // All packets of a message are sent at once: without `wait`, the sender has ended, and what is not there now was
         // never sent.
         let before = descriptors.len();
-        if packet(&socket, wait, &mut descriptors)?.is_none() || descriptors.len() == before {
+        if next(&socket, wait, &mut descriptors)?.is_none() || descriptors.len() == before {
             return Ok(None);
         }
     }
@@ -126,33 +106,15 @@ pub(crate) fn receive(socket: impl AsFd, wait: bool) -> io::Result<Option<Messag
     Ok(Some(Message { bytes, descriptors: descriptors.into() }))
 }
 
-fn packet(socket: &impl AsFd, wait: bool, into: &mut Vec<OwnedFd>) -> io::Result<Option<([u8; HEAD], Vec<u8>)>> {
-    let mut head = [0; HEAD];
-    let mut body = vec![0; INLINE];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PER_PACKET))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::CMSG_CLOEXEC | if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
-    let received = loop {
-        let mut parts = [IoSliceMut::new(&mut head), IoSliceMut::new(&mut body)];
-        match recvmsg(socket, &mut parts, &mut control, flags) {
-            Err(Errno::INTR) => {}
-            // The other end closed with unread bytes of ours: as far as we are concerned, closed.
-            Err(Errno::CONNRESET) => return Ok(None),
-            other => break other?,
-        }
-    };
-    for part in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(descriptors) = part {
-            for descriptor in descriptors {
-                into.push(off_the_streams(descriptor)?);
-            }
-        }
-    }
+fn next(socket: &impl AsFd, wait: bool, into: &mut Vec<OwnedFd>) -> io::Result<Option<([u8; HEAD], Vec<u8>)>> {
+    let (mut head, mut body) = ([0; HEAD], vec![0; INLINE]);
+    let parts = &mut [IoSliceMut::new(&mut head), IoSliceMut::new(&mut body)];
+    let flags = if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
+    let received = packet::receive(socket, parts, flags, into)?;
     if received.bytes == 0 {
         return Ok(None);
     }
-    if received.bytes < HEAD || received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
-        // Descriptors are cut off when this process may open no more of them.
+    if received.bytes < HEAD || received.is_cut || received.lacks_descriptors {
         return Err(incomplete());
     }
     body.truncate(received.bytes - HEAD);
@@ -169,7 +131,7 @@ mod tests {
 
     #[test]
     fn small_large_and_many_descriptors() {
-        let (here, there) = pair().unwrap();
+        let (here, there) = packet::pair().unwrap();
         for (len, descriptors) in [(0, 0), (100, 3), (INLINE, 0), (INLINE + 1, 0), (1 << 24, 2), (10, 600)] {
             let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
             let descriptors: Vec<_> = (0..descriptors).map(|_| files::anonymous().unwrap()).collect();

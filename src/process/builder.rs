@@ -23,12 +23,12 @@ use super::{
 use crate::{
     Error, Result,
     os::{
-        affinity,
+        affinity, ends,
         executable::Executable,
         identity::{self, Stamp},
-        robust, socket, start, threads,
+        packet, robust, socket, start, threads,
     },
-    region::ticket::{self, Message, Seat},
+    region::ticket::{self, Belongings, Message, Seat},
 };
 
 /// A process that is about to be started. From [`Process::builder`].
@@ -130,7 +130,7 @@ impl Process<()> {
     /// }
     /// ```
     pub fn fork<R: Outcome>(run: impl FnOnce() -> R) -> Result<Process<R::Output>> {
-        Plan::default().fork(Vec::new(), run)
+        Plan::default().fork(Belongings::default(), run)
     }
 
     /// A process to be started step by step.
@@ -223,7 +223,7 @@ impl<F, A> Builder<F, A> {
         match plan.method.unwrap_or_else(super::start_method) {
             StartMethod::Spawn => plan.spawn::<F, A>(&args),
             // Nothing travels: the child has a copy of the arguments as it has of all else.
-            StartMethod::Fork => plan.fork(ticket::seats_of(&args), move || target.call(args)),
+            StartMethod::Fork => plan.fork(ticket::belongings_of(&args), move || target.call(args)),
         }
     }
 }
@@ -298,7 +298,7 @@ impl Plan {
             .collect()
     }
 
-    fn fork<R: Outcome>(mut self, seats: Vec<Box<dyn Seat>>, run: impl FnOnce() -> R) -> Result<Process<R::Output>> {
+    fn fork<R: Outcome>(mut self, belongings: Belongings, run: impl FnOnce() -> R) -> Result<Process<R::Output>> {
         let refused = |reason: String| Err(Error::ForkRefused { reason });
         let held = robust::held();
         if held > 0 {
@@ -326,22 +326,19 @@ impl Plan {
         let directory = directory.map_err(|error| Error::os("opening the directory to work in", error))?;
         // What stands in the buffer would be written twice.
         let _ = std::io::stdout().flush();
-        let still = family::still();
+        let still = (family::still(), ends::still());
         // SAFETY: there are no other threads but parked ones, which hold nothing now, or the caller has promised.
         let forked = unsafe { start::fork() };
         drop(still);
         let forked = forked.map_err(|error| Error::os("fork", error))?;
         match forked {
             Some(pid) => {
-                expect(&seats, pid);
+                expect(&belongings.seats, pid);
                 Child::new(pid, origin.name, origin.daemon, ours).map(Process::new)
             }
             None => {
                 drop(ours);
-                self.run_in_fork(origin, directory, &theirs, || {
-                    seats.into_iter().for_each(|seat| seat.attend());
-                    run()
-                })
+                self.run_in_fork(origin, directory, &theirs, belongings, run)
             }
         }
     }
@@ -352,6 +349,7 @@ impl Plan {
         origin: Origin,
         directory: Option<OwnedFd>,
         socket: &OwnedFd,
+        belongings: Belongings,
         run: impl FnOnce() -> R,
     ) -> ! {
         /// A panic that got past `report::run` (of a destructor, say) must not go on in the parent's code.
@@ -365,6 +363,7 @@ impl Plan {
         let code = report::run(socket, || {
             self.settle(&origin, directory)?;
             family::set_origin(origin);
+            belongings.arrived()?;
             run().into_result()
         });
         start::exit_now(code)
@@ -401,5 +400,5 @@ fn expect(seats: &[Box<dyn Seat>], pid: u32) {
 }
 
 fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
-    socket::pair().map_err(|error| Error::os("socketpair", error))
+    packet::pair().map_err(|error| Error::os("socketpair", error))
 }

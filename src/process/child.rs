@@ -15,6 +15,7 @@ use crate::{
     os::{
         clock::Wait,
         pidfd::{self, End},
+        poll,
         socket::{self, Message as Packet},
     },
     region::ticket::{self, Message},
@@ -220,7 +221,7 @@ impl Child {
             if wait.is_over() {
                 return Ok(None);
             }
-            pidfd::wait_readable([Some(&self.sentinel)], wait).map_err(|error| Error::os("poll", error))?;
+            poll::is_readable(&self.sentinel, wait).map_err(|error| Error::os("poll", error))?;
         }
     }
 
@@ -505,17 +506,17 @@ impl<T> fmt::Debug for Process<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::report;
+    use crate::{os::packet, process::report};
 
     #[test]
     fn one_that_ended_before_it_could_be_watched() {
         let mut program = process::Command::new("true").spawn().unwrap();
         program.wait().unwrap();
-        let (ours, theirs) = socket::pair().unwrap();
+        let (ours, theirs) = packet::pair().unwrap();
         report::send(&theirs, &Report::Returned(7_u32));
         let child = Process::<u32>::new(Child::new(program.id(), "true".into(), false, ours).unwrap());
         assert_eq!((child.is_alive(), child.exit_status()), (false, Some(ExitStatus::Unknown)));
-        assert_eq!(pidfd::wait_readable([Some(&child.child.sentinel)], Wait::No).unwrap(), [true]);
+        assert!(poll::is_readable(&child.child.sentinel, Wait::No).unwrap());
         child.terminate().unwrap();
         child.kill().unwrap();
         assert_eq!(child.join().unwrap(), 7);

@@ -26,7 +26,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, Result,
-    os::{files::FileId, identity::Stamp, robust},
+    os::{ends, files::FileId, identity::Stamp, robust},
 };
 
 /// What can be sent to another process: owned data with serde's `Serialize` and `Deserialize`.
@@ -153,6 +153,8 @@ struct Scope {
     route: Route,
     /// The descriptors packed so far, each a duplicate of the number beside it.
     packed: Vec<(OwnedFd, RawFd)>,
+    /// Their numbers, where nothing is sent.
+    seen: Option<Vec<RawFd>>,
     /// The descriptors that came with the bytes.
     arrived: Option<Arc<[OwnedFd]>>,
     reason: Option<String>,
@@ -230,14 +232,37 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
     }
 }
 
-/// The seats among a value that goes to another process without being encoded.
-pub(crate) fn seats_of<T: Serialize + ?Sized>(value: &T) -> Seats {
-    if !HAS_SEATS.load(Relaxed) {
-        return Vec::new();
+/// What is among a value and concerns a process that gets it without an encoding: a fork.
+#[derive(Default)]
+pub(crate) struct Belongings {
+    pub(crate) seats: Seats,
+    /// The numbers of its descriptors, where they are known.
+    pub(crate) descriptors: Option<Vec<RawFd>>,
+}
+
+impl Belongings {
+    /// In the fork, before it does anything with the value.
+    ///
+    /// # Errors
+    ///
+    /// `Os`.
+    pub(crate) fn arrived(self) -> Result<()> {
+        if let Some(numbers) = &self.descriptors {
+            ends::keep_only(numbers).map_err(|error| Error::os("giving up pipes of the parent", error))?;
+        }
+        self.seats.into_iter().for_each(|seat| seat.attend());
+        Ok(())
     }
+}
+
+/// Looks for what is among a value.
+pub(crate) fn belongings_of<T: Serialize + ?Sized>(value: &T) -> Belongings {
+    if !HAS_SEATS.load(Relaxed) && !ends::exist() {
+        return Belongings { seats: Vec::new(), descriptors: Some(Vec::new()) };
+    }
+    let (done, scope) = within(Scope { seen: Some(Vec::new()), ..Scope::default() }, || postcard::to_stdvec(value));
     // What cannot be encoded ends the search, and is no error here.
-    let (_, scope) = within(Scope::default(), || postcard::to_stdvec(value));
-    scope.seats
+    Belongings { seats: scope.seats, descriptors: done.ok().and(scope.seen) }
 }
 
 /// The value back. The descriptors can be used again for another copy of it.
@@ -289,6 +314,10 @@ pub(crate) fn pack(fd: BorrowedFd<'_>) -> Result<u32> {
     with_scope(|scope| {
         if scope.route.bytes_only {
             return Err(Error::unsupported("descriptors cannot go through a queue that is found by name"));
+        }
+        if let Some(seen) = &mut scope.seen {
+            seen.push(fd.as_raw_fd());
+            return Ok(0);
         }
         let at = match scope.packed.iter().position(|(_, original)| *original == fd.as_raw_fd()) {
             Some(at) => at,

@@ -3,7 +3,6 @@
 #![expect(unsafe_code, reason = "copies messages into shared memory and out of it")]
 
 use std::{
-    cell::Cell,
     marker::PhantomData,
     os::fd::{AsFd, OwnedFd},
     ptr,
@@ -15,6 +14,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 
+use super::super::buffer;
 use crate::{
     Error, Result,
     os::{
@@ -135,21 +135,6 @@ impl<T> From<Handle<QueueCell<T>>> for Ends<T> {
     }
 }
 
-thread_local! {
-    /// Where messages are encoded to, and decoded from. Taken by whoever uses it.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// A buffer of more bytes is not kept for the next message.
-const KEPT: usize = 1 << 16;
-
-fn keep(mut buffer: Vec<u8>) {
-    if buffer.capacity() <= KEPT {
-        buffer.clear();
-        BUFFER.set(buffer);
-    }
-}
-
 impl<T: Message> Ends<T> {
     /// A queue that was made just now, and that others can come by only by a handle of this one.
     pub(super) fn with_courier(handle: Handle<QueueCell<T>>) -> Result<Self> {
@@ -214,10 +199,10 @@ impl<T: Message> Ends<T> {
 
     #[inline]
     pub(super) fn put(&self, value: &T, wait: Wait) -> Result<()> {
-        let mut buffer = BUFFER.take();
+        let mut buffer = buffer::take();
         let encoded = ticket::encode_into(value, self.route(), &mut buffer);
         let result = encoded.and_then(|(descriptors, _)| self.put_bytes(&buffer, &descriptors, wait));
-        keep(buffer);
+        buffer::keep(buffer);
         result
     }
 
@@ -257,10 +242,10 @@ impl<T: Message> Ends<T> {
     #[inline]
     pub(super) fn get(&self, wait: Wait) -> Result<T> {
         let me = self.handle.member()?;
-        let mut buffer = BUFFER.take();
+        let mut buffer = buffer::take();
         let descriptors = self.get_parcel(me, &mut buffer, wait)?;
         let value = ticket::decode_from(&buffer, descriptors, self.route());
-        keep(buffer);
+        buffer::keep(buffer);
         value.inspect_err(|_| {
             // Nobody has got it to declare it done.
             let _ = self.raw().task_done(me);

@@ -1,0 +1,149 @@
+//! The ends of pipes that this process has, and which of them a fork keeps.
+//!
+//! Who has one end of a pipe is told that the other one is closed, but only when nobody has that any more. A fork has
+//! copies of all descriptors: those of ends that it does not even know of would keep others waiting for ever. So all ends
+//! of this process are on record.
+//!
+//! * A child that was given ends keeps those, and gives up all others before its function runs ([`keep_only`]).
+//! * Any other fork keeps all. When it uses one for the first time, it gives up the other end of the same pipe, unless it
+//!   has used that before.
+//!
+//! An end that is given up stays open, for its number must not become another's while somebody has it: a socket takes its
+//! place whose other end is closed.
+
+#![expect(unsafe_code, reason = "puts another socket in the place of one that is in use")]
+
+use std::{
+    io,
+    mem::ManuallyDrop,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    process,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
+
+use rustix::io::{DupFlags, dup3};
+
+use super::packet;
+
+/// One end.
+#[derive(Debug)]
+pub(crate) struct End {
+    /// Invariant: it is on record.
+    socket: OwnedFd,
+    /// The process that has used it, as far as this copy knows.
+    user: AtomicU32,
+}
+
+struct Record {
+    number: RawFd,
+    /// The same for both ends of a pipe that was made here. 0 for one that came from elsewhere.
+    pipe: u64,
+    /// The process that has used it: another than this one in a fork that has not.
+    user: u32,
+}
+
+struct Records {
+    /// Invariant: each is of an [`End`] that exists. One that goes is taken from the list before it is closed.
+    list: Vec<Record>,
+    pipes: u64,
+}
+
+static RECORDS: Mutex<Records> = Mutex::new(Records { list: Vec::new(), pipes: 0 });
+
+fn records() -> MutexGuard<'static, Records> {
+    RECORDS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl End {
+    /// The two ends of a new pipe.
+    pub(crate) fn pair() -> io::Result<(Self, Self)> {
+        let (one, other) = packet::pair()?;
+        let mut records = records();
+        records.pipes += 1;
+        let pipe = records.pipes;
+        Ok((records.add(one, pipe), records.add(other, pipe)))
+    }
+
+    /// One that came from another process.
+    pub(crate) fn received(socket: OwnedFd) -> Self {
+        records().add(socket, 0)
+    }
+
+    /// The socket, for use by this process.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        // Relaxed: of a fork, which began with one thread.
+        if self.user.load(Relaxed) != process::id() {
+            self.adopt();
+        }
+        self.socket.as_fd()
+    }
+
+    /// Makes the copy of a fork its own.
+    #[cold]
+    fn adopt(&self) {
+        let (mut records, me) = (records(), process::id());
+        let pipe = records.list.iter_mut().find(|record| record.number == self.socket.as_raw_fd()).map(|record| {
+            record.user = me;
+            record.pipe
+        });
+        // Without descriptors for it, it is tried again.
+        if records.give_up(|record| Some(record.pipe) == pipe && record.pipe != 0 && record.user != me).is_ok() {
+            self.user.store(me, Relaxed);
+        }
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let number = self.socket.as_raw_fd();
+        records().list.retain(|record| record.number != number);
+    }
+}
+
+impl Records {
+    fn add(&mut self, socket: OwnedFd, pipe: u64) -> End {
+        let user = process::id();
+        self.list.push(Record { number: socket.as_raw_fd(), pipe, user });
+        End { socket, user: AtomicU32::new(user) }
+    }
+
+    /// Gives up the ends that `which` finds.
+    fn give_up(&mut self, which: impl Fn(&Record) -> bool) -> io::Result<()> {
+        let mut closed = None;
+        for record in self.list.iter_mut().filter(|record| which(record)) {
+            if closed.is_none() {
+                closed = Some(packet::pair()?.0);
+            }
+            // SAFETY: the number is that of an `End`, by the invariant of the list, which is locked: it stays open for the
+            // time of this block. `ManuallyDrop` leaves it to its owner.
+            let mut end = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(record.number) });
+            if let Some(closed) = &closed {
+                dup3(closed, &mut end, DupFlags::CLOEXEC)?;
+            }
+            record.user = process::id();
+        }
+        Ok(())
+    }
+}
+
+/// Whether this process has any ends.
+pub(crate) fn exist() -> bool {
+    !records().list.is_empty()
+}
+
+/// Keeps the list still while this process forks.
+pub(crate) fn still() -> impl Drop {
+    records()
+}
+
+/// In a fork: gives up all ends but those with these numbers.
+pub(crate) fn keep_only(numbers: &[RawFd]) -> io::Result<()> {
+    let (mut records, me) = (records(), process::id());
+    for record in records.list.iter_mut().filter(|record| numbers.contains(&record.number)) {
+        record.user = me;
+    }
+    records.give_up(|record| record.user != me)
+}

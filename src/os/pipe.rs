@@ -1,0 +1,158 @@
+//! Messages of any length between the two ends of a pipe.
+//!
+//! A message is one packet, which arrives whole or not at all, and at one receiver: its first byte says what it is. Longer
+//! ones go in an anonymous file, whose descriptor is then the first one beside the packet. What was sent arrives whatever
+//! becomes of the sender.
+
+use std::{
+    cell::Cell,
+    fs::File,
+    io::{self, IoSlice, IoSliceMut, Read},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::FileExt,
+    },
+    thread,
+    time::Duration,
+};
+
+use rustix::{io::Errno, net::RecvFlags};
+
+use super::{
+    clock::Wait,
+    ends::End,
+    files,
+    packet::{self, MOST_DESCRIPTORS},
+    poll,
+};
+use crate::{Error, Result};
+
+/// The most descriptors of a message: one is for the file of a long one.
+pub(crate) const MOST: usize = MOST_DESCRIPTORS - 1;
+
+/// The most bytes that go in the packet itself: with more, a file costs less than copying twice.
+const INLINE: usize = 64 * 1024 - HEAD;
+
+/// The byte before the message.
+const HEAD: usize = 1;
+const IN_FILE: u8 = 1 << 7;
+
+/// How long is waited for others to take the descriptors that are under way, from the first time to the longest.
+const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// What kind of message it is: a number below 128.
+pub(crate) type Kind = u8;
+
+/// Sends a message with descriptors, at most [`MOST`].
+///
+/// # Errors
+///
+/// `Closed` when nobody has the other end; `WouldBlock`, `TimedOut`; `Os`.
+pub(crate) fn send(end: &End, kind: Kind, bytes: &[u8], descriptors: &[OwnedFd], wait: Wait) -> Result<()> {
+    let mut file = (bytes.len() > INLINE).then(|| in_file(bytes)).transpose()?;
+    let mut pause = PAUSE;
+    loop {
+        let all: Vec<_> = file.iter().chain(descriptors).map(AsFd::as_fd).collect();
+        let (head, body) = if file.is_some() { ([kind | IN_FILE], [].as_slice()) } else { ([kind], bytes) };
+        let parts = [IoSlice::new(&head), IoSlice::new(body)];
+        match packet::send(end.socket(), &parts, &all, wait == Wait::Forever) {
+            Ok(()) => return Ok(()),
+            // Buffers were made smaller.
+            Err(Errno::MSGSIZE) if file.is_none() => file = Some(in_file(bytes)?),
+            Err(Errno::AGAIN | Errno::TOOMANYREFS) if wait == Wait::No => return Err(Error::WouldBlock),
+            Err(Errno::AGAIN | Errno::TOOMANYREFS) if wait.is_over() => return Err(Error::TimedOut),
+            Err(Errno::AGAIN) => {
+                poll::is_writable(end.socket(), wait).map_err(|error| Error::os("poll", error))?;
+            }
+            // This user has as many descriptors under way as it may have open: nothing tells when that is over.
+            Err(Errno::TOOMANYREFS) => {
+                thread::sleep(wait.slice(pause).remaining());
+                pause = (2 * pause).min(LONGEST_PAUSE);
+            }
+            Err(Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::NOTCONN) => return Err(Error::Closed),
+            Err(error) => return Err(Error::os("sending a message", error)),
+        }
+    }
+}
+
+fn in_file(bytes: &[u8]) -> Result<OwnedFd> {
+    let failed = |error| Error::os("writing a long message", error);
+    let file = File::from(files::anonymous().map_err(failed)?);
+    // Not by its position, which the receiver begins at.
+    file.write_all_at(bytes, 0).map_err(failed)?;
+    Ok(file.into())
+}
+
+thread_local! {
+    /// Where packets are received. Taken by whoever uses it; [`INLINE`] and one bytes long, or empty.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Receives a message, for `read` to make something of.
+///
+/// # Errors
+///
+/// `Closed` when nobody has the other end any more, and all was received that came from there; `WouldBlock`, `TimedOut`;
+/// `Corrupt`; `Os`.
+pub(crate) fn receive<R>(
+    end: &End,
+    wait: Wait,
+    read: impl FnOnce(Kind, &[u8], Vec<OwnedFd>) -> Result<R>,
+) -> Result<R> {
+    // A thread at its end has none to keep.
+    let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
+    buffer.resize(INLINE + HEAD, 0);
+    let result = receive_in(&mut buffer, end, wait, read);
+    let _ = BUFFER.try_with(|kept| kept.set(buffer));
+    result
+}
+
+fn receive_in<R>(
+    buffer: &mut [u8],
+    end: &End,
+    wait: Wait,
+    read: impl FnOnce(Kind, &[u8], Vec<OwnedFd>) -> Result<R>,
+) -> Result<R> {
+    let mut descriptors = Vec::new();
+    let flags = if wait == Wait::Forever { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
+    let received = loop {
+        match packet::receive(end.socket(), &mut [IoSliceMut::new(buffer)], flags, &mut descriptors) {
+            Ok(received) => break received,
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                return Err(Error::os("receiving a message", error));
+            }
+            Err(_) if wait == Wait::No => return Err(Error::WouldBlock),
+            Err(_) if wait.is_over() => return Err(Error::TimedOut),
+            Err(_) => {
+                poll::is_readable(end.socket(), wait).map_err(|error| Error::os("poll", error))?;
+            }
+        }
+    };
+    let Some((head, bytes)) = buffer[..received.bytes].split_first() else { return Err(Error::Closed) };
+    if received.lacks_descriptors {
+        return Err(Error::os("receiving the descriptors of a message, which is lost", Errno::MFILE));
+    }
+    if received.is_cut {
+        return Err(Error::corrupt("a packet that is longer than any"));
+    }
+    if head & IN_FILE == 0 {
+        return read(*head, bytes, descriptors);
+    }
+    if descriptors.is_empty() {
+        return Err(Error::corrupt("a long message without its file"));
+    }
+    let bytes = from_file(descriptors.remove(0))?;
+    read(head & !IN_FILE, &bytes, descriptors)
+}
+
+fn from_file(file: OwnedFd) -> Result<Vec<u8>> {
+    let failed = |error| Error::os("reading a long message", error);
+    if !files::facts(&file).map_err(failed)?.is_regular {
+        return Err(Error::corrupt("a long message in something that is no file"));
+    }
+    let mut bytes = Vec::new();
+    // It asks for as much memory as the file is long, and fails if there is none.
+    File::from(file).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
