@@ -2,25 +2,17 @@
 
 use std::{
     error, fmt,
-    fs::File,
-    io::{self, BufRead, BufReader},
+    io::BufRead,
     path::{Path, PathBuf},
 };
 
-use flate2::read::MultiGzDecoder;
+use crate::{
+    digits::{self, FIELDS, PIXELS},
+    random::Random,
+};
 
-use crate::random::Random;
-
-/// The pixels of an image: 8 rows of 8.
-pub(crate) const PIXELS: usize = 64;
-/// The digits 0 to 9.
-pub(crate) const CLASSES: usize = 10;
-/// The blackest pixel.
-pub(crate) const BLACK: u8 = 16;
 /// The fewest images that can be split into four fifths to train on and one to test with.
 const FEWEST: usize = 5;
-/// The fields of a line: the pixels, then the class.
-pub(crate) const FIELDS: usize = PIXELS + 1;
 
 /// An image and the digit that it shows, as they stand in a line of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +53,7 @@ impl fmt::Display for Error {
 /// Reads a file of samples, compressed by gzip or plain.
 pub(crate) fn read(path: &Path) -> Result<Vec<Sample>, Error> {
     let at = |line, reason| Error { path: path.to_owned(), line, reason };
-    let samples = open(path)
+    let samples = digits::open(path)
         .map_err(|e| at(None, e.to_string()))
         .and_then(|input| parse(input).map_err(|(line, reason)| at(Some(line), reason)))?;
     match samples.len() {
@@ -78,38 +70,15 @@ pub(crate) fn split(mut samples: Vec<Sample>, seed: u64) -> (Vec<Sample>, Vec<Sa
     (samples, test)
 }
 
-fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
-    let mut file = BufReader::new(File::open(path)?);
-    let gzipped = file.fill_buf()?.starts_with(b"\x1f\x8b") || path.extension().is_some_and(|e| e == "gz");
-    Ok(if gzipped { Box::new(BufReader::new(MultiGzDecoder::new(file))) } else { Box::new(file) })
-}
-
 fn parse(input: impl BufRead) -> Result<Vec<Sample>, (usize, String)> {
     input
         .lines()
         .zip(1..)
         .map(|(line, number)| {
             let line = line.map_err(|e| (number, e.to_string()))?;
-            parse_line(&line).map_err(|reason| (number, reason))
+            digits::parse_line(&line).map(Sample).map_err(|reason| (number, reason))
         })
         .collect()
-}
-
-fn parse_line(line: &str) -> Result<Sample, String> {
-    let found = line.split(',').count();
-    if found != FIELDS {
-        return Err(format!("expected {FIELDS} fields ({PIXELS} pixels and a class), found {found}"));
-    }
-    let mut sample = Sample([0; FIELDS]);
-    for (i, (field, out)) in line.split(',').zip(&mut sample.0).enumerate() {
-        let number: i64 = field.trim().parse().map_err(|_| format!("field {}: {field:?} is not a number", i + 1))?;
-        let (name, most) = if i < PIXELS { ("pixel", BLACK) } else { ("class", CLASSES as u8 - 1) };
-        *out = u8::try_from(number)
-            .ok()
-            .filter(|&n| n <= most)
-            .ok_or_else(|| format!("field {}: {name} {number} is not from 0 to {most}", i + 1))?;
-    }
-    Ok(sample)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Images as the network sees them: 8 rows of 8 pixels from 0 (white) to 1 (black).
 
 use crate::{
-    dataset::{BLACK, PIXELS, Sample},
+    dataset::Sample,
+    digits::{BLACK, PIXELS},
     random::Random,
 };
 

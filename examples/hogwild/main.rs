@@ -9,6 +9,10 @@
 
 mod chart;
 mod dataset;
+#[path = "../shared/digits.rs"]
+mod digits;
+#[path = "../shared/explain.rs"]
+mod explain;
 mod image;
 mod network;
 mod options;
@@ -18,8 +22,9 @@ mod random;
 mod training;
 mod worker;
 
-use std::{env, error::Error, iter, process::ExitCode};
+use std::{env, error::Error, process::ExitCode};
 
+use explain::explain;
 use options::{HELP, Options};
 use progress::Progress;
 use training::Run;
@@ -36,15 +41,7 @@ fn main() -> ExitCode {
     {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut message = format!("hogwild: {error}");
-            let causes = iter::successors(error.source(), |&e| e.source());
-            for cause in causes.map(ToString::to_string) {
-                // Some errors show their cause themselves.
-                if !message.ends_with(&cause) {
-                    message += &format!(": {cause}");
-                }
-            }
-            eprintln!("{message}");
+            eprintln!("hogwild: {}", explain(&*error));
             ExitCode::FAILURE
         }
     }

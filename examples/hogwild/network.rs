@@ -1,7 +1,8 @@
 //! A classifier of two layers: 64 pixels, 128 hidden units (ReLU), softmax over the 10 digits.
 
 use crate::{
-    dataset::{CLASSES, PIXELS, Sample},
+    dataset::Sample,
+    digits::{CLASSES, PIXELS},
     image::{self, Image},
     random::Random,
 };

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use shmkit::{AtomicArray, AtomicValue, Error, Result};
 
 use crate::{
-    dataset::{FIELDS, Sample},
+    dataset::Sample,
+    digits::FIELDS,
     image,
     network::{self, WEIGHTS},
     random::Random,
