@@ -3,7 +3,7 @@
 
 use std::{
     error, fmt,
-    sync::atomic::Ordering::{Acquire, Relaxed},
+    sync::atomic::Ordering::{AcqRel, Relaxed},
     thread,
     time::{Duration, Instant},
 };
@@ -61,7 +61,8 @@ pub(crate) fn run(
     mut progress: impl FnMut(f64),
 ) -> Result<Run, Box<dyn error::Error>> {
     let shared = Shared::new(options.workers)?;
-    let halts_at = options.kill_one.then_some(source.block_count() / 2);
+    let all = source.block_count();
+    let halts_at = options.kill_one.then_some(all / 2);
     let began = Instant::now();
     let mut workers = Workers::start(&shared, options, halts_at)?;
     let mut blocks = source.blocks().peekable();
@@ -84,7 +85,10 @@ pub(crate) fn run(
                 next.close();
             }
         }
-        workers.kill(shared.halted.load(Acquire))?;
+        if let Some(halted) = workers.with_pid(shared.halted.swap(0, AcqRel)) {
+            halted.process.kill()?;
+            halted.name += &format!(", killed half-way through block {} of {all},", all / 2 + 1);
+        }
         let done: u64 = shared.done.iter().map(|done| done.load(Relaxed)).sum();
         progress(done as f64 / (Stage::ALL.len() * source.image_count()) as f64);
     }
@@ -149,9 +153,8 @@ impl Workers {
         self.0.iter().filter(move |worker| worker.stage == stage)
     }
 
-    /// Kills a process that waits for it.
-    fn kill(&self, pid: u32) -> shmkit::Result<()> {
-        self.0.iter().filter(|worker| worker.process.pid() == pid).try_for_each(|worker| worker.process.kill())
+    fn with_pid(&mut self, pid: u32) -> Option<&mut Worker> {
+        self.0.iter_mut().find(|worker| worker.process.pid() == pid)
     }
 }
 
