@@ -121,6 +121,8 @@ struct Gates {
     most_messages: AtomicU32,
     /// Whether who waits need not be told that it is alone.
     waits_alone: AtomicU32,
+    /// Whether a process was ever started that was given it.
+    was_given: AtomicU32,
 }
 
 /// What those who wait at one end have learnt.
@@ -706,14 +708,24 @@ impl<'a> Queue<'a> {
     /// Has the place `at` be kept in the name of `to` (0: of nobody) if it is in that of `from`.
     pub(crate) fn expect(self, at: usize, from: u64, to: u64) {
         if let Some(place) = self.words.under_way.get(at) {
+            if to != 0 {
+                point();
+                self.words.gates.was_given.store(1, Relaxed);
+            }
             point();
-            let _ = place.compare_exchange(from, to, Relaxed, Relaxed);
+            // Release: who finds the place given up finds that it was given.
+            let _ = place.compare_exchange(from, to, Release, Relaxed);
         }
+    }
+
+    /// Whether a process was ever started that was given the queue, though it may have died before it had it.
+    pub(crate) fn was_given(self) -> bool {
+        self.words.gates.was_given.load(Relaxed) != 0
     }
 
     /// In whose names places are kept.
     pub(crate) fn under_way(self) -> impl Iterator<Item = (usize, u64)> {
-        let places = self.words.under_way.iter().map(|place| place.load(Relaxed));
+        let places = self.words.under_way.iter().map(|place| place.load(Acquire));
         places.enumerate().filter(|(_, process)| *process != 0)
     }
 }

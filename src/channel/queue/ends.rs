@@ -194,7 +194,7 @@ impl<T: Message> Ends<T> {
             raw.expect(at, process, 0);
         }
         let address = ptr::from_ref(raw.words).addr();
-        if has_been && !a_descendant_has(address) { Company::None } else { Company::Somebody }
+        if (has_been || raw.was_given()) && !a_descendant_has(address) { Company::None } else { Company::Somebody }
     }
 
     #[inline]
