@@ -193,6 +193,10 @@ impl<T: Message> Ends<T> {
             }
             raw.expect(at, process, 0);
         }
+        // Whoever has come meanwhile, by a place that it has given up since.
+        if let (Some(id), _) = members.company_of(me) {
+            return Company::Member(id);
+        }
         let address = ptr::from_ref(raw.words).addr();
         if (has_been || raw.was_given()) && !a_descendant_has(address) { Company::None } else { Company::Somebody }
     }
