@@ -206,20 +206,16 @@ pub(crate) fn polls_take_nothing() {
     assert_eq!(receiver.recv_bytes().unwrap(), b"");
     assert!(!receiver.poll().unwrap());
 
-    let (parcels, childs) = pipe::simplex::<(Receiver<()>, Event)>().unwrap();
+    let stop = Event::new().unwrap();
     let child = start(
-        |parcels: Receiver<(Receiver<()>, Event)>| {
-            let (receiver, stop) = parcels.recv()?;
+        |receiver: Receiver<()>, stop: Event| {
             while !stop.is_set() {
                 receiver.poll_timeout(Duration::from_millis(1))?;
             }
             Ok::<_, Error>(())
         },
-        (childs,),
+        (receiver.clone(), stop.clone()),
     );
-    let parcel = (receiver, Event::new().unwrap());
-    parcels.send(&parcel).unwrap();
-    let (receiver, stop) = parcel;
     for i in 0..200_u8 {
         sender.send_bytes(&[i; 50]).unwrap();
         assert_eq!(receiver.recv_bytes_timeout(LONG).unwrap(), [i; 50]);
@@ -602,25 +598,13 @@ pub(crate) fn a_child_has_the_ends_that_it_was_given() {
 /// `pipe::call`: many who ask, many who answer.
 pub(crate) fn requests_and_answers() {
     let (caller, responder) = pipe::call::<u64, String>().unwrap();
-    let (others, its_caller) = pipe::simplex::<Caller<u64, String>>().unwrap();
-    others.send(&caller).unwrap();
-    let (more, its_responder) = pipe::simplex::<Responder<u64, String>>().unwrap();
-    more.send(&responder).unwrap();
-    drop((others, more));
     let serve = |responder: Responder<u64, String>| responder.serve(|number| format!("{number}!"));
-    let servers = [
-        start(serve, (responder,)),
-        start(
-            |responders: Receiver<Responder<u64, String>>| responders.recv()?.serve(|number| format!("{number}!")),
-            (its_responder,),
-        ),
-    ];
+    let servers = [start(serve, (responder.clone(),)), start(serve, (responder,))];
     let asking = start(
-        |callers: Receiver<Caller<u64, String>>| {
-            let caller = callers.recv()?;
+        |caller: Caller<u64, String>| {
             (0..100).try_for_each(|i| caller.call(&i).map(|answer| assert_eq!(answer, format!("{i}!"))))
         },
-        (its_caller,),
+        (caller.clone(),),
     );
     thread::scope(|scope| {
         for first in [1000, 2000, 3000] {
@@ -641,11 +625,8 @@ pub(crate) fn requests_and_answers() {
 /// Who has taken a request dies or drops it, although another could answer; or nobody has taken it.
 pub(crate) fn requests_that_nobody_answers() {
     let (caller, responder) = pipe::call::<bool, ()>().unwrap();
-    let parcel = pipe::simplex::<Responder<bool, ()>>().unwrap();
-    parcel.0.send(&responder).unwrap();
     let child = start(
-        |responders: Receiver<Responder<bool, ()>>| {
-            let responder = responders.recv()?;
+        |responder: Responder<bool, ()>| {
             loop {
                 match responder.recv()? {
                     (true, reply) => reply.send(&())?,
@@ -657,7 +638,7 @@ pub(crate) fn requests_that_nobody_answers() {
             #[expect(unreachable_code, reason = "names the type")]
             Ok::<(), Error>(())
         },
-        (parcel.1,),
+        (responder.clone(),),
     );
     caller.call_timeout(&true, LONG).unwrap();
     // Answered too late.

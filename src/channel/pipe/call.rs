@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    connection::{end_of_a_pipe, receive, send},
+    connection::{clone_of_an_end, end_of_a_pipe, receive, send},
     pair,
 };
 use crate::{
@@ -54,12 +54,6 @@ use crate::{
 pub struct Caller<Request, Response> {
     end: Arc<End>,
     _messages: PhantomData<fn(Request) -> Response>,
-}
-
-impl<Request, Response> Clone for Caller<Request, Response> {
-    fn clone(&self) -> Self {
-        Self { end: Arc::clone(&self.end), _messages: PhantomData }
-    }
 }
 
 impl<Request: Message, Response: Message> Caller<Request, Response> {
@@ -120,7 +114,7 @@ impl<Request: Message, Response: Message> Caller<Request, Response> {
 
 /// The end of a pipe that answers. From [`call`](crate::pipe::call()).
 ///
-/// Several processes can have it: each request goes to one of them.
+/// Several threads and processes can have it, and its clones: each request goes to one of them.
 ///
 /// # If a process dies
 ///
@@ -147,13 +141,13 @@ impl<Request: Message, Response: Message> Caller<Request, Response> {
 /// # }
 /// ```
 pub struct Responder<Request, Response> {
-    end: End,
+    end: Arc<End>,
     _messages: PhantomData<fn(Response) -> Request>,
 }
 
 impl<Request: Message, Response: Message> Responder<Request, Response> {
     pub(super) fn new(end: End) -> Self {
-        Self { end, _messages: PhantomData }
+        Self { end: end.into(), _messages: PhantomData }
     }
 
     /// Answers requests, one after the other, until there are no callers any more.
@@ -234,3 +228,5 @@ impl<Response: Message> Reply<Response> {
 end_of_a_pipe!(Caller<Request, Response>, "Caller");
 end_of_a_pipe!(Responder<Request, Response>, "Responder");
 end_of_a_pipe!(Reply<Response>, "Reply");
+clone_of_an_end!(Caller<Request, Response>);
+clone_of_an_end!(Responder<Request, Response>);

@@ -99,6 +99,17 @@ macro_rules! end_of_a_pipe {
 }
 pub(super) use end_of_a_pipe;
 
+macro_rules! clone_of_an_end {
+    ($end:ident<$($type:ident),+>) => {
+        impl<$($type),+> Clone for $end<$($type),+> {
+            fn clone(&self) -> Self {
+                Self { end: Arc::clone(&self.end), _messages: PhantomData }
+            }
+        }
+    };
+}
+pub(super) use clone_of_an_end;
+
 pub(super) fn serialize<S: Serializer>(end: &End, serializer: S) -> Result<S::Ok, S::Error> {
     let number = ticket::pack(end.socket()).map_err(|error| S::Error::custom(ticket::keep_reason(error)))?;
     number.serialize(serializer)
@@ -287,7 +298,7 @@ macro_rules! receives {
 
 /// The sending end of a pipe. From [`simplex`](crate::pipe::simplex).
 ///
-/// A clone is the same end: the receiver sees it closed when all clones are gone.
+/// A clone is the same end: the receiver sees it closed when all clones are gone, in all processes.
 ///
 /// # If a process dies
 ///
@@ -297,14 +308,8 @@ macro_rules! receives {
 ///
 /// See [`Receiver`].
 pub struct Sender<T> {
-    pub(super) end: Arc<End>,
+    end: Arc<End>,
     _messages: PhantomData<fn(T)>,
-}
-
-impl<T> Clone for Sender<T> {
-    fn clone(&self) -> Self {
-        Self { end: Arc::clone(&self.end), _messages: PhantomData }
-    }
 }
 
 impl<T: Message> Sender<T> {
@@ -316,6 +321,8 @@ impl<T: Message> Sender<T> {
 }
 
 /// The receiving end of a pipe. From [`simplex`](crate::pipe::simplex).
+///
+/// A clone is the same end: each message is received once, by one of those who have it.
 ///
 /// # If a process dies
 ///
@@ -342,19 +349,21 @@ impl<T: Message> Sender<T> {
 /// }
 /// ```
 pub struct Receiver<T> {
-    pub(super) end: End,
+    end: Arc<End>,
     _messages: PhantomData<fn() -> T>,
 }
 
 impl<T: Message> Receiver<T> {
     pub(super) fn new(end: End) -> Self {
-        Self { end, _messages: PhantomData }
+        Self { end: end.into(), _messages: PhantomData }
     }
 
     receives!();
 }
 
 /// One of the two ends of a pipe that goes both ways. From [`duplex`](crate::pipe::duplex).
+///
+/// A clone is the same end.
 ///
 /// # If a process dies
 ///
@@ -415,13 +424,13 @@ impl<T: Message> Receiver<T> {
 /// # }
 /// ```
 pub struct Connection<T> {
-    pub(super) end: End,
+    end: Arc<End>,
     _messages: PhantomData<fn(T) -> T>,
 }
 
 impl<T: Message> Connection<T> {
     pub(super) fn new(end: End) -> Self {
-        Self { end, _messages: PhantomData }
+        Self { end: end.into(), _messages: PhantomData }
     }
 
     sends!();
@@ -431,3 +440,6 @@ impl<T: Message> Connection<T> {
 end_of_a_pipe!(Sender<T>, "Sender");
 end_of_a_pipe!(Receiver<T>, "Receiver");
 end_of_a_pipe!(Connection<T>, "Connection");
+clone_of_an_end!(Sender<T>);
+clone_of_an_end!(Receiver<T>);
+clone_of_an_end!(Connection<T>);

@@ -1,0 +1,186 @@
+//! Pipes whose processes are killed: every message whose `send` returned is received once, or went with one who was killed
+//! when it had received it; each sender's come in order; nobody hangs.
+
+#![allow(unsafe_code, reason = "the children's module forks")]
+
+mod support;
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::atomic::Ordering::SeqCst,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use shmkit::{
+    AtomicArray, Error, Process, Result, Value,
+    pipe::{self, Caller, Fd, Receiver, Responder, Sender},
+};
+use support::{Deadline, Random};
+
+shmkit::init_in_tests!();
+
+const SENDERS: usize = 3;
+const RECEIVERS: usize = 2;
+const MESSAGES: usize = 3000;
+const KILLS: usize = 150;
+
+#[derive(Serialize, Deserialize)]
+struct Message {
+    from: usize,
+    number: usize,
+    /// As many bytes as its number has it, some more than go in one packet.
+    bytes: Vec<u8>,
+    value: Option<Value<u64>>,
+    fd: Option<Fd>,
+}
+
+impl Message {
+    fn new(from: usize, number: usize) -> Result<Self> {
+        let length = if number % 50 == 49 { 70_000 } else { number % 600 };
+        let value = (number % 10 == 3).then(|| Value::new(number as u64)).transpose()?;
+        let fd = (number % 10 == 7).then(|| Fd::from(std::io::stderr().as_fd().try_clone_to_owned().unwrap()));
+        Ok(Self { from, number, bytes: vec![number as u8; length], value, fd })
+    }
+
+    fn check(self) {
+        let as_it_was = Self::new(self.from, self.number).unwrap();
+        assert!(self.bytes == as_it_was.bytes);
+        assert_eq!(self.value.map(|value| value.get().unwrap()), as_it_was.value.map(|value| value.get().unwrap()));
+        assert_eq!(self.fd.is_some(), as_it_was.fd.is_some());
+        // Owned by this process.
+        drop(self.fd.map(OwnedFd::from));
+    }
+}
+
+/// What has become of the messages.
+#[derive(Clone, Serialize, Deserialize)]
+struct Account {
+    /// Of each sender, the number of its next message.
+    next: AtomicArray<u64>,
+    /// Whether `send` has returned, and how often the message was received.
+    sent: AtomicArray<u32>,
+    received: AtomicArray<u32>,
+}
+
+impl Account {
+    fn new() -> Self {
+        let each = || AtomicArray::zeros(SENDERS * MESSAGES).unwrap();
+        Self { next: AtomicArray::zeros(SENDERS).unwrap(), sent: each(), received: each() }
+    }
+
+    fn is_all_sent(&self) -> bool {
+        self.next.iter().all(|next| next.load(SeqCst) == MESSAGES as u64)
+    }
+
+    /// One after the other, each tried once by whichever process is this sender at the time.
+    fn send(sender: Sender<Message>, from: usize, account: Self) -> Result<()> {
+        loop {
+            let number = account.next[from].load(SeqCst) as usize;
+            if number == MESSAGES {
+                return Ok(());
+            }
+            account.next[from].store(number as u64 + 1, SeqCst);
+            sender.send(&Message::new(from, number)?)?;
+            account.sent[from * MESSAGES + number].store(1, SeqCst);
+        }
+    }
+
+    fn receive(receiver: Receiver<Message>, account: Self) -> Result<()> {
+        let mut last = [None; SENDERS];
+        for message in receiver.iter() {
+            let message = message?;
+            let (from, number) = (message.from, message.number);
+            message.check();
+            assert!(last[from].replace(number) < Some(number), "out of order");
+            account.received[from * MESSAGES + number].fetch_add(1, SeqCst);
+        }
+        Ok(())
+    }
+
+    /// The messages that were sent and not received.
+    fn lost(&self) -> usize {
+        assert!(self.received.iter().all(|times| times.load(SeqCst) <= 1));
+        let both = self.sent.iter().zip(self.received.iter());
+        both.filter(|(sent, received)| sent.load(SeqCst) == 1 && received.load(SeqCst) == 0).count()
+    }
+}
+
+fn kill<T>(process: &Process<T>) {
+    process.kill().unwrap();
+    let _ = process.join_timeout(Duration::from_secs(20));
+}
+
+#[test]
+fn senders_and_receivers_are_killed() {
+    let _deadline = Deadline::seconds(120, "senders_and_receivers_are_killed");
+    let mut random = Random::new();
+    let account = Account::new();
+    let (sender, receiver) = pipe::simplex().unwrap();
+    let start = |who: usize| match who {
+        ..SENDERS => Process::builder(Account::send).args((sender.clone(), who, account.clone())).daemon(true).start(),
+        _ => Process::builder(Account::receive).args((receiver.clone(), account.clone())).daemon(true).start(),
+    };
+    let start = |who| start(who).unwrap();
+    let mut processes: Vec<_> = (0..SENDERS + RECEIVERS).map(start).collect();
+    let mut receivers_killed = 0;
+    for kills in 0.. {
+        if kills >= KILLS && account.is_all_sent() {
+            break;
+        }
+        random.pause(Duration::from_millis(3));
+        let who = random.below(processes.len() as u64) as usize;
+        if kills < KILLS {
+            kill(&processes[who]);
+            processes[who] = start(who);
+            receivers_killed += usize::from(who >= SENDERS);
+        }
+    }
+    drop(sender);
+    drop(receiver);
+    for process in processes {
+        process.join_timeout(Duration::from_secs(60)).unwrap().expect("nothing is left to wait for");
+    }
+    let lost = account.lost();
+    assert!(lost <= receivers_killed, "{lost} messages lost with {receivers_killed} receivers");
+}
+
+/// Each caller is answered, or told at once that it will not be.
+#[test]
+fn those_who_answer_are_killed() {
+    let _deadline = Deadline::seconds(120, "those_who_answer_are_killed");
+    let mut random = Random::new();
+    let (caller, responder) = pipe::call::<u64, u64>().unwrap();
+    let ask = |caller: Caller<u64, u64>, count: u64| {
+        let (mut answers, mut unanswered) = (0, 0);
+        while answers < count {
+            match caller.call(&answers) {
+                Ok(answer) => {
+                    assert_eq!(answer, answers + 1);
+                    answers += 1;
+                }
+                Err(Error::NoReply) => unanswered += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok::<u64, Error>(unanswered)
+    };
+    let serve = |responder: Responder<u64, u64>| responder.serve(|number| number + 1);
+    let start = || Process::builder(serve).args((responder.clone(),)).daemon(true).start().unwrap();
+    let mut servers = [start(), start()];
+    let callers = [0; 3].map(|_| Process::builder(ask).args((caller.clone(), 5000)).daemon(true).start().unwrap());
+    let mut kills = 0;
+    while kills < KILLS as u64 || callers.iter().any(Process::is_alive) {
+        random.pause(Duration::from_millis(3));
+        if kills < KILLS as u64 {
+            let who = &mut servers[random.below(2) as usize];
+            kill(who);
+            *who = start();
+            kills += 1;
+        }
+    }
+    drop((caller, responder));
+    let unanswered: u64 = callers.iter().map(|caller| caller.join().unwrap()).sum();
+    assert!(unanswered <= kills, "{unanswered} unanswered with {kills} kills");
+    servers.iter().for_each(|server| server.join().unwrap());
+}
