@@ -21,7 +21,7 @@ Usage: cargo run --release --example pipeline -- [OPTIONS]
 Options:
     --workers <N>           processes of each stage [default: one for each core]
     --passes <N>            how often the file goes through [default: 200]
-    --block <N>             lines that travel at a time [default: 256]
+    --block <N>             lines that travel at a time [default: 512]
     --start-method <NAME>   how processes are started: spawn or fork [default: spawn]
     --kill-one              kill one process in the middle, with a block in its hands: the program ends with an error that
                             says who died, and exit code 1
@@ -46,7 +46,7 @@ impl Options {
         let mut options = Self {
             workers: process::cpu_count().min(MOST_WORKERS),
             passes: 200,
-            block: 256,
+            block: 512,
             start_method: StartMethod::Spawn,
             kill_one: false,
             data: Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/digits.csv.gz"),
