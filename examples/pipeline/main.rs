@@ -52,7 +52,7 @@ fn learn(options: Options) -> Result<(), Box<dyn Error>> {
     let Options { workers, passes, block, .. } = options;
     let in_file = |reason: String| format!("{}: {reason}", options.data.display());
     let source = Source::read(&options.data, passes, block).map_err(|e| in_file(e.to_string()))?;
-    println!("{} digits, {passes} times, in {} blocks", source.lines, source.block_count());
+    println!("digits: {}, passes: {passes}, blocks: {}", source.lines, source.block_count());
 
     let mut progress = Progress::new("one process".into());
     let began = Instant::now();
