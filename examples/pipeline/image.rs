@@ -111,6 +111,16 @@ mod tests {
     }
 
     #[test]
+    fn ink_between_pixels_is_shared_by_nearness() {
+        let mut image = [0.0; PIXELS];
+        image[3 * SIDE] = 1.0;
+        image[3 * SIDE + 1] = 0.5;
+        let places =
+            [(0.0, 3.0), (0.25, 3.0), (0.0, 2.75), (0.5, 3.5), (1.5, 3.0), (-0.5, 3.0), (-1.5, 3.0), (8.0, 9.0)];
+        assert_eq!(places.map(|(x, y)| ink_at(&image, x, y)), [1.0, 0.875, 0.75, 0.375, 0.25, 0.5, 0.0, 0.0]);
+    }
+
+    #[test]
     fn no_ink_and_an_image_that_stands_right_stay_as_they_are() {
         let mut blank = [0.0; PIXELS];
         straighten(&mut blank);
