@@ -85,9 +85,12 @@ pub(super) fn at_place(place: &Place, intent: Intent, recipe: Recipe, fill: Fill
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let made = match files::nameless_in(directory).map_err(|error| cannot_make(place, error))? {
             Some(fd) => {
-                let mapping = build(fd, backing, recipe, fill)?;
+                let mut mapping = build(fd, backing, recipe, fill)?;
                 point();
-                files::link_at(mapping.as_fd(), &path).map(|()| mapping.publish())
+                files::link_at(mapping.as_fd(), &path).map(|()| {
+                    mapping.reopen(&path);
+                    mapping.publish()
+                })
             }
             None => match files::create_new(&path) {
                 Ok(fd) => match make_under_name(fd, &path, backing, recipe, fill)? {

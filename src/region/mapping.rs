@@ -7,6 +7,7 @@ use std::{
     mem,
     ops::Range,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
     ptr::NonNull,
     sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, TryLockError, Weak},
     thread,
@@ -106,6 +107,17 @@ impl Mapping {
     /// The gate for what others have made.
     pub(super) fn check(&self) -> Result<()> {
         self.check_epoch(Header::check(self.memory())?)
+    }
+
+    /// Has the descriptor be one that was opened by the name that the file has got. Of one that was made before, the kernel
+    /// does not tell it.
+    pub(super) fn reopen(&mut self, path: &Path) {
+        // No harm if the name is gone again: then there is none to be told.
+        if let Ok(fd) = files::open_existing(path, self.read_only)
+            && files::facts(&fd).is_ok_and(|facts| facts.id == self.id)
+        {
+            self.fd = fd;
+        }
     }
 
     /// Removes the names with the last handle. Of two owners the first does.
