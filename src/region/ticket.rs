@@ -13,7 +13,8 @@
 use std::{
     any::type_name,
     cell::{Cell, RefCell},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    io,
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
     ptr,
     sync::{
         Arc,
@@ -26,7 +27,12 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, Result,
-    os::{ends, files::FileId, identity::Stamp, robust},
+    os::{
+        ends,
+        files::{self, FileId},
+        identity::Stamp,
+        robust,
+    },
 };
 
 /// What can be sent to another process: owned data with serde's `Serialize` and `Deserialize`.
@@ -157,8 +163,18 @@ struct Scope {
     seen: Option<Vec<RawFd>>,
     /// The descriptors that came with the bytes.
     arrived: Option<Arc<[OwnedFd]>>,
+    /// Copies of them, each for whoever asks first.
+    copies: Vec<Option<OwnedFd>>,
     reason: Option<String>,
     seats: Seats,
+}
+
+impl Scope {
+    fn arrived(&self, number: u32) -> Result<&OwnedFd> {
+        let arrived = self.arrived.as_deref().unwrap_or_default();
+        let fd = arrived.get(number as usize);
+        fd.ok_or_else(|| Error::corrupt(format!("a ticket for descriptor {number} of {}", arrived.len())))
+    }
 }
 
 thread_local! {
@@ -180,6 +196,27 @@ fn within<T>(scope: Scope, run: impl FnOnce() -> T) -> (T, Scope) {
     let result = run();
     drop(restore);
     (result, scope.into_inner())
+}
+
+/// The descriptors that came beside a message, and a copy of each: so none is short when the value is decoded.
+#[derive(Default)]
+pub(crate) struct Arrived {
+    descriptors: Vec<OwnedFd>,
+    copies: Vec<Option<OwnedFd>>,
+}
+
+impl Arrived {
+    /// # Errors
+    ///
+    /// Those of the system when this process can open no more.
+    pub(crate) fn new(descriptors: Vec<OwnedFd>) -> io::Result<Self> {
+        let copies = descriptors.iter().map(|fd| fd.try_clone().map(Some)).collect::<io::Result<_>>()?;
+        Ok(Self { descriptors, copies })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.descriptors.len()
+    }
 }
 
 /// Where postcard puts the bytes: a vector, without a look at its capacity by way of an iterator for each byte.
@@ -276,9 +313,10 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: &Arc<[Owned
 
 /// As [`decode`], for a value that came by a certain route.
 #[inline]
-pub(crate) fn decode_from<T: DeserializeOwned>(bytes: &[u8], descriptors: Vec<OwnedFd>, route: Route) -> Result<T> {
+pub(crate) fn decode_from<T: DeserializeOwned>(bytes: &[u8], arrived: Arrived, route: Route) -> Result<T> {
+    let Arrived { descriptors, copies } = arrived;
     let arrived = (!descriptors.is_empty()).then(|| descriptors.into());
-    decode_in(bytes, Scope { route, arrived, ..Scope::default() }).map(|(value, _)| value)
+    decode_in(bytes, Scope { route, arrived, copies, ..Scope::default() }).map(|(value, _)| value)
 }
 
 /// As [`decode`], with the seats among the value.
@@ -338,12 +376,20 @@ pub(crate) fn pack(fd: BorrowedFd<'_>) -> Result<u32> {
 /// [`Error::NotSendable`] where no value is; [`Error::Corrupt`] when there is no such descriptor.
 pub(crate) fn unpack(number: u32) -> Result<OwnedFd> {
     with_scope(|scope| {
-        let arrived = scope.arrived.as_deref().unwrap_or_default();
-        let fd = arrived
-            .get(number as usize)
-            .ok_or_else(|| Error::corrupt(format!("a ticket for descriptor {number} of {}", arrived.len())))?;
-        fd.as_fd().try_clone_to_owned().map_err(|error| Error::os("duplicating a descriptor", error))
+        if let Some(copy) = scope.copies.get_mut(number as usize).and_then(Option::take) {
+            return Ok(copy);
+        }
+        scope.arrived(number)?.try_clone().map_err(|error| Error::os("duplicating a descriptor", error))
     })
+}
+
+/// The file that the descriptor `number` of the value that is being decoded leads to.
+///
+/// # Errors
+///
+/// As [`unpack`].
+pub(super) fn file_of(number: u32) -> Result<FileId> {
+    with_scope(|scope| Ok(files::facts(scope.arrived(number)?).map_err(|error| Error::os("fstat", error))?.id))
 }
 
 /// The way of the value that is being encoded or decoded.
@@ -390,6 +436,8 @@ fn with_scope<T>(run: impl FnOnce(&mut Scope) -> Result<T>) -> Result<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
     use crate::{Value, region::Region};
 

@@ -53,6 +53,10 @@ impl Ticket {
                 here.map(Region).ok_or_else(|| Error::corrupt("a ticket for the memory that it came from"))
             }
             Self::Beside { descriptor, backing, read_only } => {
+                // Such a one takes no descriptor, of which there may be none left.
+                if let Some(known) = Mapping::known(ticket::file_of(descriptor)?, read_only) {
+                    return Ok(Region(known));
+                }
                 build::received(ticket::unpack(descriptor)?, known(backing)?, read_only).map(Region)
             }
             Self::At { path, backing, read_only, device, inode } => {

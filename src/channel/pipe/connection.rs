@@ -20,7 +20,7 @@ use crate::{
         pipe::{self, Kind},
         poll,
     },
-    region::ticket::{self, Message, Route},
+    region::ticket::{self, Arrived, Message, Route},
 };
 
 const OBJECT: Kind = 0;
@@ -42,7 +42,10 @@ pub(super) fn send<T: Serialize>(end: &End, object: &T, wait: Wait) -> Result<()
 pub(super) fn receive<T: Message>(end: &End, wait: Wait) -> Result<T> {
     pipe::receive(end, wait, |kind, bytes, descriptors| {
         check(kind, OBJECT)?;
-        ticket::decode_from(bytes, descriptors, Route::default())
+        let arrived = Arrived::new(descriptors);
+        let arrived =
+            arrived.map_err(|error| Error::os("copying the descriptors of a message, which is lost", error))?;
+        ticket::decode_from(bytes, arrived, Route::default())
     })
 }
 

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "copies messages into shared memory and out of it")]
 
 use std::{
+    io,
     marker::PhantomData,
     os::fd::{AsFd, OwnedFd},
     ptr,
@@ -29,7 +30,7 @@ use crate::{
     },
     region::{
         Dims, Fresh, Handle, Kind, Members, Region, Resident, Shared,
-        ticket::{self, KeepsSeats, Message, NumberedSeat, Route, Seat},
+        ticket::{self, Arrived, KeepsSeats, Message, NumberedSeat, Route, Seat},
     },
 };
 
@@ -247,8 +248,8 @@ impl<T: Message> Ends<T> {
     pub(super) fn get(&self, wait: Wait) -> Result<T> {
         let me = self.handle.member()?;
         let mut buffer = buffer::take();
-        let descriptors = self.get_parcel(me, &mut buffer, wait)?;
-        let value = ticket::decode_from(&buffer, descriptors, self.route());
+        let arrived = self.get_parcel(me, &mut buffer, wait)?;
+        let value = ticket::decode_from(&buffer, arrived, self.route());
         buffer::keep(buffer);
         value.inspect_err(|_| {
             // Nobody has got it to declare it done.
@@ -257,34 +258,37 @@ impl<T: Message> Ends<T> {
     }
 
     #[inline]
-    fn get_parcel(&self, me: MemberId, buffer: &mut Vec<u8>, wait: Wait) -> Result<Vec<OwnedFd>> {
+    fn get_parcel(&self, me: MemberId, buffer: &mut Vec<u8>, wait: Wait) -> Result<Arrived> {
         let raw = self.raw();
         let first = raw.first(|| self.world(), wait)?;
         let title = Title::from_bits(self.unit(first.at).load(Relaxed));
         let units = title.units().filter(|units| *units <= first.most);
         let units = units.ok_or_else(|| Error::corrupt(format!("a message of {} bytes in a queue", title.bytes)))?;
         self.read(first.at + title.length(), title.bytes, buffer);
-        let mut descriptors = None;
+        let mut arrived = None;
         if title.descriptors > 0 {
             let number = self.unit(first.at + 1).load(Relaxed);
-            let look = |courier: &Arc<Courier>| courier.look(number);
             // The message stays if this process can open no more of them.
-            let found = self.courier.as_ref().map(look).transpose();
-            descriptors = found.map_err(|error| Error::os("receiving descriptors", error))?.flatten();
+            arrived = self.look(number).map_err(|error| Error::os("receiving descriptors", error))?;
         }
         raw.take(&first, units, me)?;
-        if let (Some(courier), Some(_)) = (&self.courier, &descriptors) {
+        if let (Some(courier), Some(_)) = (&self.courier, &arrived) {
             // If it fails, the packet is passed over.
             let _ = courier.take();
         }
         drop(first);
         raw.notify_room();
-        let descriptors = descriptors.unwrap_or_default();
-        if descriptors.len() != title.descriptors {
+        let arrived = arrived.unwrap_or_default();
+        if arrived.len() != title.descriptors {
             let _ = raw.task_done(me);
-            return Err(Error::corrupt(format!("{} of {} descriptors", descriptors.len(), title.descriptors)));
+            return Err(Error::corrupt(format!("{} of {} descriptors", arrived.len(), title.descriptors)));
         }
-        Ok(descriptors)
+        Ok(arrived)
+    }
+
+    fn look(&self, number: u64) -> io::Result<Option<Arrived>> {
+        let Some(courier) = &self.courier else { return Ok(None) };
+        courier.look(number)?.map(Arrived::new).transpose()
     }
 
     /// A unit; positions after the last one begin at the first again.
