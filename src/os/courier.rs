@@ -54,6 +54,26 @@ impl Courier {
         }
     }
 
+    /// Takes the packets before the one that was sent with `number`, or all, and says whether there were any.
+    pub(crate) fn discard_until(&self, number: Option<u64>) -> io::Result<bool> {
+        let mut any = false;
+        while let Some(found) = self.next()? {
+            if Some(found) == number {
+                break;
+            }
+            self.take()?;
+            any = true;
+        }
+        Ok(any)
+    }
+
+    /// The number of the next packet.
+    fn next(&self) -> io::Result<Option<u64>> {
+        let mut number = [0; 8];
+        let peeked = packet::peek(&self.receiver, &mut number)?;
+        Ok(peeked.map(|_| u64::from_ne_bytes(number)))
+    }
+
     /// Takes the packet that was looked at.
     pub(crate) fn take(&self) -> io::Result<()> {
         packet::discard(&self.receiver)
@@ -94,6 +114,12 @@ mod tests {
         }
         courier.take().unwrap();
         assert!(courier.look(5).unwrap().is_none());
+        for number in 5..=8 {
+            assert!(courier.send(number, &file).unwrap());
+        }
+        assert!(courier.discard_until(Some(7)).unwrap() && !courier.discard_until(Some(7)).unwrap());
+        assert!(courier.look(7).unwrap().is_some());
+        assert!(courier.discard_until(None).unwrap() && courier.look(8).unwrap().is_none());
     }
 
     #[test]

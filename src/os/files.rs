@@ -12,7 +12,7 @@ use std::{
 use rustix::{
     fs::{
         AtFlags, CWD, FallocateFlags, FileType, FlockOperation, MemfdFlags, Mode, OFlags, SealFlags, Stat, fallocate,
-        fcntl_add_seals, flock, fstat, fstatfs, fstatvfs, ftruncate, linkat, memfd_create, open, unlink,
+        fcntl_add_seals, fcntl_getfl, flock, fstat, fstatfs, fstatvfs, ftruncate, linkat, memfd_create, open, unlink,
     },
     io::{Errno, fcntl_dupfd_cloexec},
 };
@@ -51,6 +51,11 @@ pub(crate) fn facts(fd: impl AsFd) -> io::Result<Facts> {
         mode: stat.st_mode & 0o7777,
         links: stat.st_nlink,
     })
+}
+
+/// Whether both lead to one file, and allow the same.
+pub(crate) fn are_alike(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(facts(one)?.id == facts(other)?.id && fcntl_getfl(one)? == fcntl_getfl(other)?)
 }
 
 /// The user whose files this process may trust.

@@ -3,7 +3,7 @@
 //! A process id alone does not name a process: ids are used again. A [`Stamp`] pairs the id with the start time, which
 //! no two processes with the same id share, in 62 bits, so that one store records it in shared memory.
 
-use std::{fs, io};
+use std::{fs, io, thread, time::Duration};
 
 use rustix::{
     io::Errno,
@@ -11,6 +11,9 @@ use rustix::{
 };
 
 use super::{clock::Wait, files::FileId, pidfd, poll};
+
+/// How long is waited for the end of a process that cannot be watched, before others look again.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A process id and the process's start time: names one process for as long as the machine runs.
 ///
@@ -71,8 +74,14 @@ impl Stamp {
         let pidfd = match pidfd::open(pid) {
             Ok(Some(pidfd)) => pidfd,
             Ok(None) => return true,
-            // No descriptors left, no such system call: that must not let anybody in.
-            Err(_) => return false,
+            // No descriptors left: that must not let anybody in, nor make who waits look all the time.
+            Err(_) => {
+                let is_gone = has_no_thread(pid);
+                if !is_gone && wait != Wait::No {
+                    thread::sleep(wait.slice(PAUSE).remaining());
+                }
+                return is_gone;
+            }
         };
         // After the descriptor, so that it is known which process the descriptor means.
         match start_time(pid) {
@@ -141,26 +150,6 @@ fn lacks_memory(id: u32, address: usize) -> io::Result<bool> {
     let ours = fs::read_to_string("/proc/self/maps")?;
     let theirs = fs::read_to_string(format!("/proc/{id}/maps"))?;
     Ok(file_at(&ours, address).is_some_and(|file| !theirs.lines().any(|line| mapped_file(line) == Some(file))))
-}
-
-/// Whether a process that this one has started, or one of those has, by `fork`, has the memory that this one has at
-/// `address`. Those whose starter has died are not looked at.
-pub(crate) fn a_descendant_has(address: usize) -> bool {
-    let mut to_ask = children(std::process::id());
-    while let Some(pid) = to_ask.pop() {
-        if lacks_memory(pid, address).is_ok_and(|lacks| !lacks) {
-            return true;
-        }
-        to_ask.extend(children(pid));
-    }
-    false
-}
-
-/// The children of all threads of a process, as far as the kernel tells.
-fn children(pid: u32) -> Vec<u32> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    lists.flat_map(|list| list.split_ascii_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
 }
 
 /// The time a process started, in clock ticks since boot: field 22 of `/proc/<pid>/stat`.

@@ -14,6 +14,7 @@ pub(crate) mod executable;
 pub(crate) mod files;
 pub(crate) mod futex;
 pub(crate) mod identity;
+pub(crate) mod marks;
 pub(crate) mod membarrier;
 pub(crate) mod memory;
 pub(crate) mod packet;

@@ -96,14 +96,23 @@ pub(crate) fn receive(
     })
 }
 
+/// Looks at the next packet without its descriptors, and says how many of its bytes are in `bytes`.
+pub(crate) fn peek(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<Option<usize>> {
+    without_descriptors(socket, &mut [IoSliceMut::new(bytes)], RecvFlags::PEEK)
+}
+
 /// Takes a packet that was looked at, without its descriptors.
 pub(crate) fn discard(socket: impl AsFd) -> io::Result<()> {
+    without_descriptors(socket, &mut [], RecvFlags::empty()).map(drop)
+}
+
+fn without_descriptors(socket: impl AsFd, parts: &mut [IoSliceMut<'_>], flags: RecvFlags) -> io::Result<Option<usize>> {
     let mut none = RecvAncillaryBuffer::default();
     loop {
-        match recvmsg(&socket, &mut [], &mut none, RecvFlags::DONTWAIT) {
+        match recvmsg(&socket, parts, &mut none, flags | RecvFlags::DONTWAIT) {
             Err(Errno::INTR | Errno::CONNRESET) => {}
-            Err(Errno::AGAIN) => return Ok(()),
-            other => return Ok(other.map(drop)?),
+            Err(Errno::AGAIN) => return Ok(None),
+            other => return Ok(Some(other?.bytes)),
         }
     }
 }

@@ -26,7 +26,8 @@
 //! them. Each member that takes messages has a record, its id and how many more messages it took than it declared done.
 //! A consumer counts itself up before `head` moves on, and counts itself down before `done` goes up: a dead member's
 //! record may be wrong, but is asked no more. So what has passed `head`, is not done, and is on no living member's record,
-//! was lost with the dead. Records and `done` are changed by whoever has the lock of `head`.
+//! was lost with the dead. Who has nothing on record and declares a task done means a lost one, if there is any, and else
+//! one of another member's. Records and `done` are changed by whoever has the lock of `head`.
 //!
 //! # Waiting
 //!
@@ -61,9 +62,6 @@ pub(crate) const UNIT: usize = 8;
 /// The most units: twice as many must fit a position.
 pub(crate) const MOST_UNITS: usize = 1 << 30;
 
-/// Processes that can be on their way to a queue at a time and be counted on.
-const UNDER_WAY: usize = if cfg!(loom) { 1 } else { 64 };
-
 /// Members whose unfinished tasks are on record: those with the first slots.
 const RECORDS: usize = if cfg!(loom) { 3 } else { 256 };
 
@@ -79,7 +77,6 @@ pub(crate) struct QueueWords {
     head: Line<AtomicU64>,
     gates: Gates,
     more: More,
-    under_way: [AtomicU64; UNDER_WAY],
     records: [AtomicU64; RECORDS],
 }
 
@@ -121,7 +118,7 @@ struct Gates {
     most_messages: AtomicU32,
     /// Whether who waits need not be told that it is alone.
     waits_alone: AtomicU32,
-    /// Whether a process was ever started that was given it.
+    /// Whether another process was ever given it.
     was_given: AtomicU32,
 }
 
@@ -151,7 +148,7 @@ const _: () = {
 };
 
 impl QueueWords {
-    pub(crate) const SIZE: u64 = 6 * 128 + 8 * (UNDER_WAY + RECORDS) as u64;
+    pub(crate) const SIZE: u64 = 6 * 128 + 8 * RECORDS as u64;
 
     /// Where the other lock is, from the start.
     pub(crate) const SECOND_LOCK: u64 = 256;
@@ -342,26 +339,41 @@ impl<'a> Queue<'a> {
         number
     }
 
-    /// Waits until a message has been taken since `room` was called and found wanting: for whatever else is short.
+    /// The messages that have been taken, modulo 2^32: for [`wait_for_a_get`](Self::wait_for_a_get).
+    pub(crate) fn gets(self) -> u32 {
+        End(self.words.head.0.load(SeqCst)).count()
+    }
+
+    /// Waits until a message has been taken since there were `gets`, or for a slice: for whatever else is short than room.
     ///
     /// # Errors
     ///
     /// `WouldBlock`, `TimedOut`, `Closed`, `Disconnected`.
     pub(crate) fn wait_for_a_get<L: Lives, C: Fn() -> Company>(
         self,
-        room: Room<'a>,
+        gets: u32,
         world: impl FnOnce() -> Result<World<L, C>>,
         wait: Wait,
     ) -> Result<()> {
-        let before = self.words.head.0.load(Relaxed);
-        drop(room);
         if wait == Wait::No {
             return Err(Error::WouldBlock);
         }
-        let has_changed = |_| self.words.head.0.load(SeqCst) != before || self.is_closed();
+        let has_changed = |_| self.gets() != gets || self.is_closed();
         self.wait(&self.words.gates.room, &self.words.more.producers, &world()?, wait, has_changed, |has_slept| {
             Ok((has_slept || has_changed(1)).then_some(()))
         })
+    }
+
+    /// The message at the head, for who looks at what is in.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`, those of the lock; `Corrupt`.
+    pub(crate) fn look(self) -> Result<Option<First<'a>>> {
+        match self.try_first(Wait::No) {
+            Err(Error::Closed) => Ok(None),
+            other => other,
+        }
     }
 
     /// Takes the message of so many units, at most as many as there are, that the member `me` has copied. It is to call
@@ -392,14 +404,21 @@ impl<'a> Queue<'a> {
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` if all were done; those of the lock.
-    pub(crate) fn task_done(self, me: MemberId) -> Result<()> {
-        let held = self.hold(&self.words.get.lock, Wait::Forever)?;
+    /// `InvalidArgument` if all were done; those of the lock; `Corrupt`.
+    pub(crate) fn task_done(self, me: MemberId, lives: &impl Lives, wait: Wait) -> Result<()> {
+        let held = self.hold(&self.words.get.lock, wait)?;
+        let (tail, head) = self.ends()?;
         let done = self.words.get.done.load(Relaxed);
-        if self.words.tail.0.load(Acquire) >> 32 == u64::from(done) {
+        if tail.count() == done {
             return Err(Error::invalid_argument("task_done was called more often than there were messages"));
         }
-        self.count(me, -1);
+        if self.tasks_of(me) > 0 {
+            self.count(me, -1);
+        } else if self.lost(head, lives) == Some(0)
+            && let Some((busy, _)) = self.busy(lives).next()
+        {
+            self.count(busy, -1);
+        }
         point();
         self.words.get.done.swap(done.wrapping_add(1), SeqCst);
         drop(held);
@@ -420,54 +439,66 @@ impl<'a> Queue<'a> {
         if self.unfinished() == 0 {
             return Ok(());
         }
-        if wait == Wait::No {
-            return Err(Error::WouldBlock);
-        }
         let world = world()?;
         loop {
             let turn = self.words.gates.done.announce();
             if self.unfinished() == 0 {
                 return Ok(());
             }
-            let watched = self.whom_to_watch(&world)?;
+            let watched = self.whom_to_watch(&world, wait)?;
             if wait.is_over() {
-                return Err(Error::TimedOut);
+                return Err(if wait == Wait::No { Error::WouldBlock } else { Error::TimedOut });
             }
             world.lives.sleep(&self.words.gates.done.word, turn, watched.as_slice(), wait);
         }
     }
 
     /// A member that has unfinished tasks, or can take them. `None` where it cannot be told.
-    fn whom_to_watch<L: Lives, C: Fn() -> Company>(self, world: &World<L, C>) -> Result<Option<MemberId>> {
-        let held = self.hold(&self.words.get.lock, Wait::Forever)?;
-        let (tail, head) = self.ends()?;
-        let taken = head.count().wrapping_sub(self.words.get.done.load(Relaxed)) as i32;
+    fn whom_to_watch<L: Lives, C: Fn() -> Company>(self, world: &World<L, C>, wait: Wait) -> Result<Option<MemberId>> {
+        loop {
+            let held = self.hold(&self.words.get.lock, wait)?;
+            let (tail, head) = self.ends()?;
+            let busy = self.busy(&world.lives).next();
+            let lost = self.lost(head, &world.lives);
+            drop(held);
+            if let Some((busy, _)) = busy {
+                return Ok(Some(busy));
+            }
+            if tail.count() == head.count() {
+                return match lost {
+                    Some(tasks @ 1..) => Err(Error::TasksLost { tasks }),
+                    _ => Ok(None),
+                };
+            }
+            match (world.company)() {
+                Company::Member(id) => return Ok(Some(id)),
+                Company::Somebody => return Ok(None),
+                Company::None if self.gets() == head.count() => return Err(Error::Disconnected),
+                // The last of the others has taken something before it left.
+                Company::None => {}
+            }
+        }
+    }
+
+    /// The living members with unfinished tasks on record, and how many those are. For the holder of the lock of `head`.
+    fn busy(self, lives: &impl Lives) -> impl Iterator<Item = (MemberId, u32)> {
         let records = self.words.records.iter().map(|record| record.load(Relaxed));
-        let busy = records.filter(|record| *record as u32 as i32 > 0);
-        let busy = busy.filter_map(|record| MemberId::from_bits((record >> 32) as u32));
-        let busy = busy.into_iter().find(|id| !world.lives.is_gone(*id, Wait::No));
+        let busy = records.filter_map(|record| Some((MemberId::from_bits((record >> 32) as u32)?, record as u32)));
+        busy.filter(|(id, tasks)| *tasks > 0 && !lives.is_gone(*id, Wait::No))
+    }
+
+    /// How many tasks were lost with the dead, where that is known. For the holder of the lock of `head`.
+    fn lost(self, head: End, lives: &impl Lives) -> Option<usize> {
+        let taken = head.count().wrapping_sub(self.words.get.done.load(Relaxed));
+        let living: u64 = self.busy(lives).map(|(_, tasks)| u64::from(tasks)).sum();
         let is_tracked = self.words.get.untracked.load(Relaxed) == 0;
-        drop(held);
-        if busy.is_some() {
-            return Ok(busy);
-        }
-        if tail.count() == head.count() {
-            return match usize::try_from(taken) {
-                Ok(tasks @ 1..) if is_tracked => Err(Error::TasksLost { tasks }),
-                _ => Ok(None),
-            };
-        }
-        match (world.company)() {
-            Company::Member(id) => Ok(Some(id)),
-            Company::Somebody => Ok(None),
-            Company::None => Err(Error::Disconnected),
-        }
+        is_tracked.then(|| u64::from(taken).saturating_sub(living) as usize)
     }
 
     /// Lets nobody put anything in from now on, and consumers know when they have had all.
     pub(crate) fn close(self) {
-        // Without the lock, if it cannot be had: a message that is published at this moment may be found late.
-        let held = self.hold(&self.words.put.lock, Wait::Forever);
+        // Without the lock, if its holder was stopped: a message that is published at this moment may be found late.
+        let held = self.hold(&self.words.put.lock, Wait::No);
         point();
         self.words.gates.closed.swap(1, SeqCst);
         drop(held);
@@ -530,7 +561,9 @@ impl<'a> Queue<'a> {
             return None;
         }
         let used = if tail.at() >= head.at() { tail.at() - head.at() } else { tail.at() + twice - head.at() };
-        (used <= self.units).then_some(used)
+        // A message has a unit at least.
+        let messages = tail.count().wrapping_sub(head.count());
+        (used <= self.units && messages <= used && (messages == 0) == (used == 0)).then_some(used)
     }
 
     fn ends(self) -> Result<(End, End)> {
@@ -622,7 +655,7 @@ impl<'a> Queue<'a> {
         let held = self.hold(&self.words.get.lock, wait)?;
         let head = End(self.words.head.0.load(Relaxed));
         let mut tail = End(self.words.get.tail_seen.load(Relaxed));
-        if tail == head || self.between(tail, head).is_none() {
+        if self.between(tail, head).unwrap_or(0) == 0 {
             // Acquire: brings the message.
             tail = End(self.words.tail.0.load(Acquire));
             point();
@@ -683,50 +716,38 @@ impl<'a> Queue<'a> {
         }
     }
 
-    /// Changes the number of unfinished tasks on record of `me`. For the holder of the lock of `head`.
+    /// Changes the number of unfinished tasks on record of `member`. For the holder of the lock of `head`.
     #[inline]
-    fn count(self, me: MemberId, by: i32) {
-        let Some(record) = self.words.records.get(me.slot()) else {
-            self.words.get.untracked.store(1, Relaxed);
-            return;
-        };
-        let found = record.load(Relaxed);
-        let mine = u64::from(me.to_bits()) << 32;
-        let tasks = if found >> 32 == mine >> 32 { found as u32 } else { 0 };
-        point();
-        record.store(mine | u64::from(tasks.wrapping_add_signed(by)), Relaxed);
-    }
-
-    /// Keeps a place in the name of `process`, which counts while that lives. `None` when there is none left.
-    pub(crate) fn reserve(self, process: u64) -> Option<usize> {
-        self.words.under_way.iter().position(|place| {
-            point();
-            place.compare_exchange(0, process, Relaxed, Relaxed).is_ok()
-        })
-    }
-
-    /// Has the place `at` be kept in the name of `to` (0: of nobody) if it is in that of `from`.
-    pub(crate) fn expect(self, at: usize, from: u64, to: u64) {
-        if let Some(place) = self.words.under_way.get(at) {
-            if to != 0 {
+    fn count(self, member: MemberId, by: i32) {
+        let tasks = self.tasks_of(member).wrapping_add_signed(by);
+        match self.words.records.get(member.slot()) {
+            Some(record) => {
                 point();
-                self.words.gates.was_given.store(1, Relaxed);
+                record.store(u64::from(member.to_bits()) << 32 | u64::from(tasks), Relaxed);
             }
-            point();
-            // Release: who finds the place given up finds that it was given.
-            let _ = place.compare_exchange(from, to, Release, Relaxed);
+            None => self.words.get.untracked.store(1, Relaxed),
         }
     }
 
-    /// Whether a process was ever started that was given the queue, though it may have died before it had it.
-    pub(crate) fn was_given(self) -> bool {
-        self.words.gates.was_given.load(Relaxed) != 0
+    #[inline]
+    fn tasks_of(self, member: MemberId) -> u32 {
+        match self.words.records.get(member.slot()).map(|record| record.load(Relaxed)) {
+            Some(record) if (record >> 32) as u32 == member.to_bits() => record as u32,
+            _ => 0,
+        }
     }
 
-    /// In whose names places are kept.
-    pub(crate) fn under_way(self) -> impl Iterator<Item = (usize, u64)> {
-        let places = self.words.under_way.iter().map(|place| place.load(Acquire));
-        places.enumerate().filter(|(_, process)| *process != 0)
+    /// Takes note that another process is given the queue.
+    pub(crate) fn give(self) {
+        if !self.was_given() {
+            point();
+            self.words.gates.was_given.store(1, Relaxed);
+        }
+    }
+
+    /// Whether another process was ever given the queue, though it may have died before it had it.
+    pub(crate) fn was_given(self) -> bool {
+        self.words.gates.was_given.load(Relaxed) != 0
     }
 }
 
@@ -744,7 +765,6 @@ impl Default for QueueWords {
             head: Line::default(),
             gates: Gates::default(),
             more: More::default(),
-            under_way: std::array::from_fn(|_| AtomicU64::new(0)),
             records: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }

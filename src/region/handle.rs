@@ -5,7 +5,14 @@
 
 #![expect(unsafe_code, reason = "hands out the body of an object in a mapping")]
 
-use std::{fmt, marker::PhantomData, ptr::NonNull, slice, sync::Arc};
+use std::{
+    fmt, io,
+    marker::PhantomData,
+    os::fd::{BorrowedFd, OwnedFd},
+    ptr::NonNull,
+    slice,
+    sync::Arc,
+};
 
 use super::{
     Region, build,
@@ -328,6 +335,26 @@ impl<R> Handle<R> {
     /// Those who take part in the region.
     pub(crate) fn members(&self) -> Result<Members<'_>> {
         self.mapping.members()
+    }
+
+    /// Has others see forks of this process as holders of the region.
+    pub(crate) fn mark(&self) -> Result<()> {
+        self.with_mark(|_| Ok(()))
+    }
+
+    /// See [`Mapping::with_mark`].
+    pub(crate) fn with_mark<T>(&self, f: impl FnOnce(BorrowedFd<'_>) -> Result<T>) -> Result<T> {
+        self.mapping.with_mark(f)
+    }
+
+    /// See [`Mapping::adopt_mark`].
+    pub(crate) fn adopt_mark(&self, mark: OwnedFd) {
+        self.mapping.adopt_mark(mark);
+    }
+
+    /// See [`Mapping::has_company`].
+    pub(crate) fn has_company(&self) -> io::Result<bool> {
+        self.mapping.has_company()
     }
 
     /// Whether nobody can come by it but by a handle that is sent.

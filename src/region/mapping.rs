@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    mem,
+    io, mem,
     ops::Range,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
@@ -26,6 +26,7 @@ use crate::{
     Error, Result,
     os::{
         files::{self, Facts, FileId},
+        marks::Mark,
         robust,
     },
     raw::lives::MemberId,
@@ -51,6 +52,8 @@ pub(crate) struct Mapping {
     id: FileId,
     backing: Backing,
     read_only: bool,
+    /// By which forks of this process, and handles on their way from it, are told from nobody.
+    mark: Mutex<Option<OwnedFd>>,
     /// What goes when this goes: names that an adopted segment's owner would have removed.
     belongings: OnceLock<Belongings>,
 }
@@ -89,6 +92,7 @@ impl Mapping {
             id: facts.id,
             backing,
             read_only,
+            mark: Mutex::default(),
             belongings: OnceLock::new(),
         })
     }
@@ -172,6 +176,39 @@ impl Mapping {
     /// The members of the region, of which there must be a table.
     pub(crate) fn members(&self) -> Result<Members<'_>> {
         Members::of(self.memory())
+    }
+
+    /// Runs `f` with the descriptor of this process's mark on the region's file: copies of it are seen by others.
+    pub(crate) fn with_mark<T>(&self, f: impl FnOnce(BorrowedFd<'_>) -> Result<T>) -> Result<T> {
+        let mut kept = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.is_none() {
+            *kept = Some(Mark::new(&self.fd).map_err(|error| Error::os("marking a region's file", error))?.fd);
+        }
+        f(kept.as_ref().expect("made above").as_fd())
+    }
+
+    /// Makes a mark that came from another process this one's, which so far has seen the other one by it.
+    pub(crate) fn adopt_mark(&self, mark: OwnedFd) {
+        // In a fork whose parent was at work on it in another thread, nobody can.
+        if let Ok(mut kept) = self.mark.try_lock() {
+            kept.get_or_insert(mark);
+        }
+    }
+
+    /// Whether anybody else has a mark: another process that has one of its own, a fork with a copy of this one's, or a
+    /// message on its way.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be told: another thread is at it, or no descriptors are left.
+    pub(crate) fn has_company(&self) -> io::Result<bool> {
+        let Ok(mut kept) = self.mark.try_lock() else { return Err(io::ErrorKind::WouldBlock.into()) };
+        // A new one: whatever has a copy of the last one is another.
+        let mark = Mark::new(&self.fd)?;
+        *kept = None;
+        let has_company = mark.has_company();
+        *kept = Some(mark.fd);
+        has_company
     }
 
     pub(crate) fn directory(&self) -> Result<Directory<'_>> {

@@ -14,7 +14,7 @@ use std::{
     any::type_name,
     cell::{Cell, RefCell},
     io,
-    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     ptr,
     sync::{
         Arc,
@@ -357,7 +357,11 @@ pub(crate) fn pack(fd: BorrowedFd<'_>) -> Result<u32> {
             seen.push(fd.as_raw_fd());
             return Ok(0);
         }
-        let at = match scope.packed.iter().position(|(_, original)| *original == fd.as_raw_fd()) {
+        // A number may be that of another file by now: whoever packed that one may have closed it.
+        let is_same = |(copy, original): &(OwnedFd, RawFd)| {
+            *original == fd.as_raw_fd() && files::are_alike(copy.as_fd(), fd).unwrap_or(false)
+        };
+        let at = match scope.packed.iter().position(is_same) {
             Some(at) => at,
             None => {
                 let copy = fd.try_clone_to_owned().map_err(|error| Error::os("duplicating a descriptor", error))?;
@@ -397,7 +401,7 @@ pub(super) fn file_of(number: u32) -> Result<FileId> {
 /// # Errors
 ///
 /// [`Error::NotSendable`] where no value is.
-pub(super) fn route() -> Result<Route> {
+pub(crate) fn route() -> Result<Route> {
     with_scope(|scope| Ok(scope.route))
 }
 
@@ -436,8 +440,6 @@ fn with_scope<T>(run: impl FnOnce(&mut Scope) -> Result<T>) -> Result<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
-
     use super::*;
     use crate::{Value, region::Region};
 
@@ -461,6 +463,20 @@ mod tests {
         assert!(postcard::to_stdvec(&value).is_err());
         let error = pack(std::io::stdin().as_fd()).unwrap_err();
         assert!(error.to_string().contains("child process"), "{error}");
+    }
+
+    /// Each of the values closes its region when it has been encoded, and the next one's has the same number.
+    #[test]
+    fn descriptors_with_one_number() {
+        struct Lazy(u64);
+        impl Serialize for Lazy {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                Value::new(self.0).unwrap().serialize(serializer)
+            }
+        }
+        let parcel = encode(&[Lazy(1), Lazy(2), Lazy(3)]).unwrap();
+        let values: [Value<u64>; 3] = decode(&parcel.bytes, &parcel.descriptors.into()).unwrap();
+        assert_eq!(values.map(|value| value.get().unwrap()), [1, 2, 3]);
     }
 
     #[test]

@@ -5,12 +5,15 @@
 use std::{
     io,
     marker::PhantomData,
+    mem,
     os::fd::{AsFd, OwnedFd},
     ptr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    thread,
+    time::Duration,
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
@@ -22,15 +25,14 @@ use crate::{
         clock::Wait,
         copy,
         courier::{self, Courier},
-        identity::{Stamp, a_descendant_has},
     },
     raw::{
         lives::MemberId,
-        queue::{Company, MOST_UNITS, Queue as Raw, QueueWords, UNIT, World},
+        queue::{Company, MOST_UNITS, Queue as Raw, QueueWords, Room, UNIT, World},
     },
     region::{
         Dims, Fresh, Handle, Kind, Members, Region, Resident, Shared,
-        ticket::{self, Arrived, KeepsSeats, Message, NumberedSeat, Route, Seat},
+        ticket::{self, Arrived, Message, Route},
     },
 };
 
@@ -46,17 +48,6 @@ unsafe impl<T: Message> Resident for QueueCell<T> {
     type Head = QueueWords;
     type Element = T;
     type Stored = AtomicU64;
-
-    const HAS_SEAT: bool = true;
-
-    fn reserve(handle: &Handle<Self>) -> Option<Box<dyn Seat>> {
-        let reserve = |ends: &Ends<T>, parent| ends.raw().reserve(parent);
-        Some(Box::new(NumberedSeat::for_a_child(Ends::from(handle.clone()), reserve)?))
-    }
-
-    fn seat(handle: &Handle<Self>, number: u32) -> Option<Box<dyn Seat>> {
-        Some(Box::new(NumberedSeat::arrived(Ends::from(handle.clone()), number)))
-    }
 
     fn check(dims: Dims) -> Result<()> {
         match dims.as_slice() {
@@ -136,12 +127,16 @@ impl<T> From<Handle<QueueCell<T>>> for Ends<T> {
     }
 }
 
+/// How long is waited for other queues and programs.
+const PAUSE: Duration = Duration::from_millis(10);
+
 impl<T: Message> Ends<T> {
     /// A queue that was made just now, and that others can come by only by a handle of this one.
     pub(super) fn with_courier(handle: Handle<QueueCell<T>>) -> Result<Self> {
         let courier = Courier::new().map_err(|error| Error::os("socketpair", error))?;
-        // From now on, so that others know that somebody has it.
+        // From now on others know that somebody has it, forks of this process included.
         handle.member()?;
+        handle.mark()?;
         Ok(Self { handle, courier: Some(Arc::new(courier)) })
     }
 
@@ -184,22 +179,27 @@ impl<T: Message> Ends<T> {
         if raw.waits_alone() || !self.handle.is_anonymous() {
             return Company::Somebody;
         }
-        let has_been = match members.company_of(me) {
-            (Some(id), _) => return Company::Member(id),
-            (None, has_been) => has_been,
-        };
-        for (at, process) in raw.under_way() {
-            if !Stamp::from_bits(process).is_dead(Wait::No) {
-                return Company::Somebody;
-            }
-            raw.expect(at, process, 0);
-        }
-        // Whoever has come meanwhile, by a place that it has given up since.
-        if let (Some(id), _) = members.company_of(me) {
+        let before = members.others(me);
+        if let Some(id) = before.present {
             return Company::Member(id);
         }
-        let address = ptr::from_ref(raw.words).addr();
-        if (has_been || raw.was_given()) && !a_descendant_has(address) { Company::None } else { Company::Somebody }
+        // Forks that have not used it, and handles on their way.
+        match self.handle.has_company() {
+            Ok(false) => {}
+            Ok(true) => {
+                raw.give();
+                return Company::Somebody;
+            }
+            // It cannot be told.
+            Err(_) => return Company::Somebody,
+        }
+        // Whoever was on the way at the first look, and has arrived before the second.
+        let after = members.others(me);
+        match after.present {
+            Some(id) => Company::Member(id),
+            None if after == before && (after.ever > 0 || raw.was_given()) => Company::None,
+            None => Company::Somebody,
+        }
     }
 
     #[inline]
@@ -224,15 +224,16 @@ impl<T: Message> Ends<T> {
             return Err(too_large(self.capacity(), title));
         };
         loop {
+            let gets = raw.gets();
             let room = raw.room(units, || self.world(), wait)?;
             self.unit(room.at).store(title.to_bits(), Relaxed);
             self.write(room.at + title.length(), bytes);
             if let (Some(courier), true) = (&self.courier, !descriptors.is_empty()) {
                 let number = raw.next_ticket(&room);
                 self.unit(room.at + 1).store(number, Relaxed);
-                let is_sent = courier.send(number, descriptors);
-                if !is_sent.map_err(|error| Error::os("sending descriptors", error))? {
-                    raw.wait_for_a_get(room, || self.world(), wait)?;
+                if !self.send(courier, &room, number, descriptors)? {
+                    drop(room);
+                    self.wait_for_the_courier(gets, wait)?;
                     continue;
                 }
             }
@@ -244,21 +245,61 @@ impl<T: Message> Ends<T> {
         }
     }
 
+    /// Sends descriptors for the message that `room` is for. `false` when too much is under way.
+    fn send(&self, courier: &Courier, room: &Room<'_>, number: u64, descriptors: &[OwnedFd]) -> Result<bool> {
+        let send = || courier.send(number, descriptors).map_err(|error| Error::os("sending descriptors", error));
+        Ok(send()? || self.discard_what_the_dead_sent(courier, room)? && send()?)
+    }
+
+    /// Takes away what was sent for messages that were never published, and says whether there was anything. Nothing is sent
+    /// meanwhile: that takes the room.
+    #[cold]
+    fn discard_what_the_dead_sent(&self, courier: &Courier, _: &Room<'_>) -> Result<bool> {
+        let raw = self.raw();
+        // While it is held, nobody takes anything.
+        let first = raw.look()?;
+        let mut next = None;
+        if let Some(first) = &first {
+            let (mut at, mut left) = (first.at, first.most);
+            while left > 0 && next.is_none() {
+                let title = Title::from_bits(self.unit(at).load(Relaxed));
+                let units = title.units().filter(|units| *units <= left);
+                let units = units.ok_or_else(|| Error::corrupt(format!("a message of {} bytes", title.bytes)))?;
+                next = (title.descriptors > 0).then(|| self.unit(at + 1).load(Relaxed));
+                at = self.wrapped(at + units) as u32;
+                left -= units;
+            }
+        }
+        courier.discard_until(next).map_err(|error| Error::os("receiving descriptors", error))
+    }
+
+    /// Waits until less is under way.
+    fn wait_for_the_courier(&self, gets: u32, wait: Wait) -> Result<()> {
+        let raw = self.raw();
+        if raw.len() > 0 || wait == Wait::No {
+            return raw.wait_for_a_get(gets, || self.world(), wait);
+        }
+        // Other queues and programs of this user have sent as much as it may send, and nothing tells when that is over.
+        if wait.is_over() {
+            return Err(Error::TimedOut);
+        }
+        thread::sleep(wait.slice(PAUSE).remaining());
+        Ok(())
+    }
+
     #[inline]
     pub(super) fn get(&self, wait: Wait) -> Result<T> {
         let me = self.handle.member()?;
         let mut buffer = buffer::take();
-        let arrived = self.get_parcel(me, &mut buffer, wait)?;
-        let value = ticket::decode_from(&buffer, arrived, self.route());
+        let (arrived, taken) = self.get_parcel(me, &mut buffer, wait)?;
+        let value = ticket::decode_from(&buffer, arrived, self.route())?;
         buffer::keep(buffer);
-        value.inspect_err(|_| {
-            // Nobody has got it to declare it done.
-            let _ = self.raw().task_done(me);
-        })
+        mem::forget(taken);
+        Ok(value)
     }
 
     #[inline]
-    fn get_parcel(&self, me: MemberId, buffer: &mut Vec<u8>, wait: Wait) -> Result<Arrived> {
+    fn get_parcel(&self, me: MemberId, buffer: &mut Vec<u8>, wait: Wait) -> Result<(Arrived, Taken<'_, T>)> {
         let raw = self.raw();
         let first = raw.first(|| self.world(), wait)?;
         let title = Title::from_bits(self.unit(first.at).load(Relaxed));
@@ -272,6 +313,7 @@ impl<T: Message> Ends<T> {
             arrived = self.look(number).map_err(|error| Error::os("receiving descriptors", error))?;
         }
         raw.take(&first, units, me)?;
+        let taken = Taken { ends: self, me, wait };
         if let (Some(courier), Some(_)) = (&self.courier, &arrived) {
             // If it fails, the packet is passed over.
             let _ = courier.take();
@@ -280,10 +322,13 @@ impl<T: Message> Ends<T> {
         raw.notify_room();
         let arrived = arrived.unwrap_or_default();
         if arrived.len() != title.descriptors {
-            let _ = raw.task_done(me);
             return Err(Error::corrupt(format!("{} of {} descriptors", arrived.len(), title.descriptors)));
         }
-        Ok(arrived)
+        Ok((arrived, taken))
+    }
+
+    pub(super) fn task_done(&self, me: MemberId, wait: Wait) -> Result<()> {
+        self.raw().task_done(me, &self.handle.members()?, wait)
     }
 
     fn look(&self, number: u64) -> io::Result<Option<Arrived>> {
@@ -351,43 +396,62 @@ fn too_large(capacity: usize, title: Title) -> Error {
     Error::TooLarge { size: title.bytes as u64, limit: limit as u64 }
 }
 
-/// A place is kept for a child which is given the queue: somebody has it from its start on.
-impl<T: Message> KeepsSeats for Ends<T> {
-    fn expect(&self, at: usize, from: u64, to: u64) {
-        self.raw().expect(at, from, to);
+/// An object that was taken. Dropped when nothing came of it: nobody has got it to declare it done.
+struct Taken<'a, T: Message> {
+    ends: &'a Ends<T>,
+    me: MemberId,
+    wait: Wait,
+}
+
+impl<T: Message> Drop for Taken<'_, T> {
+    fn drop(&mut self) {
+        let _ = self.ends.task_done(self.me, self.wait);
+    }
+}
+
+/// What goes with the handle: the sockets, if there are, and a [mark](crate::os::marks) by which it is seen on its way.
+#[derive(Serialize, Deserialize)]
+struct Luggage {
+    courier: Option<(u32, u32)>,
+    mark: Option<u32>,
+}
+
+impl Luggage {
+    fn pack<T: Message>(ends: &Ends<T>) -> Result<Self> {
+        let pack = |courier: &Arc<Courier>| -> Result<(u32, u32)> {
+            Ok((ticket::pack(courier.sender.as_fd())?, ticket::pack(courier.receiver.as_fd())?))
+        };
+        let courier = ends.courier.as_ref().map(pack).transpose()?;
+        let is_seen = ends.handle.is_anonymous() && !ticket::route()?.bytes_only;
+        let mark = is_seen.then(|| ends.handle.with_mark(ticket::pack)).transpose()?;
+        ends.raw().give();
+        Ok(Self { courier, mark })
     }
 
-    fn attend(&self, at: usize) {
-        // It was in the name of this process, or of whoever started it.
-        if self.handle.member().is_ok()
-            && let Some((_, process)) = self.raw().under_way().find(|(place, _)| *place == at)
-        {
-            self.raw().expect(at, process, 0);
+    fn unpack<T: Message>(self, handle: Handle<QueueCell<T>>) -> Result<Ends<T>> {
+        let unpack = |(sender, receiver): (u32, u32)| -> Result<Arc<Courier>> {
+            Ok(Arc::new(Courier { sender: ticket::unpack(sender)?, receiver: ticket::unpack(receiver)? }))
+        };
+        let courier = self.courier.map(unpack).transpose()?;
+        // Who has it is known to the others from now on: before the mark goes that it came with.
+        handle.member()?;
+        if let Some(mark) = self.mark {
+            handle.adopt_mark(ticket::unpack(mark)?);
         }
+        Ok(Ends { handle, courier })
     }
 }
 
 impl<T: Message> Serialize for Ends<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let pack = |courier: &Arc<Courier>| -> Result<(u32, u32)> {
-            Ok((ticket::pack(courier.sender.as_fd())?, ticket::pack(courier.receiver.as_fd())?))
-        };
-        let courier = self.courier.as_ref().map(pack).transpose();
-        let courier = courier.map_err(|error| S::Error::custom(ticket::keep_reason(error)))?;
-        (&self.handle, courier).serialize(serializer)
+        let luggage = Luggage::pack(self).map_err(|error| S::Error::custom(ticket::keep_reason(error)))?;
+        (&self.handle, luggage).serialize(serializer)
     }
 }
 
 impl<'de, T: Message> Deserialize<'de> for Ends<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (handle, courier) = <(Handle<QueueCell<T>>, Option<(u32, u32)>)>::deserialize(deserializer)?;
-        let unpack = |(sender, receiver): (u32, u32)| -> Result<Arc<Courier>> {
-            Ok(Arc::new(Courier { sender: ticket::unpack(sender)?, receiver: ticket::unpack(receiver)? }))
-        };
-        let courier = courier.map(unpack).transpose();
-        // Who has it is known to the others from now on.
-        let courier = courier.and_then(|courier| handle.member().map(|_| courier));
-        let courier = courier.map_err(|error| D::Error::custom(ticket::keep_reason(error)))?;
-        Ok(Self { handle, courier })
+        let (handle, luggage) = <(Handle<QueueCell<T>>, Luggage)>::deserialize(deserializer)?;
+        luggage.unpack(handle).map_err(|error| D::Error::custom(ticket::keep_reason(error)))
     }
 }

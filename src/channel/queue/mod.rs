@@ -32,7 +32,8 @@ use crate::{
 /// process that had the queue, and every other one is dead or has dropped its handles: nobody is left who could do anything.
 /// Threads of the same process do not count as others; a program whose threads use the queue among themselves after the
 /// others have gone can [switch that off](QueueOptions::waits_alone), and it is off for queues that programs find by name.
-/// A child that is being started counts already, and a fork that has not used the queue yet.
+/// A handle that is on its way counts, to a child that is being started or inside another channel, and so does a fork of
+/// a process that has the queue, whether it has used it or not.
 ///
 /// # Examples
 ///
@@ -113,7 +114,8 @@ impl<T: Message> Queue<T> {
     }
 
     /// A new queue with room for `bytes`, in shared memory of its own. An object takes 8 bytes more than its serialised
-    /// form, rounded up to a multiple of 8; one object of `bytes` fits in any case.
+    /// form, rounded up to a multiple of 8, and 8 more if handles are in it; one object of `bytes` without handles fits in
+    /// any case.
     ///
     /// # Errors
     ///
@@ -205,7 +207,8 @@ impl<T: Message> Queue<T> {
         ///
         /// [`NotSendable`](crate::Error::NotSendable) when it cannot be serialised,
         /// [`TooLarge`](crate::Error::TooLarge) when it can never fit; nothing has happened to the queue then.
-        /// [`Closed`](crate::Error::Closed); [`Disconnected`](crate::Error::Disconnected) instead of waiting for nobody;
+        /// [`Closed`](crate::Error::Closed); [`Disconnected`](crate::Error::Disconnected) instead of waiting for nobody
+        /// (`try_put`, which does not wait, gives `WouldBlock`);
         /// [`TooManyMembers`](crate::Error::TooManyMembers), [`ReadOnly`](crate::Error::ReadOnly),
         /// [`Corrupt`](crate::Error::Corrupt), [`Os`](crate::Error::Os) for descriptors that cannot be sent.
         ///
@@ -225,7 +228,7 @@ impl<T: Message> Queue<T> {
         /// # Errors
         ///
         /// [`Closed`](crate::Error::Closed) when nothing is left besides; [`Disconnected`](crate::Error::Disconnected)
-        /// instead of waiting for nobody. [`NotSendable`](crate::Error::NotSendable) when it cannot be deserialised: it is
+        /// instead of waiting for nobody (`try_get`, which does not wait, gives `WouldBlock`). [`NotSendable`](crate::Error::NotSendable) when it cannot be deserialised: it is
         /// taken then, and counts as done. Else as [`put`](Self::put); what this process has no descriptors left for stays.
         ///
         /// # If a process dies
@@ -244,7 +247,7 @@ impl<T: Message> Queue<T> {
         /// # Errors
         ///
         /// [`TasksLost`](crate::Error::TasksLost) when nothing else is left to wait for than what dead processes had taken
-        /// and not declared done. It stays so, until somebody declares those tasks done in their stead (perhaps when they
+        /// and not declared done (it is not told where more than 256 processes had the queue at a time). It stays so, until somebody declares those tasks done in their stead (perhaps when they
         /// have been put in again). [`Disconnected`](crate::Error::Disconnected) when nobody is left to take what is in.
         ///
         /// # If a process dies
@@ -257,7 +260,8 @@ impl<T: Message> Queue<T> {
         join, try_join, join_timeout, join_deadline() -> (): join_within
     }
 
-    /// Declares the work on one object done that was taken out, by this process or another.
+    /// Declares the work on one object done that was taken out, by this process or another. A process that has nothing to
+    /// declare itself declares what was lost with dead ones, if anything was.
     ///
     /// # Errors
     ///
@@ -288,7 +292,7 @@ impl<T: Message> Queue<T> {
     /// }
     /// ```
     pub fn task_done(&self) -> Result<()> {
-        self.0.raw().task_done(self.0.member()?)
+        self.0.task_done(self.0.member()?, Wait::Forever)
     }
 
     /// The objects, one after the other, until the queue is closed and empty. Waits for each.
@@ -374,7 +378,7 @@ impl<T: Message> Queue<T> {
         self.len() == 0
     }
 
-    /// Whether there is no room for even the smallest object, or as many are in as may be.
+    /// Whether there is no room for an object of even one byte, or as many are in as may be.
     ///
     /// # Examples
     ///
@@ -385,7 +389,7 @@ impl<T: Message> Queue<T> {
         !self.0.raw().has_room(2)
     }
 
-    /// Bytes of the largest object that fits, in its serialised form.
+    /// Bytes of the largest object that fits, in its serialised form; with handles in it 8 less.
     ///
     /// # Examples
     ///
@@ -417,7 +421,8 @@ impl<T: Message> Queue<T> {
         (most != 0).then_some(most as usize)
     }
 
-    /// The number of objects that were put in and not yet declared [done](Self::task_done).
+    /// The number of objects that were put in and not yet declared [done](Self::task_done). Of a queue where that is never
+    /// done it starts anew after 2^32.
     ///
     /// # Examples
     ///

@@ -54,6 +54,10 @@ impl Shared {
         Ok(value)
     }
 
+    fn done(&self, slot: usize) -> Result<()> {
+        self.queue().task_done(Members::id(slot), &&self.members, Wait::Forever)
+    }
+
     /// Runs `body` as the member `slot`, which dies at its `points`th point. Then the slices end of all who sleep: a
     /// wake-up that the dead one owed is one of those that cost a slice.
     fn dies(&self, slot: usize, points: u32, body: impl FnOnce()) -> bool {
@@ -173,14 +177,14 @@ fn a_consumer_dies() {
         let victim = start(2, &shared, move |shared| {
             shared.dies(1, points, || {
                 shared.get(1, Wait::Forever).unwrap();
-                shared.queue().task_done(Members::id(1)).unwrap();
+                shared.done(1).unwrap();
             })
         });
         let mut mine = vec![shared.get(0, Wait::Forever).unwrap()];
         let survived = victim.join().unwrap();
         mine.extend(shared.get(0, Wait::No));
         for _ in &mine {
-            shared.queue().task_done(Members::id(0)).unwrap();
+            shared.done(0).unwrap();
         }
         assert!(matches!(mine[..], [1] | [2] | [1, 2]), "{mine:?}");
         assert!(mine.len() == 1 || !survived);
@@ -203,11 +207,11 @@ fn joining() {
         let worker = start(2, &shared, move |shared| {
             // It takes the message while it lives: what it dies with is the task.
             shared.get(1, Wait::Forever).unwrap();
-            shared.dies(1, points, || shared.queue().task_done(Members::id(1)).unwrap())
+            shared.dies(1, points, || shared.done(1).unwrap())
         });
         let joined = shared.queue().join(|| shared.world(), Wait::Forever);
         let survived = worker.join().unwrap();
         assert!(joined.is_ok() || !survived && matches!(joined, Err(Error::TasksLost { tasks: 1 })), "{joined:?}");
-        assert!(shared.queue().task_done(Members::id(0)).is_ok() == joined.is_err());
+        assert!(shared.done(0).is_ok() == joined.is_err());
     });
 }

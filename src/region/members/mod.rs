@@ -4,10 +4,13 @@
 
 #![expect(unsafe_code, reason = "declares the slots a type that may be looked at in foreign bytes")]
 
-use std::sync::atomic::{
-    AtomicU32, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-    fence,
+use std::{
+    sync::atomic::{
+        AtomicU32, AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+        fence,
+    },
+    time::Duration,
 };
 
 mod keeper;
@@ -30,6 +33,9 @@ use crate::{
     },
 };
 pub(super) use keeper::{Membership, join};
+
+/// How long who sleeps on the lifeline of a process that is dying waits for its end before it looks around again.
+const DYING: Duration = Duration::from_millis(1);
 
 /// One member's place. A cache line, so that a death is seen where nothing else is going on.
 #[derive(Default)]
@@ -143,6 +149,15 @@ impl Slot {
     }
 }
 
+/// The members besides one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Others {
+    /// One that is not gone.
+    pub(crate) present: Option<MemberId>,
+    /// Grows whenever one comes or goes; 0 if there has never been one.
+    pub(crate) ever: u64,
+}
+
 /// The table of a region's members.
 #[derive(Clone, Copy)]
 pub(crate) struct Members<'a>(&'a [Slot]);
@@ -178,18 +193,18 @@ impl<'a> Members<'a> {
         Err(Error::TooManyMembers { limit: self.0.len() })
     }
 
-    /// A member besides `me` that is not gone, and whether there has ever been one.
-    pub(crate) fn company_of(self, me: MemberId) -> (Option<MemberId>, bool) {
-        let mut has_been = false;
+    /// Who is a member besides `me`.
+    pub(crate) fn others(self, me: MemberId) -> Others {
+        let mut others = Others { present: None, ever: 0 };
         for (at, slot) in self.0.iter().enumerate().filter(|(at, _)| *at != me.slot()) {
             let generation = slot.generation.load(Acquire);
-            has_been |= generation != 0;
             let id = MemberId::new(at, generation);
             if generation & 1 == 1 && !self.is_gone(id, Wait::No) {
-                return (Some(id), true);
+                others.present = Some(id);
             }
+            others.ever += u64::from(generation);
         }
-        (None, has_been)
+        others
     }
 
     fn slot(self, id: MemberId) -> Option<&'a Slot> {
@@ -241,7 +256,11 @@ impl Lives for Members<'_> {
         for id in watched.iter().take(MOST_WORDS - 1) {
             match self.slot(*id).and_then(|slot| slot.watch(*id)) {
                 Some(lifeline) => words.push(lifeline),
-                None => return Woken::Changed,
+                None => {
+                    // Who cannot go on before all of its process has ended is not to look all the time.
+                    self.is_gone(*id, Wait::Until(wait.slice(DYING)));
+                    return Woken::Changed;
+                }
             }
         }
         let woken = futex::wait_any(&words, wait.slice(SLICE));
