@@ -28,6 +28,7 @@
 //!
 //! * [`Ring`], a bounded queue of plain data, without a lock.
 //! * [`SpscRing`], the same for one [`Producer`] and one [`Consumer`].
+//! * [`Queue`], a bounded queue of objects of any size, or of tickets for shared memory.
 //!
 //! # Memory
 //!
@@ -51,8 +52,8 @@
 //! * Not past one machine, nor past one pid namespace.
 //! * Not portable yet: 64-bit Linux with glibc.
 //!
-//! A death loses what the dead process had not written, and may leave the data half changed that it held a lock on: the
-//! next one to lock is told. It never loses anything else.
+//! A death loses what the dead process had not written, or had taken out of a channel, and may leave the data half
+//! changed that it held a lock on: the next one to lock is told. It never loses anything else.
 //!
 //! # Examples
 //!
