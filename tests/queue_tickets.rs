@@ -23,7 +23,7 @@ use shmkit::{
     Array, AtomicArray, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, Process, Queue, Region, Result, Ring,
     RwLock, Semaphore, Value, process::Message,
 };
-use support::{Board, Child, Deadline, End, Random, eventually};
+use support::{Board, Child, Deadline, End, Flag, Random, eventually, is_raised, raise};
 
 shmkit::init_in_tests!();
 
@@ -481,7 +481,7 @@ fn as_many_under_way_as_may_be() {
     let object = (value.clone(), value);
     queue.put(&object).unwrap();
     drop(queue.get().unwrap());
-    let count = Board::<AtomicU32>::new();
+    let (count, is_full) = (Board::<AtomicU32>::new(), Board::<Flag>::new());
     let mut sender = Child::start(|| {
         // So that it has become a member, which takes more than this user may have.
         queue.put(&object).unwrap();
@@ -496,13 +496,14 @@ fn as_many_under_way_as_may_be() {
         while queue.put_deadline(&object, end).is_ok() {
             count.fetch_add(1, SeqCst);
         }
+        raise(&is_full);
         (0..100).for_each(|_| queue.put_timeout(&object, SOON).unwrap());
         0
     });
-    eventually(|| sender.has_ended() || queue.len() > 30);
-    thread::sleep(2 * SHORT);
-    println!("{} went at once", count.load(SeqCst));
-    for _ in 0..101 + count.load(SeqCst) {
+    eventually(|| is_raised(&is_full) || sender.has_ended());
+    let at_once = count.load(SeqCst);
+    assert!((5..=41).contains(&at_once), "{at_once} went at once");
+    for _ in 0..101 + at_once {
         assert_eq!(queue.get_timeout(SOON).unwrap().1.get().unwrap(), 5);
     }
     assert_eq!(sender.wait(), End::Code(0));
