@@ -15,8 +15,8 @@ use std::{
 };
 
 use shmkit::{
-    Array, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, RLock, Region, Ring, RwLock, Semaphore, SpscRing,
-    Value,
+    Array, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, Queue, RLock, Region, Ring, RwLock, Semaphore,
+    SpscRing, Value,
     region::Place,
     test_hooks::{arm, without_nameless_files, without_waitv},
 };
@@ -921,6 +921,174 @@ fn spsc_ends() {
         end
     });
     assert!(of_producers >= 5 && of_consumers >= 5, "{of_producers} and {of_consumers} points");
+}
+
+/// A number, and memory that holds it if it is even.
+type Parcel = (u32, Option<Value<u32>>);
+
+fn parcel(number: u32) -> Parcel {
+    (number, (number % 2 == 0).then(|| Value::new(number).unwrap()))
+}
+
+/// The numbers that are in, each with its own memory.
+fn numbers(queue: &Queue<Parcel>) -> Vec<u32> {
+    let parcels = std::iter::from_fn(|| match queue.try_get() {
+        Ok(parcel) => Some(parcel),
+        Err(error) if error.is_would_block() || matches!(error, Error::Closed) => None,
+        Err(error) => panic!("{error}"),
+    });
+    let check = |(number, value): Parcel| {
+        assert_eq!(value.map(|value| value.get().unwrap()), (number % 2 == 0).then_some(number));
+        number
+    };
+    parcels.map(check).collect()
+}
+
+/// What the victim put in is there, whole and in order; and a consumer that waits gets the next one.
+#[test]
+fn queue_producer() {
+    let _alone = alone("queue_producer");
+    let points = at_every_point(|n| {
+        let queue = Queue::with_capacity(100).unwrap();
+        // The circle begins again between the victim's objects.
+        (0..4).for_each(|number| queue.try_put(&parcel(number)).unwrap());
+        assert_eq!(numbers(&queue), [0, 1, 2, 3]);
+        let told = Board::<AtomicU32>::new();
+        let mut consumer = armed(0, || told.store(queue.get_timeout(SOON).unwrap().0, SeqCst));
+        consumer.wait_until_asleep();
+        let parcels: Vec<_> = (1..5).map(parcel).collect();
+        let mut victim = armed(n, || parcels.iter().for_each(|parcel| queue.put_timeout(parcel, SOON).unwrap()));
+        let end = victim.wait();
+        queue.put_timeout(&parcel(8), SOON).unwrap();
+        assert_eq!(consumer.wait(), support::End::Code(0), "the consumer, at point {n}");
+        let found: Vec<u32> = [told.load(SeqCst)].into_iter().chain(numbers(&queue)).collect();
+        let whole: &[&[u32]] = &[&[8], &[1, 8], &[1, 2, 8], &[1, 2, 3, 8], &[1, 2, 3, 4, 8]];
+        assert!(whole.contains(&&found[..]), "{found:?} at point {n}");
+        assert!(end != support::End::Code(0) || found.len() == 5);
+        assert_eq!(queue.unfinished_tasks(), 4 + found.len());
+        end
+    });
+    assert!(points >= 8, "{points} points");
+}
+
+/// The victim takes one object with it at most, and the room is there for who waits for it.
+#[test]
+fn queue_consumer() {
+    let _alone = alone("queue_consumer");
+    let points = at_every_point(|n| {
+        let queue = Queue::options().capacity(100).max_items(4).create().unwrap();
+        (1..5).for_each(|number| queue.try_put(&parcel(number)).unwrap());
+        let told = Board::<AtomicU32>::new();
+        let (waits, next) = (Board::<Flag>::new(), parcel(6));
+        let mut producer = armed(0, || {
+            raise(&waits);
+            queue.put_timeout(&next, SOON).unwrap();
+        });
+        eventually(|| is_raised(&waits));
+        producer.wait_until_asleep();
+        let mut victim = armed(n, || {
+            for _ in 0..3 {
+                let (number, value) = queue.get_timeout(SOON).unwrap();
+                assert!(value.is_none_or(|value| value.get().unwrap() == number));
+                told.store(number, SeqCst);
+            }
+        });
+        let end = victim.wait();
+        let mut left = numbers(&queue);
+        assert_eq!(producer.wait(), support::End::Code(0), "the producer, at point {n}");
+        left.extend(numbers(&queue));
+        assert!(left.is_sorted() && left.last() == Some(&6), "{left:?} at point {n}");
+        let lost = left[0] - told.load(SeqCst) - 1;
+        assert!(lost <= u32::from(end != support::End::Code(0)), "{lost} lost at point {n}");
+        (left[0]..5).for_each(|number| assert!(left.contains(&number)));
+        (0..4).for_each(|number| queue.try_put(&parcel(number)).unwrap());
+        assert_eq!(numbers(&queue), [0, 1, 2, 3]);
+        end
+    });
+    assert!(points >= 8, "{points} points");
+}
+
+/// What the victim declared done is done, but for one; and who waits for all to be done is told.
+#[test]
+fn queue_tasks() {
+    let _alone = alone("queue_tasks");
+    let points = at_every_point(|n| {
+        let queue = Queue::new().unwrap();
+        (1..6).for_each(|number| queue.try_put(&parcel(number)).unwrap());
+        let done = Board::<AtomicU32>::new();
+        let mut victim = armed(n, || {
+            for _ in 0..3 {
+                queue.get_timeout(SOON).unwrap();
+                queue.task_done().unwrap();
+                done.fetch_add(1, SeqCst);
+            }
+        });
+        let end = victim.wait();
+        let left = numbers(&queue).len();
+        let mut joiner = armed(0, || match queue.join_timeout(SOON) {
+            Ok(()) | Err(Error::TasksLost { tasks: 1 }) => {}
+            other => panic!("{other:?} at point {n}"),
+        });
+        joiner.wait_until_asleep();
+        (0..left).for_each(|_| queue.task_done().unwrap());
+        assert_eq!(joiner.wait(), support::End::Code(0), "the joiner, at point {n}");
+        let unfinished = queue.unfinished_tasks();
+        // Done, or lost; it may have been declared at the moment of the death.
+        let taken = 5 - left as u32;
+        assert!(unfinished <= 1 && (taken - unfinished as u32).abs_diff(done.load(SeqCst)) <= 1, "at point {n}");
+        match queue.try_join() {
+            Ok(()) => assert_eq!(unfinished, 0),
+            Err(error) => assert!(unfinished == 1 && error.is_would_block() && end != support::End::Code(0)),
+        }
+        (0..unfinished).for_each(|_| queue.task_done().unwrap());
+        assert!(queue.task_done().is_err());
+        queue.join().unwrap();
+        end
+    });
+    assert!(points >= 9, "{points} points");
+}
+
+/// Closed or not, as a whole; and whoever closes it after that is heard by all who wait.
+#[test]
+fn queue_closer() {
+    let _alone = alone("queue_closer");
+    let points = at_every_point(|n| {
+        let [empty, full] = [(); 2].map(|()| Queue::options().max_items(1).create().unwrap());
+        full.put(&parcel(2)).unwrap();
+        let next = parcel(4);
+        let mut waiters = [
+            armed(0, || assert!(matches!(empty.get_timeout(SOON), Err(Error::Closed)))),
+            armed(0, || assert!(matches!(full.put_timeout(&next, SOON), Err(Error::Closed)))),
+        ];
+        waiters.iter().for_each(Child::wait_until_asleep);
+        let mut victim = armed(n, || [&empty, &full].iter().for_each(|queue| queue.close()));
+        let end = victim.wait();
+        [&empty, &full].iter().for_each(|queue| queue.close());
+        assert!(waiters.iter_mut().all(|waiter| waiter.wait() == support::End::Code(0)), "at point {n}");
+        assert_eq!((numbers(&empty), numbers(&full)), (vec![], vec![2]));
+        end
+    });
+    assert!(points >= 2, "{points} points");
+}
+
+/// A queue is made, with its socket and its first member.
+#[test]
+fn queue_is_made() {
+    let _alone = alone("queue_is_made");
+    let points = at_every_point(|n| {
+        let region = Region::anonymous(1 << 17).unwrap();
+        let options = Queue::options().capacity(1000);
+        let mut victim = armed(n, || drop(options.open_or_create_in(&region, "queue").unwrap().put(&parcel(1))));
+        let end = victim.wait();
+        let queue = options.open_or_create_in(&region, "queue").unwrap();
+        let found = numbers(&queue);
+        assert!(found.is_empty() || found == [1], "{found:?} at point {n}");
+        assert!(end != support::End::Code(0) || found == [1]);
+        queue.put(&parcel(3)).unwrap();
+        assert_eq!(numbers(&queue), [3]);
+        end
+    });
+    assert!(points >= 8, "{points} points");
 }
 
 #[test]
