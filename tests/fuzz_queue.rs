@@ -1,0 +1,199 @@
+//! A queue whose words and units were overwritten: whatever a user does with it then, there is an answer.
+//!
+//! An answer is a value or an error, without much memory on the way. A crash ends this test; so does a hang, by the deadline
+//! of each case.
+
+#![allow(unsafe_code, reason = "measures what is allocated; the module with the deadline forks")]
+
+mod scratch;
+mod support;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    path::Path,
+    time::Duration,
+};
+
+use proptest::{prelude::*, test_runner::Config};
+use shmkit::{Queue, Region, Value};
+use support::Deadline;
+
+/// The system's allocator.
+struct Measuring;
+
+thread_local! {
+    /// The most bytes that this thread has asked for at a time.
+    static MOST: Cell<usize> = const { Cell::new(0) };
+}
+
+#[global_allocator]
+static ALLOCATOR: Measuring = Measuring;
+
+// SAFETY: hands every request on as it is.
+unsafe impl GlobalAlloc for Measuring {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        MOST.set(MOST.get().max(layout.size()));
+        // SAFETY: the caller's promises are those of `System`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above, and the memory is `System`'s.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+const CAPACITY: usize = 2000;
+/// Bytes of the words, which lie before the units.
+const WORDS: u64 = 3328;
+/// Of these, the ends, locks and gates.
+const BUSY: u64 = 768;
+/// Where the words of the two locks are, and of the two ends.
+const LOCKS: [u64; 2] = [0, 256];
+const ENDS: [u64; 2] = [128, 384];
+const SHORT: Duration = Duration::from_millis(1);
+
+type Object = (String, Vec<u8>, Option<Value<u64>>);
+
+/// What the first object begins with: its length, and text that is nowhere else.
+const MARK: &str = "the first object of the queue";
+
+/// Where the words of the queue in this file begin.
+fn words_at(path: &Path) -> u64 {
+    let image = fs::read(path).unwrap();
+    let mark = image.windows(MARK.len()).position(|bytes| bytes == MARK.as_bytes()).expect("it is in");
+    // Before it are the length, the title and, if something was sent beside it, a number.
+    let units = (mark as u64 - 1 - 8) / 8 * 8;
+    let words = units - WORDS;
+    assert!(words.is_multiple_of(128) || (words - 8).is_multiple_of(128), "{words}");
+    words / 128 * 128
+}
+
+/// Some objects, of which some were taken.
+fn fill(queue: &Queue<Object>, value: Option<&Value<u64>>) {
+    (0..8).for_each(|n| queue.put(&(MARK.into(), vec![n; 20 * usize::from(n)], value.cloned())).unwrap());
+    (0..2).for_each(|_| drop(queue.get().unwrap()));
+}
+
+/// All that a user can do with a queue. The answers do not matter.
+fn use_all(queue: &Queue<Object>, value: Option<&Value<u64>>) {
+    let _ = (queue.len(), queue.is_empty(), queue.is_full(), queue.unfinished_tasks(), queue.max_items());
+    let _ = (queue.is_closed(), queue.capacity(), format!("{queue:?}"));
+    let _ =
+        (queue.get_timeout(SHORT), queue.try_get().map(|(_, _, value)| value.map(|value| value.try_lock().is_ok())));
+    let _ = (queue.task_done(), queue.join_timeout(SHORT));
+    let object = ("more".into(), vec![1; 100], value.cloned());
+    let _ = (queue.put_timeout(&object, SHORT), queue.try_put(&object));
+    queue.close();
+    // What is in, but no more than there can be, were each of no size.
+    let _ = queue.iter().take(CAPACITY / 8 + 2).filter(Result::is_ok).count();
+}
+
+fn write(path: &Path, at: u64, damages: &[(u64, Vec<u8>)]) {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let end = at + WORDS + CAPACITY as u64;
+    for (offset, bytes) in damages {
+        let start = at + offset;
+        let length = bytes.len().min((end - start) as usize);
+        file.write_all_at(&bytes[..length], start).unwrap();
+    }
+    // A lock whose word tells of a thread of this process is waited for, and rightly so.
+    for lock in LOCKS.map(|offset| at + offset) {
+        let mut word = [0; 4];
+        file.read_exact_at(&mut word, lock).unwrap();
+        let thread = u32::from_ne_bytes(word) & libc::FUTEX_TID_MASK;
+        if Path::new(&format!("/proc/self/task/{thread}")).exists() {
+            file.write_all_at(&[0; 4], lock).unwrap();
+        }
+    }
+}
+
+/// Uses it; no allocation may be larger than what lies in the queue, and some for what is about it.
+fn check(queue: &Queue<Object>, value: Option<&Value<u64>>) {
+    let _deadline = Deadline::seconds(30, "a case");
+    MOST.set(0);
+    use_all(queue, value);
+    let most = MOST.get();
+    assert!(most < 1 << 16, "{most} bytes at a time");
+}
+
+/// As the next process finds it.
+fn found_again(damages: &[(u64, Vec<u8>)]) {
+    let folder = scratch::Folder::new();
+    let path = folder.join("queue");
+    let queue = Queue::<Object>::options().capacity(CAPACITY).create_at(path.as_path()).unwrap();
+    fill(&queue, None);
+    drop(queue);
+    write(&path, words_at(&path), damages);
+    if let Ok(queue) = Queue::open(path.as_path()) {
+        check(&queue, None);
+    }
+}
+
+/// While it is in use, with memory under way.
+fn in_use(damages: &[(u64, Vec<u8>)]) {
+    let folder = scratch::Folder::new();
+    let path = folder.join("region");
+    let region = Region::create(path.as_path(), 1 << 16).unwrap();
+    let queue = Queue::<Object>::options().capacity(CAPACITY).create_in(&region, None).unwrap();
+    let value = Value::new(7).unwrap();
+    fill(&queue, Some(&value));
+    write(&path, words_at(&path), damages);
+    check(&queue, Some(&value));
+}
+
+/// Where, and bytes that are more likely than others to do harm.
+fn damage() -> impl Strategy<Value = (u64, Vec<u8>)> {
+    let all = WORDS + CAPACITY as u64;
+    let words = prop_oneof![
+        Just(0_u64),
+        Just(u64::MAX),
+        Just(1 << 63),
+        Just(1 << 48),
+        0..2 * CAPACITY as u64,
+        (0..8_u64, 0..CAPACITY as u64 / 4).prop_map(|(count, at)| count << 32 | at),
+        any::<u64>(),
+    ];
+    // Titles, lengths, numbers and ends are whole units.
+    let at = prop_oneof![0..BUSY / 8, BUSY / 8..all / 8, WORDS / 8..all / 8];
+    prop_oneof![
+        (at, words).prop_map(|(unit, word)| (unit * 8, word.to_ne_bytes().to_vec())),
+        (0..all, any::<u8>()).prop_map(|(at, byte)| (at, vec![byte])),
+        (WORDS..all, prop::collection::vec(any::<u8>(), 1..200)),
+    ]
+}
+
+fn config(cases: u32) -> Config {
+    Config { cases, failure_persistence: None, ..Config::default() }
+}
+
+proptest! {
+    #![proptest_config(config(400))]
+
+    #[test]
+    fn damage_found_again(damages in prop::collection::vec(damage(), 1..6)) {
+        found_again(&damages);
+    }
+
+    #[test]
+    fn damage_in_use(damages in prop::collection::vec(damage(), 1..6)) {
+        in_use(&damages);
+    }
+}
+
+/// The ends alone, wherever they are said to be.
+#[test]
+fn ends() {
+    let units = CAPACITY as u64 / 8 + 1;
+    let positions = [0, 1, units - 1, units, units + 1, 2 * units - 1, 2 * units, u64::from(u32::MAX)];
+    for tail in positions {
+        for head in positions {
+            let end = |count: u64, at: u64| (count << 32 | at).to_ne_bytes().to_vec();
+            found_again(&[(ENDS[0], end(3, tail)), (ENDS[1], end(3, head))]);
+            in_use(&[(ENDS[0], end(9, tail)), (ENDS[1], end(1, head))]);
+        }
+    }
+}
