@@ -927,7 +927,7 @@ fn spsc_ends() {
 type Parcel = (u32, Option<Value<u32>>);
 
 fn parcel(number: u32) -> Parcel {
-    (number, (number % 2 == 0).then(|| Value::new(number).unwrap()))
+    (number, number.is_multiple_of(2).then(|| Value::new(number).unwrap()))
 }
 
 /// The numbers that are in, each with its own memory.
@@ -938,7 +938,7 @@ fn numbers(queue: &Queue<Parcel>) -> Vec<u32> {
         Err(error) => panic!("{error}"),
     });
     let check = |(number, value): Parcel| {
-        assert_eq!(value.map(|value| value.get().unwrap()), (number % 2 == 0).then_some(number));
+        assert_eq!(value.map(|value| value.get().unwrap()), number.is_multiple_of(2).then_some(number));
         number
     };
     parcels.map(check).collect()

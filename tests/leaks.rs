@@ -17,8 +17,8 @@ use std::{
 
 use scratch::{Folder, Name};
 use shmkit::{
-    Array, AtomicArray, AtomicValue, Condvar, Error, Lock, Process, RLock, RawArray, ReadOnlyArray, Region, Result,
-    Ring, Value,
+    Array, AtomicArray, AtomicValue, Condvar, Error, Lock, Process, Queue, RLock, RawArray, ReadOnlyArray, Region,
+    Result, Ring, Value,
     process::{self, StartMethod},
     region::Place,
     shared_memory::ShmemConf,
@@ -42,6 +42,7 @@ fn main() {
         ("locks_that_were_poisoned", locks_that_were_poisoned),
         ("conditions", conditions),
         ("rings", rings),
+        ("queues", queues),
         ("spawned_processes", spawned_processes),
         ("forked_processes", forked_processes),
         ("processes_that_fail", processes_that_fail),
@@ -386,6 +387,28 @@ fn rings() {
         let (mut producer, mut consumer) = Ring::spsc(4).unwrap();
         producer.push(2).unwrap();
         assert_eq!(consumer.pop().unwrap(), 2);
+    });
+}
+
+/// In regions of their own and in one that stays, dropped when they are empty and when they are not, with memory under way.
+fn queues() {
+    let region = Region::anonymous(1 << 16).unwrap();
+    let stays = Queue::options().capacity(1000).create_in(&region, None).unwrap();
+    steady(ROUNDS, |i| {
+        let goes = Queue::with_capacity(1000).unwrap();
+        let inner = Queue::<u8>::with_capacity(100).unwrap();
+        for queue in [&goes, &stays] {
+            let object = (i, Value::new(i).unwrap(), Some(inner.clone()));
+            queue.put(&object).unwrap();
+            queue.put(&(i, object.1.clone(), None)).unwrap();
+            assert!(matches!(queue.put_timeout(&object, Duration::ZERO), Ok(()) | Err(Error::TimedOut)));
+            drop(object);
+            let (number, value, inner) = queue.get().unwrap();
+            assert!(number == i && value.get().unwrap() == i && inner.is_some());
+        }
+        while stays.try_get().is_ok() {
+            stays.task_done().unwrap();
+        }
     });
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::thread::{CpuSet, sched_getaffinity};
 use shmkit::{
-    AtomicArray, AtomicValue, Barrier, BoundedSemaphore, Event, Process, Result, RwLock, Semaphore,
+    AtomicArray, AtomicValue, Barrier, BoundedSemaphore, Error, Event, Process, Queue, Result, RwLock, Semaphore,
     process::{Message, Target},
 };
 
@@ -277,6 +277,70 @@ fn auto_reset_event() {
         |(event, answer, _), said: Vec<u64>| {
             assert_eq!(said[0], said[1..].iter().sum::<u64>());
             assert!(said[0] > 0 && !event.is_set() && answer.value() == 0);
+        },
+    );
+}
+
+/// Half of the workers put objects in, half take them: all arrive, of each producer in order, and all are done.
+#[test]
+fn queue() {
+    type Object = (u64, u64, String);
+    fn work(turn: Turn, (queue, putting): (Queue<Object>, AtomicValue<u64>)) -> Result<(u64, u64)> {
+        let (mut count, mut sum) = (0, 0);
+        if turn.0.is_multiple_of(2) {
+            for round in rounds(turn) {
+                let object = (turn.0, count, "x".repeat(round as usize % 90));
+                let said = match round % 4 {
+                    0 => queue.put_timeout(&object, SHORT),
+                    1 => queue.try_put(&object),
+                    _ => queue.put_timeout(&object, SOON),
+                };
+                match said {
+                    Ok(()) => (count, sum) = (count + 1, sum + object.2.len() as u64),
+                    Err(error) if round % 4 < 2 && (error.is_timed_out() || error.is_would_block()) => {}
+                    Err(error) => return Err(error),
+                }
+                perhaps_yield(round);
+            }
+            if putting.fetch_sub(1, SeqCst) == 1 {
+                queue.join_timeout(SOON)?;
+                queue.close();
+            }
+            return Ok((count, sum));
+        }
+        let mut next = [0; WORKERS as usize];
+        for round in 0.. {
+            let taken = match round % 4 {
+                0 => queue.get_timeout(SHORT),
+                1 => queue.try_get(),
+                _ => queue.get_timeout(2 * SOON),
+            };
+            match taken {
+                Ok((who, number, text)) => {
+                    assert!(number >= next[who as usize], "out of order");
+                    next[who as usize] = number + 1;
+                    (count, sum) = (count + 1, sum + text.len() as u64);
+                    perhaps_yield(round);
+                    queue.task_done()?;
+                }
+                Err(Error::Closed) => break,
+                Err(error) if round % 4 < 2 && (error.is_timed_out() || error.is_would_block()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((count, sum))
+    }
+    stress(
+        work,
+        || (Queue::with_capacity(300).unwrap(), AtomicValue::new(WORKERS / 2).unwrap()),
+        |(queue, _), said: Vec<(u64, u64)>| {
+            let total = |from: usize| {
+                let said = said.iter().skip(from).step_by(2);
+                said.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
+            };
+            assert_eq!(total(0), total(1));
+            assert!(said.iter().step_by(2).all(|(count, _)| *count > 0), "somebody starved: {said:?}");
+            assert!(queue.is_closed() && queue.is_empty() && queue.unfinished_tasks() == 0);
         },
     );
 }
