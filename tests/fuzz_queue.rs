@@ -100,12 +100,12 @@ fn write(path: &Path, at: u64, damages: &[(u64, Vec<u8>)]) {
         let length = bytes.len().min((end - start) as usize);
         file.write_all_at(&bytes[..length], start).unwrap();
     }
-    // A lock whose word tells of a thread of this process is waited for, and rightly so.
+    // A lock that a living thread seems to hold is waited for, and rightly so.
     for lock in LOCKS.map(|offset| at + offset) {
         let mut word = [0; 4];
         file.read_exact_at(&mut word, lock).unwrap();
         let thread = u32::from_ne_bytes(word) & libc::FUTEX_TID_MASK;
-        if Path::new(&format!("/proc/self/task/{thread}")).exists() {
+        if Path::new(&format!("/proc/{thread}")).exists() {
             file.write_all_at(&[0; 4], lock).unwrap();
         }
     }
@@ -196,4 +196,24 @@ fn ends() {
             in_use(&[(ENDS[0], end(9, tail)), (ENDS[1], end(1, head))]);
         }
     }
+}
+
+/// Locks whose holder lives and does not go on, as one that is stopped: whoever has a time limit is told in time.
+#[test]
+fn locks_that_stay_held() {
+    let _deadline = Deadline::seconds(30, "locks_that_stay_held");
+    let folder = scratch::Folder::new();
+    let path = folder.join("queue");
+    let queue = Queue::<Object>::options().capacity(CAPACITY).create_at(path.as_path()).unwrap();
+    fill(&queue, None);
+    // Of the thread that runs the tests.
+    let holder = std::process::id().to_ne_bytes();
+    let file = File::options().write(true).open(&path).unwrap();
+    LOCKS.iter().for_each(|offset| file.write_all_at(&holder, words_at(&path) + offset).unwrap());
+    let object = ("more".into(), vec![], None);
+    assert!(queue.try_get().unwrap_err().is_would_block() && queue.try_put(&object).unwrap_err().is_would_block());
+    assert!(queue.try_join().unwrap_err().is_would_block());
+    assert!(queue.get_timeout(SHORT).unwrap_err().is_timed_out());
+    assert!(queue.put_timeout(&object, SHORT).unwrap_err().is_timed_out());
+    assert!(queue.join_timeout(SHORT).unwrap_err().is_timed_out());
 }
