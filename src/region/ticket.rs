@@ -157,21 +157,17 @@ pub(crate) struct Route {
 #[derive(Default)]
 struct Scope {
     route: Route,
-    /// The descriptors packed so far, each a duplicate of the number beside it.
-    packed: Vec<(OwnedFd, RawFd)>,
-    /// Their numbers, where nothing is sent.
-    seen: Option<Vec<RawFd>>,
-    /// The descriptors that came with the bytes.
-    arrived: Option<Arc<[OwnedFd]>>,
-    /// Copies of them, each for whoever asks first.
-    copies: Vec<Option<OwnedFd>>,
+    /// The descriptors packed so far, by their numbers, and a duplicate of each: none where nothing is sent.
+    packed: Vec<(RawFd, Option<OwnedFd>)>,
+    is_sent: bool,
+    arrived: Option<Arrived>,
     reason: Option<String>,
     seats: Seats,
 }
 
 impl Scope {
     fn arrived(&self, number: u32) -> Result<&OwnedFd> {
-        let arrived = self.arrived.as_deref().unwrap_or_default();
+        let arrived = self.arrived.as_ref().map(|arrived| &*arrived.descriptors).unwrap_or_default();
         let fd = arrived.get(number as usize);
         fd.ok_or_else(|| Error::corrupt(format!("a ticket for descriptor {number} of {}", arrived.len())))
     }
@@ -198,10 +194,10 @@ fn within<T>(scope: Scope, run: impl FnOnce() -> T) -> (T, Scope) {
     (result, scope.into_inner())
 }
 
-/// The descriptors that came beside a message, and a copy of each: so none is short when the value is decoded.
-#[derive(Default)]
+/// The descriptors that came beside a message.
 pub(crate) struct Arrived {
-    descriptors: Vec<OwnedFd>,
+    descriptors: Arc<[OwnedFd]>,
+    /// A copy of each, for whoever asks first: so none is short when the value is decoded.
     copies: Vec<Option<OwnedFd>>,
 }
 
@@ -211,7 +207,7 @@ impl Arrived {
     /// Those of the system when this process can open no more.
     pub(crate) fn new(descriptors: Vec<OwnedFd>) -> io::Result<Self> {
         let copies = descriptors.iter().map(|fd| fd.try_clone().map(Some)).collect::<io::Result<_>>()?;
-        Ok(Self { descriptors, copies })
+        Ok(Self { descriptors: descriptors.into(), copies })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -260,11 +256,11 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
     route: Route,
     buffer: &mut Vec<u8>,
 ) -> Result<(Vec<OwnedFd>, Seats)> {
-    let scope = Scope { route, ..Scope::default() };
+    let scope = Scope { route, is_sent: true, ..Scope::default() };
     let (done, scope) = within(scope, || postcard::serialize_with_flavor(value, Buffer(buffer)));
     match done {
         Ok(()) if scope.packed.is_empty() => Ok((Vec::new(), scope.seats)),
-        Ok(()) => Ok((scope.packed.into_iter().map(|(fd, _)| fd).collect(), scope.seats)),
+        Ok(()) => Ok((scope.packed.into_iter().filter_map(|(_, copy)| copy).collect(), scope.seats)),
         Err(error) => Err(not_sendable::<T>(scope.reason, &error)),
     }
 }
@@ -297,9 +293,10 @@ pub(crate) fn belongings_of<T: Serialize + ?Sized>(value: &T) -> Belongings {
     if !HAS_SEATS.load(Relaxed) && !ends::exist() {
         return Belongings { seats: Vec::new(), descriptors: Some(Vec::new()) };
     }
-    let (done, scope) = within(Scope { seen: Some(Vec::new()), ..Scope::default() }, || postcard::to_stdvec(value));
+    let (done, scope) = within(Scope::default(), || postcard::to_stdvec(value));
+    let numbers = scope.packed.into_iter().map(|(number, _)| number).collect();
     // What cannot be encoded ends the search, and is no error here.
-    Belongings { seats: scope.seats, descriptors: done.ok().and(scope.seen) }
+    Belongings { seats: scope.seats, descriptors: done.ok().map(|_| numbers) }
 }
 
 /// The value back. The descriptors can be used again for another copy of it.
@@ -313,15 +310,14 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: &Arc<[Owned
 
 /// As [`decode`], for a value that came by a certain route.
 #[inline]
-pub(crate) fn decode_from<T: DeserializeOwned>(bytes: &[u8], arrived: Arrived, route: Route) -> Result<T> {
-    let Arrived { descriptors, copies } = arrived;
-    let arrived = (!descriptors.is_empty()).then(|| descriptors.into());
-    decode_in(bytes, Scope { route, arrived, copies, ..Scope::default() }).map(|(value, _)| value)
+pub(crate) fn decode_from<T: DeserializeOwned>(bytes: &[u8], arrived: Option<Arrived>, route: Route) -> Result<T> {
+    decode_in(bytes, Scope { route, arrived, ..Scope::default() }).map(|(value, _)| value)
 }
 
 /// As [`decode`], with the seats among the value.
 pub(crate) fn decode_with_seats<T: DeserializeOwned>(bytes: &[u8], descriptors: &Arc<[OwnedFd]>) -> Result<(T, Seats)> {
-    decode_in(bytes, Scope { arrived: Some(Arc::clone(descriptors)), ..Scope::default() })
+    let arrived = Arrived { descriptors: Arc::clone(descriptors), copies: Vec::new() };
+    decode_in(bytes, Scope { arrived: Some(arrived), ..Scope::default() })
 }
 
 #[inline]
@@ -353,19 +349,17 @@ pub(crate) fn pack(fd: BorrowedFd<'_>) -> Result<u32> {
         if scope.route.bytes_only {
             return Err(Error::unsupported("descriptors cannot go through a queue that is found by name"));
         }
-        if let Some(seen) = &mut scope.seen {
-            seen.push(fd.as_raw_fd());
-            return Ok(0);
-        }
         // A number may be that of another file by now: whoever packed that one may have closed it.
-        let is_same = |(copy, original): &(OwnedFd, RawFd)| {
-            *original == fd.as_raw_fd() && files::are_alike(copy.as_fd(), fd).unwrap_or(false)
+        let is_same = |(number, copy): &(RawFd, Option<OwnedFd>)| {
+            let is_alike = |copy: &OwnedFd| files::are_alike(copy.as_fd(), fd).unwrap_or(false);
+            *number == fd.as_raw_fd() && copy.as_ref().is_none_or(is_alike)
         };
         let at = match scope.packed.iter().position(is_same) {
             Some(at) => at,
             None => {
-                let copy = fd.try_clone_to_owned().map_err(|error| Error::os("duplicating a descriptor", error))?;
-                scope.packed.push((copy, fd.as_raw_fd()));
+                let copy = scope.is_sent.then(|| fd.try_clone_to_owned()).transpose();
+                let copy = copy.map_err(|error| Error::os("duplicating a descriptor", error))?;
+                scope.packed.push((fd.as_raw_fd(), copy));
                 scope.packed.len() - 1
             }
         };
@@ -380,7 +374,8 @@ pub(crate) fn pack(fd: BorrowedFd<'_>) -> Result<u32> {
 /// [`Error::NotSendable`] where no value is; [`Error::Corrupt`] when there is no such descriptor.
 pub(crate) fn unpack(number: u32) -> Result<OwnedFd> {
     with_scope(|scope| {
-        if let Some(copy) = scope.copies.get_mut(number as usize).and_then(Option::take) {
+        let copies = scope.arrived.as_mut().map(|arrived| &mut *arrived.copies).unwrap_or_default();
+        if let Some(copy) = copies.get_mut(number as usize).and_then(Option::take) {
             return Ok(copy);
         }
         scope.arrived(number)?.try_clone().map_err(|error| Error::os("duplicating a descriptor", error))

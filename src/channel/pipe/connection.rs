@@ -42,7 +42,7 @@ pub(super) fn send<T: Serialize>(end: &End, object: &T, wait: Wait) -> Result<()
 pub(super) fn receive<T: Message>(end: &End, wait: Wait) -> Result<T> {
     pipe::receive(end, wait, |kind, bytes, descriptors| {
         check(kind, OBJECT)?;
-        let arrived = Arrived::new(descriptors);
+        let arrived = (!descriptors.is_empty()).then(|| Arrived::new(descriptors)).transpose();
         let arrived =
             arrived.map_err(|error| Error::os("copying the descriptors of a message, which is lost", error))?;
         ticket::decode_from(bytes, arrived, Route::default())

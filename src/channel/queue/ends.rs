@@ -224,11 +224,11 @@ impl<T: Message> Ends<T> {
             return Err(too_large(self.capacity(), title));
         };
         loop {
-            let gets = raw.gets();
             let room = raw.room(units, || self.world(), wait)?;
             self.unit(room.at).store(title.to_bits(), Relaxed);
             self.write(room.at + title.length(), bytes);
             if let (Some(courier), true) = (&self.courier, !descriptors.is_empty()) {
+                let gets = raw.gets();
                 let number = raw.next_ticket(&room);
                 self.unit(room.at + 1).store(number, Relaxed);
                 if !self.send(courier, &room, number, descriptors)? {
@@ -291,15 +291,18 @@ impl<T: Message> Ends<T> {
     pub(super) fn get(&self, wait: Wait) -> Result<T> {
         let me = self.handle.member()?;
         let mut buffer = buffer::take();
-        let (arrived, taken) = self.get_parcel(me, &mut buffer, wait)?;
-        let value = ticket::decode_from(&buffer, arrived, self.route())?;
+        let arrived = self.get_parcel(me, &mut buffer, wait)?;
+        let taken = Taken { ends: self, me, wait };
+        let value = ticket::decode_from(&buffer, arrived, self.route());
         buffer::keep(buffer);
-        mem::forget(taken);
-        Ok(value)
+        if value.is_ok() {
+            mem::forget(taken);
+        }
+        value
     }
 
     #[inline]
-    fn get_parcel(&self, me: MemberId, buffer: &mut Vec<u8>, wait: Wait) -> Result<(Arrived, Taken<'_, T>)> {
+    fn get_parcel(&self, me: MemberId, buffer: &mut Vec<u8>, wait: Wait) -> Result<Option<Arrived>> {
         let raw = self.raw();
         let first = raw.first(|| self.world(), wait)?;
         let title = Title::from_bits(self.unit(first.at).load(Relaxed));
@@ -313,18 +316,18 @@ impl<T: Message> Ends<T> {
             arrived = self.look(number).map_err(|error| Error::os("receiving descriptors", error))?;
         }
         raw.take(&first, units, me)?;
-        let taken = Taken { ends: self, me, wait };
         if let (Some(courier), Some(_)) = (&self.courier, &arrived) {
             // If it fails, the packet is passed over.
             let _ = courier.take();
         }
         drop(first);
         raw.notify_room();
-        let arrived = arrived.unwrap_or_default();
-        if arrived.len() != title.descriptors {
-            return Err(Error::corrupt(format!("{} of {} descriptors", arrived.len(), title.descriptors)));
+        let count = arrived.as_ref().map_or(0, Arrived::len);
+        if count != title.descriptors {
+            drop(Taken { ends: self, me, wait });
+            return Err(Error::corrupt(format!("{count} of {} descriptors", title.descriptors)));
         }
-        Ok((arrived, taken))
+        Ok(arrived)
     }
 
     pub(super) fn task_done(&self, me: MemberId, wait: Wait) -> Result<()> {
