@@ -154,18 +154,26 @@ pub(crate) struct Route {
     pub(crate) bytes_only: bool,
 }
 
+/// What is known of a value on its way. Small and never moved: most values have no handles.
 #[derive(Default)]
 struct Scope {
     route: Route,
-    /// The descriptors packed so far, by their numbers, and a duplicate of each: none where nothing is sent.
-    packed: Vec<(RawFd, Option<OwnedFd>)>,
+    /// Whether descriptors go along. Else who encodes the value wants to know which.
     is_sent: bool,
+    handles: RefCell<Option<Box<Handles>>>,
+}
+
+/// What is known of the handles among a value.
+#[derive(Default)]
+struct Handles {
+    /// The descriptors packed so far, by their numbers, and a duplicate of each if they are sent.
+    packed: Vec<(RawFd, Option<OwnedFd>)>,
     arrived: Option<Arrived>,
     reason: Option<String>,
     seats: Seats,
 }
 
-impl Scope {
+impl Handles {
     fn arrived(&self, number: u32) -> Result<&OwnedFd> {
         let arrived = self.arrived.as_ref().map(|arrived| &*arrived.descriptors).unwrap_or_default();
         let fd = arrived.get(number as usize);
@@ -174,24 +182,47 @@ impl Scope {
 }
 
 thread_local! {
-    /// Invariant: the scope that is open in this thread, or null. It is on the stack of its [`within`], which is running.
-    static SCOPE: Cell<*const RefCell<Scope>> = const { Cell::new(ptr::null()) };
+    /// Invariant: the scope that is open in this thread, or null. It is lent to its [`within`](Scope::within), which is running.
+    static SCOPE: Cell<*const Scope> = const { Cell::new(ptr::null()) };
 }
 
-/// Opens a scope for the time of `run`; scopes nest, and end on a panic too.
-#[inline]
-fn within<T>(scope: Scope, run: impl FnOnce() -> T) -> (T, Scope) {
-    struct Restore(*const RefCell<Scope>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            SCOPE.set(self.0);
-        }
+impl Scope {
+    #[inline]
+    fn of_arrived(arrived: Option<Arrived>) -> Self {
+        let handles = arrived.map(|arrived| Box::new(Handles { arrived: Some(arrived), ..Handles::default() }));
+        Self { handles: RefCell::new(handles), ..Self::default() }
     }
-    let scope = RefCell::new(scope);
-    let restore = Restore(SCOPE.replace(&raw const scope));
-    let result = run();
-    drop(restore);
-    (result, scope.into_inner())
+
+    /// Opens the scope for the time of `run`; scopes nest, and end on a panic too.
+    #[inline]
+    fn within<T>(&self, run: impl FnOnce() -> T) -> T {
+        struct Restore(*const Scope);
+        impl Drop for Restore {
+            #[inline]
+            fn drop(&mut self) {
+                SCOPE.set(self.0);
+            }
+        }
+        let _restore = Restore(SCOPE.replace(self));
+        run()
+    }
+
+    fn into_handles(self) -> Handles {
+        self.handles.into_inner().map_or_else(Handles::default, |handles| *handles)
+    }
+
+    #[cold]
+    fn not_sendable<T: ?Sized>(self, error: &postcard::Error) -> Error {
+        let reason = self.into_handles().reason.unwrap_or_else(|| match error {
+            postcard::Error::WontImplement => {
+                "its serde implementation asks what comes next (`deserialize_any`), which this compact format cannot \
+                 tell: untagged and flattened types, and dynamic values such as JSON's, cannot be sent"
+                    .into()
+            }
+            other => other.to_string(),
+        });
+        Error::NotSendable { type_name: type_name::<T>().into(), reason }
+    }
 }
 
 /// The descriptors that came beside a message.
@@ -245,23 +276,29 @@ impl Flavor for Buffer<'_> {
 /// [`Error::NotSendable`] with the type and the reason.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Parcel> {
     let mut bytes = Vec::new();
-    let (descriptors, seats) = encode_into(value, Route::default(), &mut bytes)?;
-    Ok(Parcel { bytes, descriptors, seats })
+    let handles = encode_in(value, Scope { is_sent: true, ..Scope::default() }, &mut bytes)?.unwrap_or_default();
+    let descriptors = handles.packed.into_iter().filter_map(|(_, copy)| copy).collect();
+    Ok(Parcel { bytes, descriptors, seats: handles.seats })
 }
 
-/// As [`encode`], for a certain route; the bytes are appended to `buffer`.
+/// As [`encode`], for a certain route; the bytes are appended to `buffer`, and the descriptors are returned.
 #[inline]
 pub(crate) fn encode_into<T: Serialize + ?Sized>(
     value: &T,
     route: Route,
     buffer: &mut Vec<u8>,
-) -> Result<(Vec<OwnedFd>, Seats)> {
-    let scope = Scope { route, is_sent: true, ..Scope::default() };
-    let (done, scope) = within(scope, || postcard::serialize_with_flavor(value, Buffer(buffer)));
-    match done {
-        Ok(()) if scope.packed.is_empty() => Ok((Vec::new(), scope.seats)),
-        Ok(()) => Ok((scope.packed.into_iter().filter_map(|(_, copy)| copy).collect(), scope.seats)),
-        Err(error) => Err(not_sendable::<T>(scope.reason, &error)),
+) -> Result<Vec<OwnedFd>> {
+    match encode_in(value, Scope { route, is_sent: true, ..Scope::default() }, buffer)? {
+        None => Ok(Vec::new()),
+        Some(handles) => Ok(handles.packed.into_iter().filter_map(|(_, copy)| copy).collect()),
+    }
+}
+
+#[inline]
+fn encode_in<T: Serialize + ?Sized>(value: &T, scope: Scope, buffer: &mut Vec<u8>) -> Result<Option<Box<Handles>>> {
+    match scope.within(|| postcard::serialize_with_flavor(value, Buffer(buffer))) {
+        Ok(()) => Ok(scope.handles.into_inner()),
+        Err(error) => Err(scope.not_sendable::<T>(&error)),
     }
 }
 
@@ -293,10 +330,12 @@ pub(crate) fn belongings_of<T: Serialize + ?Sized>(value: &T) -> Belongings {
     if !HAS_SEATS.load(Relaxed) && !ends::exist() {
         return Belongings { seats: Vec::new(), descriptors: Some(Vec::new()) };
     }
-    let (done, scope) = within(Scope::default(), || postcard::to_stdvec(value));
-    let numbers = scope.packed.into_iter().map(|(number, _)| number).collect();
+    let scope = Scope::default();
+    let done = scope.within(|| postcard::to_stdvec(value));
+    let Handles { packed, seats, .. } = scope.into_handles();
     // What cannot be encoded ends the search, and is no error here.
-    Belongings { seats: scope.seats, descriptors: done.ok().map(|_| numbers) }
+    let descriptors = done.ok().map(|_| packed.into_iter().map(|(number, _)| number).collect());
+    Belongings { seats, descriptors }
 }
 
 /// The value back. The descriptors can be used again for another copy of it.
@@ -311,32 +350,21 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: &Arc<[Owned
 /// As [`decode`], for a value that came by a certain route.
 #[inline]
 pub(crate) fn decode_from<T: DeserializeOwned>(bytes: &[u8], arrived: Option<Arrived>, route: Route) -> Result<T> {
-    decode_in(bytes, Scope { route, arrived, ..Scope::default() }).map(|(value, _)| value)
+    let scope = Scope { route, ..Scope::of_arrived(arrived) };
+    match scope.within(|| postcard::from_bytes(bytes)) {
+        Ok(value) => Ok(value),
+        Err(error) => Err(scope.not_sendable::<T>(&error)),
+    }
 }
 
 /// As [`decode`], with the seats among the value.
 pub(crate) fn decode_with_seats<T: DeserializeOwned>(bytes: &[u8], descriptors: &Arc<[OwnedFd]>) -> Result<(T, Seats)> {
     let arrived = Arrived { descriptors: Arc::clone(descriptors), copies: Vec::new() };
-    decode_in(bytes, Scope { arrived: Some(arrived), ..Scope::default() })
-}
-
-#[inline]
-fn decode_in<T: DeserializeOwned>(bytes: &[u8], scope: Scope) -> Result<(T, Seats)> {
-    let (value, scope) = within(scope, || postcard::from_bytes(bytes));
-    Ok((value.map_err(|error| not_sendable::<T>(scope.reason, &error))?, scope.seats))
-}
-
-#[cold]
-fn not_sendable<T: ?Sized>(kept: Option<String>, error: &postcard::Error) -> Error {
-    let reason = kept.unwrap_or_else(|| match error {
-        postcard::Error::WontImplement => {
-            "its serde implementation asks what comes next (`deserialize_any`), which this compact format cannot tell: \
-             untagged and flattened types, and dynamic values such as JSON's, cannot be sent"
-                .into()
-        }
-        other => other.to_string(),
-    });
-    Error::NotSendable { type_name: type_name::<T>().into(), reason }
+    let scope = Scope::of_arrived(Some(arrived));
+    match scope.within(|| postcard::from_bytes(bytes)) {
+        Ok(value) => Ok((value, scope.into_handles().seats)),
+        Err(error) => Err(scope.not_sendable::<T>(&error)),
+    }
 }
 
 /// Adds a descriptor to the value that is being encoded, and returns its number there.
@@ -345,7 +373,7 @@ fn not_sendable<T: ?Sized>(kept: Option<String>, error: &postcard::Error) -> Err
 ///
 /// [`Error::NotSendable`] where no value is.
 pub(crate) fn pack(fd: BorrowedFd<'_>) -> Result<u32> {
-    with_scope(|scope| {
+    with_scope(|scope, handles| {
         if scope.route.bytes_only {
             return Err(Error::unsupported("descriptors cannot go through a queue that is found by name"));
         }
@@ -354,13 +382,13 @@ pub(crate) fn pack(fd: BorrowedFd<'_>) -> Result<u32> {
             let is_alike = |copy: &OwnedFd| files::are_alike(copy.as_fd(), fd).unwrap_or(false);
             *number == fd.as_raw_fd() && copy.as_ref().is_none_or(is_alike)
         };
-        let at = match scope.packed.iter().position(is_same) {
+        let at = match handles.packed.iter().position(is_same) {
             Some(at) => at,
             None => {
                 let copy = scope.is_sent.then(|| fd.try_clone_to_owned()).transpose();
                 let copy = copy.map_err(|error| Error::os("duplicating a descriptor", error))?;
-                scope.packed.push((fd.as_raw_fd(), copy));
-                scope.packed.len() - 1
+                handles.packed.push((fd.as_raw_fd(), copy));
+                handles.packed.len() - 1
             }
         };
         Ok(at as u32)
@@ -373,12 +401,12 @@ pub(crate) fn pack(fd: BorrowedFd<'_>) -> Result<u32> {
 ///
 /// [`Error::NotSendable`] where no value is; [`Error::Corrupt`] when there is no such descriptor.
 pub(crate) fn unpack(number: u32) -> Result<OwnedFd> {
-    with_scope(|scope| {
-        let copies = scope.arrived.as_mut().map(|arrived| &mut *arrived.copies).unwrap_or_default();
+    with_scope(|_, handles| {
+        let copies = handles.arrived.as_mut().map(|arrived| &mut *arrived.copies).unwrap_or_default();
         if let Some(copy) = copies.get_mut(number as usize).and_then(Option::take) {
             return Ok(copy);
         }
-        scope.arrived(number)?.try_clone().map_err(|error| Error::os("duplicating a descriptor", error))
+        handles.arrived(number)?.try_clone().map_err(|error| Error::os("duplicating a descriptor", error))
     })
 }
 
@@ -388,7 +416,7 @@ pub(crate) fn unpack(number: u32) -> Result<OwnedFd> {
 ///
 /// As [`unpack`].
 pub(super) fn file_of(number: u32) -> Result<FileId> {
-    with_scope(|scope| Ok(files::facts(scope.arrived(number)?).map_err(|error| Error::os("fstat", error))?.id))
+    with_scope(|_, handles| Ok(files::facts(handles.arrived(number)?).map_err(|error| Error::os("fstat", error))?.id))
 }
 
 /// The way of the value that is being encoded or decoded.
@@ -397,13 +425,13 @@ pub(super) fn file_of(number: u32) -> Result<FileId> {
 ///
 /// [`Error::NotSendable`] where no value is.
 pub(crate) fn route() -> Result<Route> {
-    with_scope(|scope| Ok(scope.route))
+    with_scope(|scope, _| Ok(scope.route))
 }
 
 /// Keeps a seat for whoever gets the value that is being encoded, or the one that came with it.
 pub(super) fn add_seat(seat: Box<dyn Seat>) {
-    let _ = with_scope(|scope| {
-        scope.seats.push(seat);
+    let _ = with_scope(|_, handles| {
+        handles.seats.push(seat);
         Ok(())
     });
 }
@@ -415,17 +443,18 @@ pub(crate) fn keep_reason(error: Error) -> String {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     };
-    let _ = with_scope(|scope| {
-        scope.reason.get_or_insert_with(|| text.clone());
+    let _ = with_scope(|_, handles| {
+        handles.reason.get_or_insert_with(|| text.clone());
         Ok(())
     });
     text
 }
 
-fn with_scope<T>(run: impl FnOnce(&mut Scope) -> Result<T>) -> Result<T> {
-    // SAFETY: the invariant. Nobody has it borrowed: `run` of this function, which alone borrows it, opens no scopes.
+fn with_scope<T>(run: impl FnOnce(&Scope, &mut Handles) -> Result<T>) -> Result<T> {
+    // SAFETY: the invariant.
     match unsafe { SCOPE.get().as_ref() } {
-        Some(scope) => run(&mut scope.borrow_mut()),
+        // Nobody has borrowed the handles: `run` of this function, which alone does, opens no scopes.
+        Some(scope) => run(scope, scope.handles.borrow_mut().get_or_insert_default()),
         None => Err(Error::NotSendable {
             type_name: "a handle of shared memory".into(),
             reason: "it can be sent to a child process, or over a channel of this crate, and nowhere else".into(),

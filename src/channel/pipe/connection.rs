@@ -30,7 +30,7 @@ const BYTES: Kind = 1;
 pub(super) fn send<T: Serialize>(end: &End, object: &T, wait: Wait) -> Result<()> {
     let mut buffer = buffer::take();
     let encoded = ticket::encode_into(object, Route::default(), &mut buffer);
-    let result = encoded.and_then(|(descriptors, _)| match descriptors.len() {
+    let result = encoded.and_then(|descriptors| match descriptors.len() {
         0..=pipe::MOST => pipe::send(end, OBJECT, &buffer, &descriptors, wait),
         many => Err(Error::invalid_argument(format!("a message with {many} descriptors; the most is {}", pipe::MOST))),
     });

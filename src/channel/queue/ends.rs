@@ -206,7 +206,7 @@ impl<T: Message> Ends<T> {
     pub(super) fn put(&self, value: &T, wait: Wait) -> Result<()> {
         let mut buffer = buffer::take();
         let encoded = ticket::encode_into(value, self.route(), &mut buffer);
-        let result = encoded.and_then(|(descriptors, _)| self.put_bytes(&buffer, &descriptors, wait));
+        let result = encoded.and_then(|descriptors| self.put_bytes(&buffer, &descriptors, wait));
         buffer::keep(buffer);
         result
     }
