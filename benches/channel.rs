@@ -83,6 +83,7 @@ fn between_threads(work: impl Fn(Role, u64) + Sync) -> Run {
 const START: Duration = Duration::from_millis(20);
 
 /// One message at a time.
+#[inline(always)]
 fn each(count: u64, mut put: impl FnMut(Message), mut take: impl FnMut() -> Message, role: Role) {
     for number in 0..count {
         match role {

@@ -21,7 +21,7 @@ use crate::{
         lives::MemberId,
         ring::MOST_SLOTS,
         spsc::{Side, Spsc, SpscWords},
-        waiting::Patience,
+        waiting::{Linger, Patience},
     },
     region::{Dims, Handle, Kind, Resident, Shared, resident_handle},
     sync::constructors::counted_constructors,
@@ -238,11 +238,21 @@ struct End<T: Pod> {
     /// The other side's counter, when it was last looked at.
     theirs: u64,
     patience: Patience,
+    linger: Linger,
 }
 
 impl<T: Pod> End<T> {
     fn new(ring: SpscRing<T>) -> Self {
-        Self { ring, role: None, light: Light::NONE, mine: 0, at: 0, theirs: 0, patience: Patience::default() }
+        Self {
+            ring,
+            role: None,
+            light: Light::NONE,
+            mine: 0,
+            at: 0,
+            theirs: 0,
+            patience: Patience::default(),
+            linger: Linger::default(),
+        }
     }
 
     /// The number of places that are known to be this end's: 0 if it has not the role, or if the ring is closed.
@@ -268,7 +278,7 @@ impl<T: Pod> End<T> {
             self.take_role(side, me)?;
         }
         let raw = self.ring.side(side);
-        self.theirs = raw.wait(self.mine, &self.patience, wait)?;
+        self.theirs = raw.wait(self.mine, &self.patience, &self.linger, wait)?;
         Ok(raw.available(self.mine, self.theirs).unwrap_or(0) as usize)
     }
 

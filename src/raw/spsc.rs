@@ -36,7 +36,7 @@ use super::{
     lives::{Life, Lives, MemberId},
     points::point,
     sys::{AtomicU32, AtomicU64, Light, futex, heavy},
-    waiting::{Patience, SLICE, Spin},
+    waiting::{Linger, Patience, SLICE, Spin},
 };
 use crate::{Error, Result, os::clock::Wait};
 
@@ -170,10 +170,10 @@ impl<'a> Spsc<'a> {
     ///
     /// `WouldBlock`, `TimedOut`, `Closed`, `Corrupt`.
     #[cold]
-    pub(crate) fn wait(self, mine: u64, patience: &Patience, wait: Wait) -> Result<u64> {
+    pub(crate) fn wait(self, mine: u64, patience: &Patience, linger: &Linger, wait: Wait) -> Result<u64> {
         let gate = self.gate();
         let mut spin = Spin::new(patience);
-        let (mut is_spinning, mut announced) = (true, None);
+        let (mut is_spinning, mut has_waited, mut announced) = (true, false, None);
         loop {
             // Before the counter: who closes has counted first.
             let is_closed = self.is_closed();
@@ -183,12 +183,17 @@ impl<'a> Spsc<'a> {
                 Some(1..) if !(is_closed && self.side == Side::Producer) => {
                     if is_spinning {
                         spin.succeeded();
+                        if has_waited && linger.linger() {
+                            let now = self.look();
+                            linger.helped(now != theirs);
+                            return Ok(now);
+                        }
                     }
                     return Ok(theirs);
                 }
                 _ if is_closed => return Err(Error::Closed),
                 _ if wait == Wait::No => return Err(Error::WouldBlock),
-                _ if is_spinning && spin.turn() => {}
+                _ if is_spinning && spin.turn() => has_waited = true,
                 _ if wait.is_over() => return Err(Error::TimedOut),
                 _ => {
                     is_spinning = false;

@@ -6,7 +6,7 @@
 
 use loom::{cell::UnsafeCell, sync::Arc};
 
-use super::{Light, Patience, Side, Spsc, SpscWords};
+use super::{Light, Linger, Patience, Side, Spsc, SpscWords};
 use crate::{
     Error, Result,
     os::clock::Wait,
@@ -49,7 +49,7 @@ impl End<'_> {
     }
 
     fn push(&mut self, value: u32) -> Result<()> {
-        self.side.wait(self.mine, &Patience::default(), Wait::Forever)?;
+        self.side.wait(self.mine, &Patience::default(), &Linger::default(), Wait::Forever)?;
         // SAFETY: the place is the producer's; the checker fails the test if the consumer reads it.
         self.place().with_mut(|place| unsafe { *place = value });
         self.go();
@@ -57,7 +57,7 @@ impl End<'_> {
     }
 
     fn pop(&mut self, wait: Wait) -> Result<u32> {
-        self.side.wait(self.mine, &Patience::default(), wait)?;
+        self.side.wait(self.mine, &Patience::default(), &Linger::default(), wait)?;
         // SAFETY: the place is the consumer's; the checker fails the test if the producer writes it.
         let value = self.place().with(|place| unsafe { *place });
         self.go();
