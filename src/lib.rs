@@ -86,7 +86,9 @@ pub use shared_memory;
 pub use crate::error::{Error, Poison, Result};
 #[cfg(not(loom))]
 pub use crate::{
-    channel::{Consumer, Producer, Queue, QueueIter, QueueOptions, Ring, RingRef, RingSlot, SpscRing, pipe},
+    channel::{
+        Consumer, Producer, Queue, QueueIter, QueueOptions, Ring, RingRef, RingSlot, SpscRef, SpscRing, SpscSlot, pipe,
+    },
     data::{
         Array, ArrayGuard, ArrayIndex, Atomic, AtomicArray, AtomicBits, AtomicElement, AtomicNumber, AtomicValue,
         Claim, ClaimMut, RawArray, ReadOnlyArray, ReadOnlyValue, Shape, Value, ValueGuard,

@@ -256,3 +256,49 @@ fn consumers_are_killed() {
     assert!(lost.load(SeqCst) <= kills, "{} lost in {kills} deaths", lost.load(SeqCst));
     assert!(kills > 5, "{kills} kills");
 }
+
+#[test]
+fn in_place() {
+    let (mut producer, mut consumer) = Ring::<Message>::spsc(3).unwrap();
+    for number in 0..100 {
+        // Given up, which is not to be seen.
+        producer.reserve().unwrap().fill(u64::MAX);
+        let mut place = producer.reserve_timeout(SOON).unwrap();
+        place[0] = number;
+        place[1] = number;
+        assert!(consumer.try_pop_ref().is_err_and(|error| error.is_would_block()));
+        place.publish();
+        // Forgotten, so that it is still the next one.
+        std::mem::forget(consumer.pop_ref().unwrap());
+        assert_eq!(*consumer.pop_ref_deadline(Instant::now() + SOON).unwrap(), [number; 2]);
+    }
+    assert!(consumer.pop_ref_timeout(Duration::ZERO).is_err_and(|error| error.is_timed_out()));
+    assert!(producer.ring().is_empty());
+    for number in 0..3 {
+        producer.push([number; 2]).unwrap();
+    }
+    let first = consumer.pop_ref().unwrap();
+    assert!(producer.try_reserve().is_err_and(|error| error.is_would_block()), "its place is not free yet");
+    drop(first);
+    producer.try_reserve().unwrap().publish();
+}
+
+/// What is lent out of a ring is not copied.
+#[test]
+fn no_fork_with_places() {
+    let (mut producer, mut consumer) = Ring::<Message>::spsc(3).unwrap();
+    let is_refused = || match Process::fork(|| ()) {
+        Err(Error::ForkRefused { reason }) => reason.contains("holds 1 locks or places"),
+        // Other tests run in other threads.
+        _ => false,
+    };
+    let mut place = producer.reserve().unwrap();
+    place[0] = 1;
+    assert!(is_refused());
+    place.publish();
+    assert!(!is_refused());
+    let value = consumer.pop_ref().unwrap();
+    assert!(is_refused());
+    drop(value);
+    assert!(!is_refused());
+}

@@ -12,7 +12,7 @@ use crate::{Error, Result, raw::ring::MOST_SLOTS, region::Dims};
 pub use self::{
     queue::{Iter as QueueIter, Queue, QueueOptions},
     ring::{Ring, RingRef, RingSlot},
-    spsc::{Consumer, Producer, SpscRing},
+    spsc::{Consumer, Producer, SpscRef, SpscRing, SpscSlot},
 };
 
 /// Whether a ring, of either kind, can have room for so many values.

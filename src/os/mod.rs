@@ -21,6 +21,7 @@ pub(crate) mod packet;
 pub(crate) mod pidfd;
 pub(crate) mod pipe;
 pub(crate) mod poll;
+pub(crate) mod prefetch;
 pub(crate) mod robust;
 pub(crate) mod socket;
 pub(crate) mod start;

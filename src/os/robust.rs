@@ -192,6 +192,35 @@ pub(crate) fn generation() -> Result<u32> {
     Ok(CACHE.with(|cache| cache.generation.get()))
 }
 
+/// This process, for who asks often whether it still is the one that did something: a fork is another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Generation {
+    word: &'static AtomicU32,
+    number: u32,
+}
+
+impl Generation {
+    /// No process at all.
+    pub(crate) const NONE: Self = Self { word: &UNKNOWN, number: 1 };
+
+    /// This process.
+    ///
+    /// # Errors
+    ///
+    /// As [`this_thread`].
+    pub(crate) fn this() -> Result<Self> {
+        let number = generation()?;
+        Ok(Self { word: CACHE.with(|cache| cache.current.get()), number })
+    }
+
+    /// Whether this process is that one. Two loads, of which no thread-local is one.
+    #[inline(always)]
+    pub(crate) fn is_this(self) -> bool {
+        // Relaxed: as in `Cache::thread`.
+        self.word.load(Relaxed) == self.number
+    }
+}
+
 /// [`this_thread`] for its effect, out of the way of those who have had that.
 #[cold]
 fn learn() -> Result<()> {

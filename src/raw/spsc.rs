@@ -2,9 +2,13 @@
 //!
 //! # The counters
 //!
-//! `tail` counts what was ever put in, and is the producer's; `head` what was ever taken out, and is the consumer's.
-//! Each stores its own and loads the other's. What lies between the two is the consumer's to read, the rest is the
-//! producer's to write. One store of a counter publishes, or frees, any number of places at once.
+//! `tail` counts what was ever put in, and is the producer's; `head` what was ever taken out, and is the consumer's; both
+//! modulo twice the capacity, so that a full ring is not taken for an empty one, and that a place is found without a
+//! division. Each side stores its own and loads the other's. What lies between the two is the consumer's to read, the rest
+//! is the producer's to write. One store of a counter publishes, or frees, any number of places at once.
+//!
+//! A side keeps no copy of its own counter: stores wait in line behind those to the places, which wait for the other
+//! core, and the shorter the line the more messages are on their way at a time.
 //!
 //! # Roles
 //!
@@ -73,6 +77,19 @@ pub(crate) enum Side {
     Consumer,
 }
 
+/// Places that are one side's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Places {
+    /// The side's counter, by which it found them.
+    mine: u64,
+    /// The index of the first one; it goes on at 0 after the last one of the ring.
+    pub(crate) at: usize,
+    pub(crate) count: usize,
+}
+
+/// Places that are so few that it may be better to wait for more.
+const FEW: usize = 64;
+
 /// How long a waiter sleeps at a time where the kernel makes no barrier for it.
 const NAP: Duration = Duration::from_millis(1);
 
@@ -117,13 +134,13 @@ impl<'a> Spsc<'a> {
         &self.words.rest.0.roles[usize::from(self.side == Side::Producer)]
     }
 
-    /// Takes the role of this side for `me`, `number` telling it from others of its process. Returns the own counter,
-    /// from which it goes on.
+    /// Takes the role of this side for `me`, `number` telling it from others of its process. Who has it goes on where the
+    /// one before was.
     ///
     /// # Errors
     ///
     /// `RoleTaken`.
-    pub(crate) fn take_role(self, me: MemberId, number: u32, lives: &impl Lives) -> Result<u64> {
+    pub(crate) fn take_role(self, me: MemberId, number: u32, lives: &impl Lives) -> Result<()> {
         let mine = role_of(me, number);
         loop {
             let role = self.role().load(Acquire);
@@ -133,9 +150,9 @@ impl<'a> Spsc<'a> {
                 return Err(Error::RoleTaken { pid: lives.pid(owner) });
             }
             point();
-            // Acquire: what the one before has done comes first, the counter too.
+            // Acquire: what the one before has done comes first, its counter too.
             if self.role().compare_exchange(role, mine, AcqRel, Relaxed).is_ok() {
-                return Ok(self.mine().load(Acquire));
+                return Ok(());
             }
         }
     }
@@ -147,12 +164,30 @@ impl<'a> Spsc<'a> {
         let _ = self.role().compare_exchange(role_of(me, number), 0, Release, Relaxed);
     }
 
-    /// The places that are this side's when its counter is `mine` and the other's `theirs`; `None` if that cannot be.
-    #[inline]
-    pub(crate) fn available(self, mine: u64, theirs: u64) -> Option<u64> {
+    /// The places that are this side's when the other one's counter is `theirs`; `None` if it cannot be.
+    #[inline(always)]
+    pub(crate) fn places(self, theirs: u64) -> Option<Places> {
+        // Relaxed: whoever had the role before has stored it before it was given up or confirmed dead.
+        let mine = self.mine().load(Relaxed);
+        let (tail, head) = match self.side {
+            Side::Producer => (mine, theirs),
+            Side::Consumer => (theirs, mine),
+        };
+        let used = if tail >= head { tail - head } else { tail.wrapping_add(2 * self.capacity).wrapping_sub(head) };
+        let at = if mine >= self.capacity { mine - self.capacity } else { mine };
+        if used > self.capacity || at >= self.capacity {
+            return None;
+        }
+        let count = if self.side == Side::Producer { self.capacity - used } else { used };
+        Some(Places { mine, at: at as usize, count: count as usize })
+    }
+
+    /// What the other side's counter is when no place is this one's.
+    pub(crate) fn nothing_known(self) -> u64 {
+        let mine = self.mine().load(Relaxed);
         match self.side {
-            Side::Producer => self.capacity.checked_sub(mine.wrapping_sub(theirs)),
-            Side::Consumer => Some(theirs.wrapping_sub(mine)).filter(|count| *count <= self.capacity),
+            Side::Producer => (mine.wrapping_add(self.capacity)) % (2 * self.capacity),
+            Side::Consumer => mine,
         }
     }
 
@@ -163,27 +198,30 @@ impl<'a> Spsc<'a> {
         self.theirs().load(Acquire)
     }
 
-    /// Waits until there is a place, or the ring is closed; returns the other side's counter. `patience` is this end's own:
-    /// the other side reads the gates all the time.
+    /// Waits until there is a place, or the ring is closed; returns the other side's counter. `patience` and `linger` are
+    /// this end's own: the other side reads the gates all the time.
     ///
     /// # Errors
     ///
     /// `WouldBlock`, `TimedOut`, `Closed`, `Corrupt`.
     #[cold]
-    pub(crate) fn wait(self, mine: u64, patience: &Patience, linger: &Linger, wait: Wait) -> Result<u64> {
+    pub(crate) fn wait(self, patience: &Patience, linger: &Linger, wait: Wait) -> Result<u64> {
         let gate = self.gate();
         let mut spin = Spin::new(patience);
-        let (mut is_spinning, mut has_waited, mut announced) = (true, false, None);
+        let (mut is_spinning, mut announced) = (true, None);
         loop {
             // Before the counter: who closes has counted first.
             let is_closed = self.is_closed();
             let theirs = self.look();
-            match self.available(mine, theirs) {
-                None => return Err(Error::corrupt(format!("a ring's ends are {mine} and {theirs}"))),
-                Some(1..) if !(is_closed && self.side == Side::Producer) => {
+            match self.places(theirs).filter(|_| theirs < 2 * self.capacity) {
+                None => {
+                    let mine = self.mine().load(Relaxed);
+                    return Err(Error::corrupt(format!("a ring's ends are {mine} and {theirs}")));
+                }
+                Some(Places { count: count @ 1.., .. }) if !(is_closed && self.side == Side::Producer) => {
                     if is_spinning {
                         spin.succeeded();
-                        if has_waited && linger.linger() {
+                        if wait != Wait::No && count < FEW.min(self.capacity as usize / 2) && linger.linger() {
                             let now = self.look();
                             linger.helped(now != theirs);
                             return Ok(now);
@@ -193,7 +231,7 @@ impl<'a> Spsc<'a> {
                 }
                 _ if is_closed => return Err(Error::Closed),
                 _ if wait == Wait::No => return Err(Error::WouldBlock),
-                _ if is_spinning && spin.turn() => has_waited = true,
+                _ if is_spinning && spin.turn() => {}
                 _ if wait.is_over() => return Err(Error::TimedOut),
                 _ => {
                     is_spinning = false;
@@ -210,12 +248,14 @@ impl<'a> Spsc<'a> {
         }
     }
 
-    /// Sets the own counter: all places before `mine` are the other side's.
-    #[inline]
-    pub(crate) fn advance(self, mine: u64, light: Light) {
+    /// Hands the first `count` of `places` over to the other side.
+    #[inline(always)]
+    pub(crate) fn advance(self, places: Places, count: usize, light: Light) {
+        let next = places.mine + count as u64;
+        let next = if next >= 2 * self.capacity { next - 2 * self.capacity } else { next };
         point();
         // Release: with what was done with the places.
-        self.mine().store(mine, Release);
+        self.mine().store(next, Release);
         light.barrier();
         self.their_gate().notify_relaxed();
     }
@@ -235,8 +275,15 @@ impl<'a> Spsc<'a> {
 
     /// What is in the ring.
     pub(crate) fn len(self) -> u64 {
-        let head = self.words.head.0.load(Acquire);
-        self.words.tail.0.load(Acquire).wrapping_sub(head).min(self.capacity)
+        loop {
+            let head = self.words.head.0.load(Acquire);
+            let tail = self.words.tail.0.load(Acquire);
+            if self.words.head.0.load(Relaxed) == head {
+                let used =
+                    if tail >= head { tail - head } else { (tail.wrapping_add(2 * self.capacity)).wrapping_sub(head) };
+                return used.min(self.capacity);
+            }
+        }
     }
 }
 

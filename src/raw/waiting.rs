@@ -112,8 +112,8 @@ impl<'a> Spin<'a> {
 
 /// Whether one end of a stream does well to fall behind the other a little. Zeroed memory is a valid start.
 ///
-/// Two that follow each other at the heels exchange the same cache lines for each message. Who has waited for a moment,
-/// and then lingers for a moment more, finds several messages at once, and leaves the other in peace meanwhile. But if the
+/// Two that follow each other at the heels exchange the same cache lines for each message. Who has found few messages,
+/// and lingers for a moment, finds many at once, and leaves the other in peace meanwhile. But if the
 /// other waits for an answer, lingering is a loss: that shows in that there is still only one message. Then it is tried
 /// again a while later.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@
 
 use loom::{cell::UnsafeCell, sync::Arc};
 
-use super::{Light, Linger, Patience, Side, Spsc, SpscWords};
+use super::{Light, Linger, Patience, Places, Side, Spsc, SpscWords};
 use crate::{
     Error, Result,
     os::clock::Wait,
@@ -27,40 +27,35 @@ struct Shared {
 struct End<'a> {
     shared: &'a Shared,
     side: Spsc<'a>,
-    mine: u64,
 }
 
 impl Shared {
     fn take(&self, side: Side, slot: usize) -> Result<End<'_>> {
         let side = Spsc { words: &self.words, side, capacity: 2 };
-        let mine = side.take_role(Members::id(slot), 1, &&self.members)?;
-        Ok(End { shared: self, side, mine })
+        side.take_role(Members::id(slot), 1, &&self.members)?;
+        Ok(End { shared: self, side })
     }
 }
 
 impl End<'_> {
-    fn place(&self) -> &UnsafeCell<u32> {
-        &self.shared.places[(self.mine % 2) as usize]
-    }
-
-    fn go(&mut self) {
-        self.mine += 1;
-        self.side.advance(self.mine, Light::register());
+    fn wait(&self, wait: Wait) -> Result<Places> {
+        let theirs = self.side.wait(&Patience::default(), &Linger::default(), wait)?;
+        Ok(self.side.places(theirs).unwrap())
     }
 
     fn push(&mut self, value: u32) -> Result<()> {
-        self.side.wait(self.mine, &Patience::default(), &Linger::default(), Wait::Forever)?;
+        let places = self.wait(Wait::Forever)?;
         // SAFETY: the place is the producer's; the checker fails the test if the consumer reads it.
-        self.place().with_mut(|place| unsafe { *place = value });
-        self.go();
+        self.shared.places[places.at].with_mut(|place| unsafe { *place = value });
+        self.side.advance(places, 1, Light::register());
         Ok(())
     }
 
     fn pop(&mut self, wait: Wait) -> Result<u32> {
-        self.side.wait(self.mine, &Patience::default(), &Linger::default(), wait)?;
+        let places = self.wait(wait)?;
         // SAFETY: the place is the consumer's; the checker fails the test if the producer writes it.
-        let value = self.place().with(|place| unsafe { *place });
-        self.go();
+        let value = self.shared.places[places.at].with(|place| unsafe { *place });
+        self.side.advance(places, 1, Light::register());
         Ok(value)
     }
 }

@@ -2,6 +2,8 @@
 
 #![expect(unsafe_code, reason = "reaches the values in their slots")]
 
+mod in_place;
+
 use std::{
     cell::UnsafeCell,
     fmt,
@@ -13,14 +15,15 @@ use std::{
 use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use self::in_place::{SpscRef, SpscSlot};
 use super::{Ring, check_capacity, forms::four_forms_mut};
 use crate::{
     Result,
-    os::{clock::Wait, membarrier::Light},
+    os::{clock::Wait, membarrier::Light, prefetch, robust::Generation},
     raw::{
         lives::MemberId,
         ring::MOST_SLOTS,
-        spsc::{Side, Spsc, SpscWords},
+        spsc::{Places, Side, Spsc, SpscWords},
         waiting::{Linger, Patience},
     },
     region::{Dims, Handle, Kind, Resident, Shared, resident_handle},
@@ -230,11 +233,9 @@ struct End<T: Pod> {
     ring: SpscRing<T>,
     /// Who took the role, and by which number.
     role: Option<(MemberId, u32)>,
+    /// The process in which it did: after a fork this end is a copy, and has no role.
+    taken_in: Generation,
     light: Light,
-    /// The own counter.
-    mine: u64,
-    /// Where the next place is: the counter, less as many rounds as there were.
-    at: usize,
     /// The other side's counter, when it was last looked at.
     theirs: u64,
     patience: Patience,
@@ -246,103 +247,104 @@ impl<T: Pod> End<T> {
         Self {
             ring,
             role: None,
+            taken_in: Generation::NONE,
             light: Light::NONE,
-            mine: 0,
-            at: 0,
             theirs: 0,
             patience: Patience::default(),
             linger: Linger::default(),
         }
     }
 
-    /// The number of places that are known to be this end's: 0 if it has not the role, or if the ring is closed.
+    /// The places that are known to be this end's: none if it has not the role, or if the ring is closed.
     ///
-    /// Few stores, here and in what is inlined around it: each waits in line behind those to the places, which wait for
-    /// the other core.
+    /// Few stores, here and in what is inlined around it: see [`raw::spsc`](crate::raw::spsc).
     #[inline(always)]
-    fn known(&self, side: Side) -> usize {
-        // After a fork this one is a copy, and another member.
-        let has_role = self.role.is_some_and(|(owner, _)| self.ring.0.known_member() == Some(owner));
+    fn known(&self, side: Side) -> Option<Places> {
         let raw = self.ring.side(side);
-        if !has_role || side == Side::Producer && raw.is_closed() {
-            return 0;
+        if !self.taken_in.is_this() || side == Side::Producer && raw.is_closed() {
+            return None;
         }
-        raw.available(self.mine, self.theirs).unwrap_or(0) as usize
+        raw.places(self.theirs).filter(|places| places.count > 0)
     }
 
-    /// The number of places that are this end's, at least one, where none is known: takes the role, and waits.
+    /// The places that are this end's, at least one, where none is known: takes the role, and waits.
     #[cold]
-    fn find(&mut self, side: Side, wait: Wait) -> Result<usize> {
-        let me = self.ring.0.member()?;
-        if self.role.is_none_or(|(owner, _)| owner != me) {
-            self.take_role(side, me)?;
+    fn find(&mut self, side: Side, wait: Wait) -> Result<()> {
+        if !self.taken_in.is_this() {
+            self.take_role(side)?;
         }
-        let raw = self.ring.side(side);
-        self.theirs = raw.wait(self.mine, &self.patience, &self.linger, wait)?;
-        Ok(raw.available(self.mine, self.theirs).unwrap_or(0) as usize)
-    }
-
-    /// The number of places that are this end's, at least one.
-    #[inline(always)]
-    fn ready(&mut self, side: Side, wait: Wait) -> Result<usize> {
-        match self.known(side) {
-            0 => self.find(side, wait),
-            count => Ok(count),
-        }
-    }
-
-    #[cold]
-    fn take_role(&mut self, side: Side, me: MemberId) -> Result<()> {
-        static NUMBERS: AtomicU32 = AtomicU32::new(1);
-        self.role = None;
-        let number = NUMBERS.fetch_add(1, Relaxed);
-        let members = self.ring.0.members()?;
-        self.mine = self.ring.side(side).take_role(me, number, &members)?;
-        self.light = Light::register();
-        self.at = (self.mine % self.ring.capacity() as u64) as usize;
-        // Nothing is known to be available.
-        self.theirs = match side {
-            Side::Producer => self.mine.wrapping_sub(self.ring.capacity() as u64),
-            Side::Consumer => self.mine,
-        };
-        self.role = Some((me, number));
+        self.theirs = self.ring.side(side).wait(&self.patience, &self.linger, wait)?;
         Ok(())
     }
 
-    /// The next places, `count` of those that are [`ready`](Self::ready): up to the end, and from the beginning on.
+    /// The places that are this end's, at least one.
     #[inline(always)]
-    fn places(&self, count: usize) -> [(*mut T, usize); 2] {
-        let places = self.ring.0.elements();
-        let first = count.min(places.len() - self.at);
-        let start = places.as_ptr().cast::<T>().cast_mut();
+    fn ready(&mut self, side: Side, wait: Wait) -> Result<Places> {
+        loop {
+            if let Some(places) = self.known(side) {
+                return Ok(places);
+            }
+            self.find(side, wait)?;
+        }
+    }
+
+    #[cold]
+    fn take_role(&mut self, side: Side) -> Result<()> {
+        static NUMBERS: AtomicU32 = AtomicU32::new(1);
+        let me = self.ring.0.member()?;
+        self.role = None;
+        let number = NUMBERS.fetch_add(1, Relaxed);
+        let members = self.ring.0.members()?;
+        let raw = self.ring.side(side);
+        raw.take_role(me, number, &members)?;
+        self.light = Light::register();
+        self.theirs = raw.nothing_known();
+        self.role = Some((me, number));
+        self.taken_in = Generation::this()?;
+        Ok(())
+    }
+
+    /// The first `count` of `places`, which are [`ready`](Self::ready): up to the end, and from the beginning on.
+    #[inline(always)]
+    fn pointers(&self, places: Places, count: usize) -> [(*mut T, usize); 2] {
+        let all = self.ring.0.elements();
+        let first = count.min(all.len() - places.at);
+        let start = all.as_ptr().cast::<T>().cast_mut();
         // SAFETY: `at` is less than the number of places.
-        let here = unsafe { start.add(self.at) };
+        let here = unsafe { start.add(places.at) };
         [(here, first), (start, count - first)]
+    }
+
+    /// Has the processor take a place from the other core that is to be written soon, if it is known to be this end's: so
+    /// the next messages are on their way while this one is at work. Reading ones ahead has not helped.
+    #[inline(always)]
+    fn look_ahead(&self, places: Places) {
+        const BYTES: usize = 512;
+        let ahead = BYTES / size_of::<T>().clamp(1, BYTES);
+        if places.count > ahead {
+            let at = places.at + ahead;
+            let at = if at >= self.ring.capacity() { at - self.ring.capacity() } else { at };
+            prefetch::to_write(self.ring.0.elements().as_ptr().wrapping_add(at));
+        }
     }
 
     /// Hands `count` places over to the other side.
     #[inline(always)]
-    fn advance(&mut self, side: Side, count: usize) {
-        self.mine = self.mine.wrapping_add(count as u64);
-        self.at += count;
-        if self.at >= self.ring.capacity() {
-            self.at -= self.ring.capacity();
-        }
-        self.ring.side(side).advance(self.mine, self.light);
+    fn advance(&self, side: Side, places: Places, count: usize) {
+        self.ring.side(side).advance(places, count, self.light);
     }
 
     fn leave(&mut self, side: Side) {
         if let Some((owner, number)) = self.role.take()
-            && self.ring.0.known_member() == Some(owner)
+            && self.taken_in.is_this()
         {
             self.ring.side(side).leave_role(owner, number);
         }
     }
 
     fn close(&mut self, side: Side) -> Result<()> {
-        let me = self.ring.0.member()?;
-        if self.role.is_none_or(|(owner, _)| owner != me) {
-            self.take_role(side, me)?;
+        if !self.taken_in.is_this() {
+            self.take_role(side)?;
         }
         self.ring.side(side).close(self.light);
         Ok(())
@@ -352,11 +354,12 @@ impl<T: Pod> End<T> {
 impl<T: Pod> Producer<T> {
     #[inline(always)]
     fn push_within(&mut self, value: T, wait: Wait) -> Result<()> {
-        self.0.ready(Side::Producer, wait)?;
-        let [(place, _), _] = self.0.places(1);
+        let places = self.0.ready(Side::Producer, wait)?;
+        self.0.look_ahead(places);
+        let [(place, _), _] = self.0.pointers(places, 1);
         // SAFETY: the place is this end's alone, in the mapping, aligned.
         unsafe { place.write(value) };
-        self.0.advance(Side::Producer, 1);
+        self.0.advance(Side::Producer, places, 1);
         Ok(())
     }
 
@@ -365,14 +368,15 @@ impl<T: Pod> Producer<T> {
         if values.is_empty() {
             return Ok(0);
         }
-        let count = self.0.ready(Side::Producer, wait)?.min(values.len());
-        let [(here, first), (start, rest)] = self.0.places(count);
+        let places = self.0.ready(Side::Producer, wait)?;
+        let count = places.count.min(values.len());
+        let [(here, first), (start, rest)] = self.0.pointers(places, count);
         // SAFETY: so many places from there on are this end's alone, and `values` lies elsewhere: in no place of a ring.
         unsafe { ptr::copy_nonoverlapping(values.as_ptr(), here, first) };
         let values = &values[first..];
         // SAFETY: as above.
         unsafe { ptr::copy_nonoverlapping(values.as_ptr(), start, rest) };
-        self.0.advance(Side::Producer, count);
+        self.0.advance(Side::Producer, places, count);
         Ok(count)
     }
 
@@ -426,11 +430,11 @@ impl<T: Pod> Producer<T> {
 impl<T: Pod> Consumer<T> {
     #[inline(always)]
     fn pop_within(&mut self, wait: Wait) -> Result<T> {
-        self.0.ready(Side::Consumer, wait)?;
-        let [(place, _), _] = self.0.places(1);
+        let places = self.0.ready(Side::Consumer, wait)?;
+        let [(place, _), _] = self.0.pointers(places, 1);
         // SAFETY: the place is this end's alone, in the mapping, aligned; any bits are a `T`.
         let value = unsafe { place.read() };
-        self.0.advance(Side::Consumer, 1);
+        self.0.advance(Side::Consumer, places, 1);
         Ok(value)
     }
 
@@ -439,14 +443,15 @@ impl<T: Pod> Consumer<T> {
         if values.is_empty() {
             return Ok(0);
         }
-        let count = self.0.ready(Side::Consumer, wait)?.min(values.len());
-        let [(here, first), (start, rest)] = self.0.places(count);
+        let places = self.0.ready(Side::Consumer, wait)?;
+        let count = places.count.min(values.len());
+        let [(here, first), (start, rest)] = self.0.pointers(places, count);
         // SAFETY: so many places from there on are this end's alone, any bits are a `T`, and `values` lies elsewhere.
         unsafe { ptr::copy_nonoverlapping(here, values.as_mut_ptr(), first) };
         let values = &mut values[first..];
         // SAFETY: as above.
         unsafe { ptr::copy_nonoverlapping(start, values.as_mut_ptr(), rest) };
-        self.0.advance(Side::Consumer, count);
+        self.0.advance(Side::Consumer, places, count);
         Ok(count)
     }
 
