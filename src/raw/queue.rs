@@ -52,7 +52,7 @@ use super::{
     mutex::{Hold, RawMutex, Use},
     points::point,
     sys::{AtomicU32, AtomicU64, barrier_after_exchange, one_order_for_all},
-    waiting::{Linger, Patience, SLICE, Spin},
+    waiting::{SLICE, Spin, Waiters},
 };
 use crate::{Error, Result, os::clock::Wait};
 
@@ -120,14 +120,6 @@ struct Gates {
     waits_alone: AtomicU32,
     /// Whether another process was ever given it.
     was_given: AtomicU32,
-}
-
-/// What those who wait at one end have learnt.
-#[derive(Debug, Default)]
-#[repr(C)]
-struct Waiters {
-    patience: Patience,
-    linger: Linger,
 }
 
 #[derive(Debug, Default)]

@@ -50,7 +50,7 @@ use super::{
     lives::{Life, Lives, MemberId},
     points::point,
     sys::{AtomicU32, AtomicU64, one_order_for_all},
-    waiting::{Patience, Spin, wait_a_slice},
+    waiting::{Spin, Waiters, wait_a_slice},
 };
 use crate::{Error, Result, os::clock::Wait};
 
@@ -66,8 +66,8 @@ pub(crate) struct RingWords {
     tail: Line<AtomicU64>,
     head: Line<AtomicU64>,
     gates: Line<Gates>,
-    /// Of consumers and producers. Not beside the gates, which everybody reads all the time.
-    patience: Line<[Patience; 2]>,
+    /// Consumers and producers. Not beside the gates, which everybody reads all the time.
+    waiters: Line<[Waiters; 2]>,
 }
 
 #[derive(Debug, Default)]
@@ -210,10 +210,9 @@ impl<S: Slot> Ring<'_, S> {
             Ok(claimed) => Ok(claimed),
             Err(obstacle) => {
                 let gate = &self.words.gates.0.room;
-                let spin = Spin::new(&self.words.patience.0[1]);
-                let claimed = self.wait(gate, spin, obstacle, &lives()?, wait, || self.try_room(me))?;
-                self.pass_on(gate, &self.words.tail.0, Phase::Empty);
-                Ok(claimed)
+                let waiters = &self.words.waiters.0[1];
+                let is_ready = || self.is_ready(&self.words.tail.0, Phase::Empty);
+                self.wait(gate, waiters, obstacle, &lives()?, wait, is_ready, || self.try_room(me))
             }
         }
     }
@@ -234,10 +233,9 @@ impl<S: Slot> Ring<'_, S> {
             Ok(claimed) => Ok(claimed),
             Err(obstacle) => {
                 let gate = &self.words.gates.0.values;
-                let spin = Spin::new(&self.words.patience.0[0]);
-                let claimed = self.wait(gate, spin, obstacle, &lives()?, wait, || self.try_value(me))?;
-                self.pass_on(gate, &self.words.head.0, Phase::Full);
-                Ok(claimed)
+                let waiters = &self.words.waiters.0[0];
+                let is_ready = || self.is_ready(&self.words.head.0, Phase::Full);
+                self.wait(gate, waiters, obstacle, &lives()?, wait, is_ready, || self.try_value(me))
             }
         }
     }
@@ -397,19 +395,29 @@ impl<S: Slot> Ring<'_, S> {
         }
     }
 
-    /// Waits until `attempt` succeeds.
+    /// Waits until `attempt` succeeds, which it may if the next slot `is_ready`. Then another one is woken if the slot after
+    /// that is ready, too: whoever made it so may have woken one who found the slot before it not ready yet.
     #[cold]
+    #[expect(clippy::too_many_arguments, reason = "what waits at either end, said once")]
     fn wait(
         &self,
         gate: &Gate,
-        mut spin: Spin<'_>,
+        waiters: &Waiters,
         first: Obstacle,
         lives: &impl Lives,
         wait: Wait,
+        is_ready: impl Fn() -> bool,
         attempt: impl Fn() -> Result<Result<Claimed, Obstacle>>,
     ) -> Result<Claimed> {
         let mut obstacle = first;
+        let mut spin = Spin::new(&waiters.patience);
         let mut is_spinning = wait != Wait::No;
+        let succeed = |claimed| {
+            if is_ready() {
+                gate.notify(1);
+            }
+            Ok(claimed)
+        };
         loop {
             match obstacle {
                 Obstacle::Closed => return Err(Error::Closed),
@@ -421,7 +429,7 @@ impl<S: Slot> Ring<'_, S> {
                     is_spinning = false;
                     let turn = gate.announce();
                     match attempt()? {
-                        Ok(claimed) => return Ok(claimed),
+                        Ok(claimed) => return succeed(claimed),
                         Err(Obstacle::Closed) => return Err(Error::Closed),
                         Err(now) => {
                             let watched = match now {
@@ -433,24 +441,25 @@ impl<S: Slot> Ring<'_, S> {
                     }
                 }
             }
+            let has_lingered = is_spinning && is_ready() && waiters.linger.linger();
             match attempt()? {
                 Ok(claimed) => {
+                    if has_lingered {
+                        waiters.linger.helped(is_ready());
+                    }
                     if is_spinning {
                         spin.succeeded();
                     }
-                    return Ok(claimed);
+                    return succeed(claimed);
                 }
                 Err(now) => obstacle = now,
             }
         }
     }
 
-    /// Wakes another one if the slot at `end` is ready for it, too. Whoever made it ready may have woken one who found
-    /// the slot before it not ready yet.
-    fn pass_on(&self, gate: &Gate, end: &AtomicU64, ready: Phase) {
-        if self.look(end).is_ok_and(|(at, _, state)| state.ahead(at.lap()) == 0 && state.phase() == ready) {
-            gate.notify(1);
-        }
+    /// Whether the slot at `end` is ready to be claimed.
+    fn is_ready(&self, end: &AtomicU64, phase: Phase) -> bool {
+        self.look(end).is_ok_and(|(at, _, state)| state.ahead(at.lap()) == 0 && state.phase() == phase)
     }
 
     /// Ends what a member did with a slot that is gone. `false` if it is not.

@@ -120,6 +120,14 @@ impl<'a> Spin<'a> {
 #[repr(transparent)]
 pub(crate) struct Linger(AtomicU16);
 
+/// What those who wait at one end of a stream have learnt.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct Waiters {
+    pub(crate) patience: Patience,
+    pub(crate) linger: Linger,
+}
+
 #[cfg(not(loom))]
 impl Linger {
     /// Turns of the spin loop: two microseconds, tens of messages.
