@@ -2,6 +2,8 @@
 
 #[path = "support/compare.rs"]
 mod compare;
+#[path = "support/flow.rs"]
+mod flow;
 #[path = "support/shared.rs"]
 mod shared;
 #[path = "support/spinning_ring.rs"]
@@ -12,100 +14,20 @@ mod workers;
 use std::{
     hint::spin_loop,
     io::{Read, Write, pipe},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::{Duration, Instant},
 };
 
-use compare::{Comparison, Run, Unit, in_earnest};
+use compare::{Comparison, Unit};
 use crossbeam_queue::ArrayQueue;
-use serde::{Deserialize, Serialize};
-use shared::Shared;
+use flow::{Bytes, Message, ROOM, Role, between_processes, between_threads, check, each, each_object, message};
 use shmkit::{Consumer, Producer, Queue, Ring, SpscRing};
 use spinning_ring::SpinningRing;
-use workers::{processes, threads};
 
-type Message = [u64; 8];
-
-/// Messages that there is room for.
-const ROOM: usize = 1024;
 /// Messages that go in and out at a time, where many may.
 const BATCH: usize = 32;
 
 fn main() {
     shmkit::init();
     one_to_one();
-}
-
-fn messages() -> u64 {
-    if in_earnest() { 2_000_000 } else { 2_000 }
-}
-
-fn message(number: u64) -> Message {
-    [number; 8]
-}
-
-fn check(message: &Message, number: u64) {
-    assert!(message.iter().all(|word| *word == number), "{message:?} is not number {number}");
-}
-
-/// Who of the two a worker is.
-#[derive(Clone, Copy, PartialEq)]
-enum Role {
-    Producer,
-    Consumer,
-}
-
-/// Times the flow of all messages: `work` puts in or takes out so many, in the role that it is told.
-fn flow(run: impl FnOnce(&(dyn Fn() + Sync)), work: impl Fn(Role, u64) + Sync) -> Run {
-    let [next, nanoseconds] = [(); 2].map(|()| Shared::<AtomicU64>::zeroed());
-    run(&|| match next.fetch_add(1, Relaxed) {
-        0 => work(Role::Producer, messages()),
-        1 => {
-            let begin = Instant::now();
-            work(Role::Consumer, messages());
-            nanoseconds.store(begin.elapsed().as_nanos() as u64, Relaxed);
-        }
-        // The others have done all.
-        _ => {}
-    });
-    Run { operations: messages(), time: Duration::from_nanos(nanoseconds.load(Relaxed)), note: 0.0 }
-}
-
-fn between_processes(work: impl Fn(Role, u64) + Sync) -> Run {
-    flow(|step| _ = processes(2, START, step), work)
-}
-
-fn between_threads(work: impl Fn(Role, u64) + Sync) -> Run {
-    flow(|step| _ = threads(2, START, step), work)
-}
-
-/// Long enough for both to begin.
-const START: Duration = Duration::from_millis(20);
-
-/// One message at a time.
-#[inline(always)]
-fn each(count: u64, mut put: impl FnMut(Message), mut take: impl FnMut() -> Message, role: Role) {
-    for number in 0..count {
-        match role {
-            Role::Producer => put(message(number)),
-            Role::Consumer => check(&take(), number),
-        }
-    }
-}
-
-/// 64 bytes as serde knows them.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Bytes(#[serde(with = "serde_bytes")] [u8; 64]);
-
-/// One object at a time.
-fn each_object(count: u64, mut put: impl FnMut(&Bytes), mut take: impl FnMut() -> Bytes, role: Role) {
-    for number in 0..count {
-        let byte = number as u8;
-        match role {
-            Role::Producer => put(&Bytes([byte; 64])),
-            Role::Consumer => assert_eq!(take(), Bytes([byte; 64])),
-        }
-    }
 }
 
 fn one_to_one() {

@@ -18,6 +18,9 @@ use crate::shared::{Shareable, Shared};
 
 const MOST: usize = 64;
 
+/// Seconds after which a process that still runs is ended: something hangs, and the bench fails.
+const LIMIT: u32 = 60;
+
 #[derive(Default)]
 #[repr(align(64))]
 struct Apart<T>(T);
@@ -50,6 +53,8 @@ pub(crate) fn processes(n: usize, window: Duration, step: impl Fn()) -> Tally {
             // SAFETY: no other thread runs here; the child calls `work`, and leaves.
             match unsafe { libc::fork() } {
                 0 => {
+                    // SAFETY: nothing else uses this timer; its signal is not handled.
+                    unsafe { libc::alarm(LIMIT) };
                     work(&line, i, n, &step);
                     // SAFETY: ends the child without the parent's exit handlers.
                     unsafe { libc::_exit(0) }

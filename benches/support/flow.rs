@@ -1,0 +1,103 @@
+//! Messages of 64 bytes that go from one worker to another, or there and back, each of them checked.
+
+#![allow(dead_code, reason = "each bench uses a part")]
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    compare::{Run, in_earnest},
+    shared::Shared,
+    workers::{processes, threads},
+};
+
+pub(crate) type Message = [u64; 8];
+
+/// Messages that there is room for.
+pub(crate) const ROOM: usize = 1024;
+
+/// Long enough for both to begin.
+const START: Duration = Duration::from_millis(20);
+
+pub(crate) fn messages() -> u64 {
+    if in_earnest() { 2_000_000 } else { 2_000 }
+}
+
+pub(crate) fn message(number: u64) -> Message {
+    [number; 8]
+}
+
+pub(crate) fn check(message: &Message, number: u64) {
+    assert!(message.iter().all(|word| *word == number), "{message:?} is not number {number}");
+}
+
+/// 64 bytes as serde knows them.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Bytes(#[serde(with = "serde_bytes")] [u8; 64]);
+
+impl Bytes {
+    fn numbered(number: u64) -> Self {
+        Self(bytemuck::cast(message(number)))
+    }
+}
+
+/// Who of the two a worker is. Where messages go there and back, it is the consumer who asks.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Role {
+    Producer,
+    Consumer,
+}
+
+/// Times the flow of so many messages: `work` puts in or takes out as many, in the role that it is told.
+fn flow(count: u64, run: impl FnOnce(&(dyn Fn() + Sync)), work: impl Fn(Role, u64) + Sync) -> Run {
+    let [next, nanoseconds] = [(); 2].map(|()| Shared::<AtomicU64>::zeroed());
+    run(&|| match next.fetch_add(1, Relaxed) {
+        0 => work(Role::Producer, count),
+        1 => {
+            let begin = Instant::now();
+            work(Role::Consumer, count);
+            nanoseconds.store(begin.elapsed().as_nanos() as u64, Relaxed);
+        }
+        // The others have done all.
+        _ => {}
+    });
+    Run { operations: count, time: Duration::from_nanos(nanoseconds.load(Relaxed)), note: 0.0 }
+}
+
+pub(crate) fn between_processes(work: impl Fn(Role, u64) + Sync) -> Run {
+    few_between_processes(1, work)
+}
+
+/// For what is slow: one in `part` of the messages.
+pub(crate) fn few_between_processes(part: u64, work: impl Fn(Role, u64) + Sync) -> Run {
+    flow(messages().div_ceil(part), |step| _ = processes(2, START, step), work)
+}
+
+pub(crate) fn between_threads(work: impl Fn(Role, u64) + Sync) -> Run {
+    flow(messages(), |step| _ = threads(2, START, step), work)
+}
+
+/// One message at a time.
+#[inline(always)]
+pub(crate) fn each(count: u64, mut put: impl FnMut(Message), mut take: impl FnMut() -> Message, role: Role) {
+    for number in 0..count {
+        match role {
+            Role::Producer => put(message(number)),
+            Role::Consumer => check(&take(), number),
+        }
+    }
+}
+
+/// One object at a time.
+pub(crate) fn each_object(count: u64, mut put: impl FnMut(&Bytes), mut take: impl FnMut() -> Bytes, role: Role) {
+    for number in 0..count {
+        match role {
+            Role::Producer => put(&Bytes::numbered(number)),
+            Role::Consumer => assert_eq!(take(), Bytes::numbered(number)),
+        }
+    }
+}
