@@ -1,8 +1,11 @@
 //! Messages of any length between the two ends of a pipe.
 //!
-//! A message is one packet, which arrives whole or not at all, and at one receiver: its first byte says what it is. Longer
-//! ones go in an anonymous file, whose descriptor is then the first one beside the packet. What was sent arrives whatever
-//! becomes of the sender.
+//! A message is one packet, which arrives whole or not at all, and at one receiver: its first byte says what it is. What
+//! is longer than a packet goes on in an anonymous file, whose descriptor is then the first one beside the packet. What was
+//! sent arrives whatever becomes of the sender.
+//!
+//! The kernel lets a sender wait by the bytes of its packets. So the packet of a long message has a part of it that counts:
+//! else hundreds of files could be under way, of any length.
 
 use std::{
     cell::Cell,
@@ -30,8 +33,13 @@ use crate::{Error, Result};
 /// The most descriptors of a message: one is for the file of a long one.
 pub(crate) const MOST: usize = MOST_DESCRIPTORS - 1;
 
-/// The most bytes that go in the packet itself: with more, a file costs less than copying twice.
+/// The most bytes that go in the packet itself.
 const INLINE: usize = 64 * 1024 - HEAD;
+
+/// As many bytes of a longer message go in the packet. A buffer of the usual size holds a dozen such packets: enough that
+/// sender and receiver seldom wait for each other (a full packet makes long messages slower by a fifth). Less than 16 KiB,
+/// with what the kernel adds, which would take the next larger piece of its memory.
+const PART: usize = 15 * 1024;
 
 /// The byte before the message.
 const HEAD: usize = 1;
@@ -50,16 +58,21 @@ pub(crate) type Kind = u8;
 ///
 /// `Closed` when nobody has the other end; `WouldBlock`, `TimedOut`; `Os`.
 pub(crate) fn send(end: &End, kind: Kind, bytes: &[u8], descriptors: &[OwnedFd], wait: Wait) -> Result<()> {
-    let mut file = (bytes.len() > INLINE).then(|| in_file(bytes)).transpose()?;
+    // Where the packet ends, and what follows in the file.
+    let mut end_of_packet = if bytes.len() > INLINE { PART } else { bytes.len() };
+    let mut file = (end_of_packet < bytes.len()).then(|| in_file(&bytes[end_of_packet..])).transpose()?;
     let mut pause = PAUSE;
     loop {
         let all: Vec<_> = file.iter().chain(descriptors).map(AsFd::as_fd).collect();
-        let (head, body) = if file.is_some() { ([kind | IN_FILE], [].as_slice()) } else { ([kind], bytes) };
-        let parts = [IoSlice::new(&head), IoSlice::new(body)];
+        let head = [if file.is_some() { kind | IN_FILE } else { kind }];
+        let parts = [IoSlice::new(&head), IoSlice::new(&bytes[..end_of_packet])];
         match packet::send(end.socket(), &parts, &all, wait == Wait::Forever) {
             Ok(()) => return Ok(()),
             // Buffers were made smaller.
-            Err(Errno::MSGSIZE) if file.is_none() => file = Some(in_file(bytes)?),
+            Err(Errno::MSGSIZE) if end_of_packet > 0 => {
+                end_of_packet = 0;
+                file = Some(in_file(bytes)?);
+            }
             Err(Errno::AGAIN | Errno::TOOMANYREFS) if wait == Wait::No => return Err(Error::WouldBlock),
             Err(Errno::AGAIN | Errno::TOOMANYREFS) if wait.is_over() => return Err(Error::TimedOut),
             Err(Errno::AGAIN) => {
@@ -142,16 +155,17 @@ fn receive_in<R>(
     if descriptors.is_empty() {
         return Err(Error::corrupt("a long message without its file"));
     }
-    let bytes = from_file(descriptors.remove(0))?;
+    let bytes = with_file(bytes, descriptors.remove(0))?;
     read(head & !IN_FILE, &bytes, descriptors)
 }
 
-fn from_file(file: OwnedFd) -> Result<Vec<u8>> {
+/// The bytes of the packet, and what follows in the file.
+fn with_file(packet: &[u8], file: OwnedFd) -> Result<Vec<u8>> {
     let failed = |error| Error::os("reading a long message", error);
     if !files::facts(&file).map_err(failed)?.is_regular {
         return Err(Error::corrupt("a long message in something that is no file"));
     }
-    let mut bytes = Vec::new();
+    let mut bytes = packet.to_vec();
     // It asks for as much memory as the file is long, and fails if there is none.
     File::from(file).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)

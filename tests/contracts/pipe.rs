@@ -40,6 +40,7 @@ macro_rules! for_each_contract {
             polls_take_nothing,
             times,
             a_full_pipe_makes_the_sender_wait,
+            long_messages_make_the_sender_wait_too,
             small_buffers,
             descriptors_travel,
             a_descriptor_that_did_not_come,
@@ -311,6 +312,33 @@ pub(crate) fn a_full_pipe_makes_the_sender_wait() {
     thread::sleep(Duration::from_millis(20));
     drop(receiver);
     assert!(is_closed(waiting.join().unwrap()));
+}
+
+/// They lie in memory of their own, and yet only a few are under way: a receiver that is slow costs no more memory than that.
+pub(crate) fn long_messages_make_the_sender_wait_too() {
+    const LENGTH: usize = 1 << 20;
+    let (sender, receiver) = pipe::simplex::<()>().unwrap();
+    let mut sent = 0;
+    while sender.try_send_bytes(&vec![sent; LENGTH]).is_ok() {
+        sent += 1;
+    }
+    assert!((1..=20).contains(&sent), "{sent}");
+    assert!(sender.send_bytes_timeout(&vec![sent; LENGTH], Duration::from_millis(50)).unwrap_err().is_timed_out());
+    let child = start(
+        |receiver: Receiver<()>| {
+            (0..50).try_for_each(|number| {
+                receiver.recv_bytes().map(|bytes| assert!(bytes.len() == LENGTH && bytes.iter().all(|b| *b == number)))
+            })
+        },
+        (receiver,),
+    );
+    for number in sent..50 {
+        match number % 2 {
+            0 => sender.send_bytes(&vec![number; LENGTH]).unwrap(),
+            _ => sender.send_bytes_timeout(&vec![number; LENGTH], LONG).unwrap(),
+        }
+    }
+    joined(&child);
 }
 
 /// Of a socket whose buffer somebody has made as small as it can be.
