@@ -10,7 +10,7 @@
 use std::{
     cell::Cell,
     fs::File,
-    io::{self, IoSlice, IoSliceMut, Read},
+    io::{self, IoSlice, IoSliceMut},
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::FileExt,
@@ -25,6 +25,7 @@ use super::{
     clock::Wait,
     ends::End,
     files,
+    memory::{self, Shortage},
     packet::{self, MOST_DESCRIPTORS},
     poll,
 };
@@ -41,6 +42,9 @@ const INLINE: usize = 64 * 1024 - HEAD;
 /// with what the kernel adds, which would take the next larger piece of its memory.
 const PART: usize = 15 * 1024;
 
+/// For less there is memory, or will be: to look would take longer than it is worth.
+const UNCHECKED: u64 = 1 << 26;
+
 /// The byte before the message.
 const HEAD: usize = 1;
 const IN_FILE: u8 = 1 << 7;
@@ -56,7 +60,7 @@ pub(crate) type Kind = u8;
 ///
 /// # Errors
 ///
-/// `Closed` when nobody has the other end; `WouldBlock`, `TimedOut`; `Os`.
+/// `Closed` when nobody has the other end; `WouldBlock`, `TimedOut`; `OutOfMemory` for a long one; `Os`.
 pub(crate) fn send(end: &End, kind: Kind, bytes: &[u8], descriptors: &[OwnedFd], wait: Wait) -> Result<()> {
     // Where the packet ends, and what follows in the file.
     let mut end_of_packet = if bytes.len() > INLINE { PART } else { bytes.len() };
@@ -90,6 +94,7 @@ pub(crate) fn send(end: &End, kind: Kind, bytes: &[u8], descriptors: &[OwnedFd],
 }
 
 fn in_file(bytes: &[u8]) -> Result<OwnedFd> {
+    check_room(bytes.len() as u64)?;
     let failed = |error| Error::os("writing a long message", error);
     let file = File::from(files::anonymous().map_err(failed)?);
     // Not by its position, which the receiver begins at.
@@ -106,8 +111,8 @@ thread_local! {
 ///
 /// # Errors
 ///
-/// `Closed` when nobody has the other end any more, and all was received that came from there; `WouldBlock`, `TimedOut`;
-/// `Corrupt`; `Os`.
+/// `Closed` when nobody has the other end any more, and all was received that came from there; `WouldBlock`, `TimedOut`.
+/// With the message that it is about: `Corrupt`; `OutOfMemory` for a long one; `Os`, which others may not be.
 pub(crate) fn receive<R>(
     end: &End,
     wait: Wait,
@@ -132,6 +137,8 @@ fn receive_in<R>(
     let received = loop {
         match packet::receive(end.socket(), &mut [IoSliceMut::new(buffer)], flags, &mut descriptors) {
             Ok(received) => break received,
+            // There never was another end.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => return Err(Error::Closed),
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 return Err(Error::os("receiving a message", error));
             }
@@ -142,7 +149,11 @@ fn receive_in<R>(
             }
         }
     };
-    let Some((head, bytes)) = buffer[..received.bytes].split_first() else { return Err(Error::Closed) };
+    let Some((head, bytes)) = buffer[..received.bytes].split_first() else {
+        // That is what a closed end looks like; but anybody can send nothing.
+        let is_over = poll::is_closed(end.socket(), Wait::No).unwrap_or(true) && packet::is_empty(end.socket());
+        return Err(if is_over { Error::Closed } else { Error::corrupt("a packet without a byte") });
+    };
     if received.lacks_descriptors {
         return Err(Error::os("receiving the descriptors of a message, which is lost", Errno::MFILE));
     }
@@ -161,12 +172,30 @@ fn receive_in<R>(
 
 /// The bytes of the packet, and what follows in the file.
 fn with_file(packet: &[u8], file: OwnedFd) -> Result<Vec<u8>> {
-    let failed = |error| Error::os("reading a long message", error);
-    if !files::facts(&file).map_err(failed)?.is_regular {
-        return Err(Error::corrupt("a long message in something that is no file"));
+    let unreadable = |error| Error::corrupt(format!("a long message whose file cannot be read: {error}"));
+    if !files::is_in_memory(&file) {
+        return Err(Error::corrupt("a long message in something that is no file in memory"));
     }
-    let mut bytes = packet.to_vec();
-    // It asks for as much memory as the file is long, and fails if there is none.
-    File::from(file).read_to_end(&mut bytes).map_err(failed)?;
+    let facts = files::facts(&file).map_err(unreadable)?;
+    // Whoever sent it had all of these bytes: a length alone costs the receiver nothing.
+    if facts.size > facts.allocated {
+        return Err(Error::corrupt(format!("a long message of {} bytes with {}", facts.size, facts.allocated)));
+    }
+    check_room(facts.size)?;
+    let length = usize::try_from(facts.size).unwrap_or(usize::MAX);
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(length.saturating_add(packet.len())).map_err(|_| {
+        Error::os("receiving a long message, which is lost", io::Error::from(io::ErrorKind::OutOfMemory))
+    })?;
+    bytes.extend_from_slice(packet);
+    files::append(&file, length, &mut bytes).map_err(unreadable)?;
     Ok(bytes)
+}
+
+/// Whether there is memory for a long message. The system has no error for that later, but kills somebody.
+fn check_room(size: u64) -> Result<()> {
+    if size < UNCHECKED {
+        return Ok(());
+    }
+    memory::check_room(size).map_err(|Shortage { left, place }| Error::OutOfMemory { needed: size, left, place })
 }

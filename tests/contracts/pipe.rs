@@ -1,8 +1,9 @@
 //! What pipes promise, between processes that were started in any way: each test runs by the start method of the program
 //! that includes this file.
 //!
-//! Impossible by types (`tests/ui`): a receiver that sends and a sender that receives or polls; use after the end was closed (dropped);
-//! an offset or size that lies outside the bytes (they are slices); a negative time limit; a descriptor that is none.
+//! Impossible by types (`tests/ui`): a receiver that sends and a sender that receives or polls; use after the end was
+//! closed (dropped); an offset or size that lies outside the bytes (they are slices); a negative time limit; a descriptor
+//! that is none.
 //! There are no listeners: a program that was not started by another one finds it by names in shared memory.
 
 use std::{
