@@ -169,10 +169,11 @@ pub enum Error {
         reason: String,
     },
 
-    /// The region was made by this crate, but its contents contradict themselves.
-    #[error("the region is corrupt: {reason}")]
+    /// The region was made by this crate, or the message came through a channel of it, but the contents contradict
+    /// themselves.
+    #[error("corrupt contents: {reason}")]
     Corrupt {
-        /// The field that is wrong, and how.
+        /// What is wrong, and how.
         reason: String,
     },
 
@@ -244,10 +245,10 @@ pub enum Error {
         left: u64,
     },
 
-    /// The machine, its shared-memory file system or a memory limit has no room for the region.
+    /// The machine, its shared-memory file system or a memory limit has no room for the region or message.
     #[error("not enough memory: need {needed} bytes, {left} left {place}")]
     OutOfMemory {
-        /// The bytes the region takes.
+        /// The bytes it takes.
         needed: u64,
         /// The bytes that are left.
         left: u64,

@@ -29,6 +29,7 @@
 //! * [`Ring`], a bounded queue of plain data, without a lock.
 //! * [`SpscRing`], the same for one [`Producer`] and one [`Consumer`].
 //! * [`Queue`], a bounded queue of objects of any size, or of tickets for shared memory.
+//! * [`pipe`], connections between two processes, requests and their answers, and waiting for several at a time.
 //!
 //! # Memory
 //!

@@ -8,15 +8,16 @@ mod support;
 use std::{
     os::fd::{AsFd, OwnedFd},
     sync::atomic::Ordering::SeqCst,
+    thread,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 use shmkit::{
-    AtomicArray, Error, Process, Result, Value,
+    AtomicArray, AtomicValue, Error, Process, Result, Value,
     pipe::{self, Caller, Fd, Receiver, Responder, Sender},
 };
-use support::{Deadline, Random};
+use support::{Deadline, Random, eventually};
 
 shmkit::init_in_tests!();
 
@@ -183,4 +184,105 @@ fn those_who_answer_are_killed() {
     let unanswered: u64 = callers.iter().map(|caller| caller.join().unwrap()).sum();
     assert!(unanswered <= kills, "{unanswered} unanswered with {kills} kills");
     servers.iter().for_each(|server| server.join().unwrap());
+}
+
+/// As many descriptors are under way as this user may have open, and nobody takes them. Whoever waits to send one more is
+/// told all the same that the other end is gone.
+#[test]
+fn the_end_is_seen_while_too_many_descriptors_are_under_way() {
+    fn starve() -> Result<()> {
+        // SAFETY: takes nothing.
+        if unsafe { libc::geteuid() } == 0 {
+            // Who may do anything may have any number under way.
+            // SAFETY: takes a number.
+            assert_eq!(unsafe { libc::seteuid(65534) }, 0);
+        }
+        let limit = libc::rlimit { rlim_cur: 40, rlim_max: 40 };
+        // SAFETY: reads a live struct.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+        let fd = || Fd::from(std::io::stderr().as_fd().try_clone_to_owned().unwrap());
+        let (full, _receiver) = pipe::simplex::<Fd>()?;
+        let sent = (0..1000).take_while(|_| full.try_send(&fd()).is_ok()).count();
+        assert!(sent < 50, "{sent} under way");
+
+        let (sender, receiver) = pipe::simplex::<Fd>()?;
+        assert!(sender.try_send(&fd()).unwrap_err().is_would_block());
+        assert!(sender.send_timeout(&fd(), Duration::from_millis(20)).unwrap_err().is_timed_out());
+        let waiting = thread::spawn(move || {
+            let waited = sender.send(&fd());
+            [waited, sender.send(&fd()), sender.try_send(&fd()), sender.send_timeout(&fd(), Duration::MAX)]
+        });
+        thread::sleep(Duration::from_millis(50));
+        drop(receiver);
+        for result in waiting.join().unwrap() {
+            assert!(matches!(result, Err(Error::Closed)), "{result:?}");
+        }
+        Ok(())
+    }
+    let _deadline = Deadline::seconds(60, "the_end_is_seen_while_too_many_descriptors_are_under_way");
+    let child = Process::builder(starve).daemon(true).start().unwrap();
+    child.join_timeout(Duration::from_secs(20)).unwrap().expect("it was told");
+}
+
+/// Long messages take a while to write and to read; a process can be killed at any moment of that. What arrives is whole,
+/// and the others see the end.
+#[test]
+fn those_who_send_and_receive_long_messages_are_killed() {
+    const LENGTH: usize = 16 << 20;
+    const ROUNDS: usize = 25;
+    fn send(sender: Sender<()>) -> Result<()> {
+        (1..=255).cycle().try_for_each(|number| sender.send_bytes(&vec![number; LENGTH]))
+    }
+    fn receive(receiver: Receiver<()>, received: AtomicValue<u64>) -> Result<()> {
+        loop {
+            check(&receiver.recv_bytes()?);
+            received.fetch_add(1, SeqCst);
+        }
+    }
+    fn check(bytes: &[u8]) {
+        assert_eq!(bytes.len(), LENGTH);
+        assert!(bytes == vec![bytes[0]; LENGTH] && bytes[0] != 0);
+    }
+    let _deadline = Deadline::seconds(120, "those_who_send_and_receive_long_messages_are_killed");
+    let mut random = Random::new();
+    let mut arrived = 0;
+    for _ in 0..ROUNDS {
+        let (sender, receiver) = pipe::simplex().unwrap();
+        let child = Process::builder(send).args((sender,)).daemon(true).start().unwrap();
+        check(&receiver.recv_bytes_timeout(Duration::from_secs(20)).unwrap());
+        random.pause(Duration::from_millis(30));
+        kill(&child);
+        loop {
+            match receiver.recv_bytes_timeout(Duration::from_secs(20)) {
+                Ok(bytes) => check(&bytes),
+                Err(Error::Closed) => break,
+                Err(error) => panic!("{error}"),
+            }
+            arrived += 1;
+        }
+    }
+    assert!(arrived > 0);
+
+    // Of two who receive, one is killed and replaced again and again, the other goes on.
+    let (sender, receiver) = pipe::simplex().unwrap();
+    let start = |received: &AtomicValue<u64>| {
+        Process::builder(receive).args((receiver.clone(), received.clone())).daemon(true).start().unwrap()
+    };
+    let counts = [AtomicValue::new(0).unwrap(), AtomicValue::new(0).unwrap()];
+    let sending = Process::builder(send).args((sender,)).daemon(true).start().unwrap();
+    let (stays, mut victim) = (start(&counts[0]), start(&counts[1]));
+    for _ in 0..ROUNDS {
+        random.pause(Duration::from_millis(30));
+        kill(&victim);
+        let before = counts[0].load(SeqCst);
+        eventually(|| counts[0].load(SeqCst) > before);
+        victim = start(&counts[1]);
+    }
+    kill(&sending);
+    for receiver in [stays, victim] {
+        match receiver.join_timeout(Duration::from_secs(20)) {
+            Err(Error::Closed) => {}
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -10,9 +10,11 @@ use std::{
 };
 
 use rustix::{
+    buffer::spare_capacity,
     fs::{
         AtFlags, CWD, FallocateFlags, FileType, FlockOperation, MemfdFlags, Mode, OFlags, SealFlags, Stat, fallocate,
-        fcntl_add_seals, fcntl_getfl, flock, fstat, fstatfs, fstatvfs, ftruncate, linkat, memfd_create, open, unlink,
+        fcntl_add_seals, fcntl_get_seals, fcntl_getfl, flock, fstat, fstatfs, fstatvfs, ftruncate, linkat,
+        memfd_create, open, unlink,
     },
     io::{Errno, fcntl_dupfd_cloexec},
 };
@@ -35,6 +37,8 @@ pub(crate) struct FileId {
 pub(crate) struct Facts {
     pub(crate) id: FileId,
     pub(crate) size: u64,
+    /// Bytes that it takes: fewer than its size where it has holes.
+    pub(crate) allocated: u64,
     pub(crate) is_regular: bool,
     pub(crate) owner: u32,
     pub(crate) mode: u32,
@@ -46,6 +50,7 @@ pub(crate) fn facts(fd: impl AsFd) -> io::Result<Facts> {
     Ok(Facts {
         id: FileId { device: stat.st_dev, inode: stat.st_ino },
         size: stat.st_size.unsigned_abs(),
+        allocated: stat.st_blocks.unsigned_abs().saturating_mul(512),
         is_regular: FileType::from_raw_mode(stat.st_mode).is_file(),
         owner: stat.st_uid,
         mode: stat.st_mode & 0o7777,
@@ -75,6 +80,12 @@ const FIRST_FREE: RawFd = 3;
 /// Memory without a name, which the kernel frees with its last mapping and descriptor. Its size may still be set.
 pub(crate) fn anonymous() -> io::Result<OwnedFd> {
     off_the_streams(memfd_create("shmkit", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
+}
+
+/// Whether it is a file in memory: to read it waits for no disk, and for nobody.
+pub(crate) fn is_in_memory(fd: impl AsFd) -> bool {
+    // Other files have no seals.
+    fcntl_get_seals(fd).is_ok()
 }
 
 /// Forbids shrinking, for ever and for everybody: a peer that truncated the memory would kill those who touch it.
@@ -175,6 +186,23 @@ pub(crate) fn read_start(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<&[u8]> 
         }
     }
     Ok(&buffer[..filled])
+}
+
+/// Appends the first `length` bytes of the file, for which `bytes` has room. A file that is shorter is an error; one that
+/// grows meanwhile is not read for ever.
+pub(crate) fn append(fd: impl AsFd, length: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let before = bytes.len();
+    while bytes.len() - before < length {
+        let at = (bytes.len() - before) as u64;
+        match rustix::io::pread(&fd, spare_capacity(bytes), at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // There may have been more room.
+    bytes.truncate(before + length);
+    Ok(())
 }
 
 /// Writes `bytes` at the start of the file.

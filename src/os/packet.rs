@@ -57,7 +57,7 @@ pub(crate) fn send(
 /// What has become of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Received {
-    /// Its bytes, as many as there was room for. 0 if the other end is closed, for nobody sends that few.
+    /// Its bytes, as many as there was room for. 0 if the other end is closed; or if somebody has sent that few.
     pub(crate) bytes: usize,
     /// It was longer.
     pub(crate) is_cut: bool,
@@ -94,6 +94,11 @@ pub(crate) fn receive(
         is_cut: received.flags.contains(ReturnFlags::TRUNC),
         lacks_descriptors: received.flags.contains(ReturnFlags::CTRUNC),
     })
+}
+
+/// Whether there are no bytes to receive.
+pub(crate) fn is_empty(socket: impl AsFd) -> bool {
+    rustix::io::ioctl_fionread(socket).unwrap_or(0) == 0
 }
 
 /// Looks at the next packet without its descriptors, and says how many of its bytes are in `bytes`.

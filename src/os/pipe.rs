@@ -1,13 +1,16 @@
 //! Messages of any length between the two ends of a pipe.
 //!
-//! A message is one packet, which arrives whole or not at all, and at one receiver: its first byte says what it is. Longer
-//! ones go in an anonymous file, whose descriptor is then the first one beside the packet. What was sent arrives whatever
-//! becomes of the sender.
+//! A message is one packet, which arrives whole or not at all, and at one receiver: its first byte says what it is. What
+//! is longer than a packet goes on in an anonymous file, whose descriptor is then the first one beside the packet. What was
+//! sent arrives whatever becomes of the sender.
+//!
+//! The kernel lets a sender wait by the bytes of its packets. So the packet of a long message has a part of it that counts:
+//! else hundreds of files could be under way, of any length.
 
 use std::{
     cell::Cell,
     fs::File,
-    io::{self, IoSlice, IoSliceMut, Read},
+    io::{self, IoSlice, IoSliceMut},
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::FileExt,
@@ -22,6 +25,7 @@ use super::{
     clock::Wait,
     ends::End,
     files,
+    memory::{self, Shortage},
     packet::{self, MOST_DESCRIPTORS},
     poll,
 };
@@ -30,8 +34,16 @@ use crate::{Error, Result};
 /// The most descriptors of a message: one is for the file of a long one.
 pub(crate) const MOST: usize = MOST_DESCRIPTORS - 1;
 
-/// The most bytes that go in the packet itself: with more, a file costs less than copying twice.
+/// The most bytes that go in the packet itself.
 const INLINE: usize = 64 * 1024 - HEAD;
+
+/// As many bytes of a longer message go in the packet. A buffer of the usual size holds a dozen such packets: enough that
+/// sender and receiver seldom wait for each other (a full packet makes long messages slower by a fifth). Less than 16 KiB,
+/// with what the kernel adds, which would take the next larger piece of its memory.
+const PART: usize = 15 * 1024;
+
+/// For less there is memory, or will be: to look would take longer than it is worth.
+const UNCHECKED: u64 = 1 << 26;
 
 /// The byte before the message.
 const HEAD: usize = 1;
@@ -48,18 +60,23 @@ pub(crate) type Kind = u8;
 ///
 /// # Errors
 ///
-/// `Closed` when nobody has the other end; `WouldBlock`, `TimedOut`; `Os`.
+/// `Closed` when nobody has the other end; `WouldBlock`, `TimedOut`; `OutOfMemory` for a long one; `Os`.
 pub(crate) fn send(end: &End, kind: Kind, bytes: &[u8], descriptors: &[OwnedFd], wait: Wait) -> Result<()> {
-    let mut file = (bytes.len() > INLINE).then(|| in_file(bytes)).transpose()?;
+    // Where the packet ends, and what follows in the file.
+    let mut end_of_packet = if bytes.len() > INLINE { PART } else { bytes.len() };
+    let mut file = (end_of_packet < bytes.len()).then(|| in_file(&bytes[end_of_packet..])).transpose()?;
     let mut pause = PAUSE;
     loop {
         let all: Vec<_> = file.iter().chain(descriptors).map(AsFd::as_fd).collect();
-        let (head, body) = if file.is_some() { ([kind | IN_FILE], [].as_slice()) } else { ([kind], bytes) };
-        let parts = [IoSlice::new(&head), IoSlice::new(body)];
+        let head = [if file.is_some() { kind | IN_FILE } else { kind }];
+        let parts = [IoSlice::new(&head), IoSlice::new(&bytes[..end_of_packet])];
         match packet::send(end.socket(), &parts, &all, wait == Wait::Forever) {
             Ok(()) => return Ok(()),
             // Buffers were made smaller.
-            Err(Errno::MSGSIZE) if file.is_none() => file = Some(in_file(bytes)?),
+            Err(Errno::MSGSIZE) if end_of_packet > 0 => {
+                end_of_packet = 0;
+                file = Some(in_file(bytes)?);
+            }
             Err(Errno::AGAIN | Errno::TOOMANYREFS) if wait == Wait::No => return Err(Error::WouldBlock),
             Err(Errno::AGAIN | Errno::TOOMANYREFS) if wait.is_over() => return Err(Error::TimedOut),
             Err(Errno::AGAIN) => {
@@ -77,6 +94,7 @@ pub(crate) fn send(end: &End, kind: Kind, bytes: &[u8], descriptors: &[OwnedFd],
 }
 
 fn in_file(bytes: &[u8]) -> Result<OwnedFd> {
+    check_room(bytes.len() as u64)?;
     let failed = |error| Error::os("writing a long message", error);
     let file = File::from(files::anonymous().map_err(failed)?);
     // Not by its position, which the receiver begins at.
@@ -93,8 +111,8 @@ thread_local! {
 ///
 /// # Errors
 ///
-/// `Closed` when nobody has the other end any more, and all was received that came from there; `WouldBlock`, `TimedOut`;
-/// `Corrupt`; `Os`.
+/// `Closed` when nobody has the other end any more, and all was received that came from there; `WouldBlock`, `TimedOut`.
+/// With the message that it is about: `Corrupt`; `OutOfMemory` for a long one; `Os`, which others may not be.
 pub(crate) fn receive<R>(
     end: &End,
     wait: Wait,
@@ -119,6 +137,8 @@ fn receive_in<R>(
     let received = loop {
         match packet::receive(end.socket(), &mut [IoSliceMut::new(buffer)], flags, &mut descriptors) {
             Ok(received) => break received,
+            // There never was another end.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => return Err(Error::Closed),
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 return Err(Error::os("receiving a message", error));
             }
@@ -129,7 +149,11 @@ fn receive_in<R>(
             }
         }
     };
-    let Some((head, bytes)) = buffer[..received.bytes].split_first() else { return Err(Error::Closed) };
+    let Some((head, bytes)) = buffer[..received.bytes].split_first() else {
+        // That is what a closed end looks like; but anybody can send nothing.
+        let is_over = poll::is_closed(end.socket(), Wait::No).unwrap_or(true) && packet::is_empty(end.socket());
+        return Err(if is_over { Error::Closed } else { Error::corrupt("a packet without a byte") });
+    };
     if received.lacks_descriptors {
         return Err(Error::os("receiving the descriptors of a message, which is lost", Errno::MFILE));
     }
@@ -142,17 +166,36 @@ fn receive_in<R>(
     if descriptors.is_empty() {
         return Err(Error::corrupt("a long message without its file"));
     }
-    let bytes = from_file(descriptors.remove(0))?;
+    let bytes = with_file(bytes, descriptors.remove(0))?;
     read(head & !IN_FILE, &bytes, descriptors)
 }
 
-fn from_file(file: OwnedFd) -> Result<Vec<u8>> {
-    let failed = |error| Error::os("reading a long message", error);
-    if !files::facts(&file).map_err(failed)?.is_regular {
-        return Err(Error::corrupt("a long message in something that is no file"));
+/// The bytes of the packet, and what follows in the file.
+fn with_file(packet: &[u8], file: OwnedFd) -> Result<Vec<u8>> {
+    let unreadable = |error| Error::corrupt(format!("a long message whose file cannot be read: {error}"));
+    if !files::is_in_memory(&file) {
+        return Err(Error::corrupt("a long message in something that is no file in memory"));
     }
+    let facts = files::facts(&file).map_err(unreadable)?;
+    // Whoever sent it had all of these bytes: a length alone costs the receiver nothing.
+    if facts.size > facts.allocated {
+        return Err(Error::corrupt(format!("a long message of {} bytes with {}", facts.size, facts.allocated)));
+    }
+    check_room(facts.size)?;
+    let length = usize::try_from(facts.size).unwrap_or(usize::MAX);
     let mut bytes = Vec::new();
-    // It asks for as much memory as the file is long, and fails if there is none.
-    File::from(file).read_to_end(&mut bytes).map_err(failed)?;
+    bytes.try_reserve_exact(length.saturating_add(packet.len())).map_err(|_| {
+        Error::os("receiving a long message, which is lost", io::Error::from(io::ErrorKind::OutOfMemory))
+    })?;
+    bytes.extend_from_slice(packet);
+    files::append(&file, length, &mut bytes).map_err(unreadable)?;
     Ok(bytes)
+}
+
+/// Whether there is memory for a long message. The system has no error for that later, but kills somebody.
+fn check_room(size: u64) -> Result<()> {
+    if size < UNCHECKED {
+        return Ok(());
+    }
+    memory::check_room(size).map_err(|Shortage { left, place }| Error::OutOfMemory { needed: size, left, place })
 }

@@ -29,6 +29,11 @@ pub(crate) fn is_writable(fd: impl AsFd, wait: Wait) -> io::Result<bool> {
     until_ready(&mut [PollFd::new(&fd, PollFlags::OUT)], wait)
 }
 
+/// Waits until the peer of a connected socket has closed it.
+pub(crate) fn is_closed(fd: impl AsFd, wait: Wait) -> io::Result<bool> {
+    until_ready(&mut [PollFd::new(&fd, PollFlags::RDHUP)], wait)
+}
+
 fn until_ready(list: &mut [PollFd<'_>], wait: Wait) -> io::Result<bool> {
     loop {
         match poll(list, wait.timespec().as_ref()) {

@@ -207,13 +207,27 @@ impl Scope {
         run()
     }
 
+    /// The value, which all of the bytes are.
+    #[inline]
+    fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T> {
+        match self.within(|| postcard::take_from_bytes(bytes)) {
+            Ok((value, [])) => Ok(value),
+            Ok((_, rest)) => Err(Error::NotSendable {
+                type_name: type_name::<T>().into(),
+                reason: format!("{} bytes follow its end: it was sent as another type", rest.len()),
+            }),
+            Err(error) => Err(self.not_sendable::<T>(&error)),
+        }
+    }
+
     fn into_handles(self) -> Handles {
         self.handles.into_inner().map_or_else(Handles::default, |handles| *handles)
     }
 
     #[cold]
-    fn not_sendable<T: ?Sized>(self, error: &postcard::Error) -> Error {
-        let reason = self.into_handles().reason.unwrap_or_else(|| match error {
+    fn not_sendable<T: ?Sized>(&self, error: &postcard::Error) -> Error {
+        let reason = self.handles.borrow_mut().as_mut().and_then(|handles| handles.reason.take());
+        let reason = reason.unwrap_or_else(|| match error {
             postcard::Error::WontImplement => {
                 "its serde implementation asks what comes next (`deserialize_any`), which this compact format cannot \
                  tell: untagged and flattened types, and dynamic values such as JSON's, cannot be sent"
@@ -351,20 +365,15 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], descriptors: &Arc<[Owned
 #[inline]
 pub(crate) fn decode_from<T: DeserializeOwned>(bytes: &[u8], arrived: Option<Arrived>, route: Route) -> Result<T> {
     let scope = Scope { route, ..Scope::of_arrived(arrived) };
-    match scope.within(|| postcard::from_bytes(bytes)) {
-        Ok(value) => Ok(value),
-        Err(error) => Err(scope.not_sendable::<T>(&error)),
-    }
+    scope.decode(bytes)
 }
 
 /// As [`decode`], with the seats among the value.
 pub(crate) fn decode_with_seats<T: DeserializeOwned>(bytes: &[u8], descriptors: &Arc<[OwnedFd]>) -> Result<(T, Seats)> {
     let arrived = Arrived { descriptors: Arc::clone(descriptors), copies: Vec::new() };
     let scope = Scope::of_arrived(Some(arrived));
-    match scope.within(|| postcard::from_bytes(bytes)) {
-        Ok(value) => Ok((value, scope.into_handles().seats)),
-        Err(error) => Err(scope.not_sendable::<T>(&error)),
-    }
+    let value = scope.decode(bytes)?;
+    Ok((value, scope.into_handles().seats))
 }
 
 /// Adds a descriptor to the value that is being encoded, and returns its number there.

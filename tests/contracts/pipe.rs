@@ -1,8 +1,9 @@
 //! What pipes promise, between processes that were started in any way: each test runs by the start method of the program
 //! that includes this file.
 //!
-//! Impossible by types: a receiver that sends and a sender that receives or polls; use after the end was closed (dropped);
-//! an offset or size that lies outside the bytes (they are slices); a negative time limit; a descriptor that is none.
+//! Impossible by types (`tests/ui`): a receiver that sends and a sender that receives or polls; use after the end was
+//! closed (dropped); an offset or size that lies outside the bytes (they are slices); a negative time limit; a descriptor
+//! that is none.
 //! There are no listeners: a program that was not started by another one finds it by names in shared memory.
 
 use std::{
@@ -20,7 +21,7 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use shmkit::{
     Array, Error, Event, Process, Queue, Result, Value,
-    pipe::{self, Caller, Connection, Fd, Receiver, Responder, Sender},
+    pipe::{self, Caller, Connection, Fd, Receiver, Reply, Responder, Sender},
     process::{Message, Outcome, Target},
 };
 
@@ -36,12 +37,16 @@ macro_rules! for_each_contract {
             the_end_of_a_connection,
             what_was_sent_before_the_end_arrives,
             boundaries_are_kept,
+            boundaries_are_kept_among_several_receivers,
             polls_take_nothing,
             times,
             a_full_pipe_makes_the_sender_wait,
+            long_messages_make_the_sender_wait_too,
+            small_buffers,
             descriptors_travel,
             a_descriptor_that_did_not_come,
             ends_travel,
+            ends_that_are_under_way,
             handles_travel,
             waiting_for_many,
             waiting_for_processes_and_connections,
@@ -50,6 +55,7 @@ macro_rules! for_each_contract {
             a_child_has_the_ends_that_it_was_given,
             requests_and_answers,
             requests_that_nobody_answers,
+            answers_by_another_one,
             objects_that_cannot_travel,
         }
     };
@@ -197,6 +203,21 @@ pub(crate) fn boundaries_are_kept() {
     joined(&child);
 }
 
+/// `_TestPoll`, with several who receive: each message is whole, and one's.
+pub(crate) fn boundaries_are_kept_among_several_receivers() {
+    const MESSAGES: u32 = 100;
+    let bytes = |number: u32| vec![number as u8; (number as usize * 7919) % 140_000];
+    let (sender, receiver) = pipe::simplex::<(u32, Vec<u8>)>().unwrap();
+    let take = |receiver: Receiver<(u32, Vec<u8>)>| receiver.iter().collect::<Result<Vec<_>>>();
+    let children = [0; 3].map(|_| start(take, (receiver.clone(),)));
+    drop(receiver);
+    (0..MESSAGES).for_each(|number| sender.send(&(number, bytes(number))).unwrap());
+    drop(sender);
+    let mut all: Vec<_> = children.iter().flat_map(joined).collect();
+    all.sort_unstable();
+    assert!(all.into_iter().eq((0..MESSAGES).map(|number| (number, bytes(number)))));
+}
+
 /// `_TestPoll`: an empty message can be polled for, twice; who polls elsewhere takes nothing.
 pub(crate) fn polls_take_nothing() {
     let (sender, receiver) = pipe::simplex::<()>().unwrap();
@@ -292,6 +313,54 @@ pub(crate) fn a_full_pipe_makes_the_sender_wait() {
     thread::sleep(Duration::from_millis(20));
     drop(receiver);
     assert!(is_closed(waiting.join().unwrap()));
+}
+
+/// They lie in memory of their own, and yet only a few are under way: a receiver that is slow costs no more memory than that.
+pub(crate) fn long_messages_make_the_sender_wait_too() {
+    const LENGTH: usize = 1 << 20;
+    let (sender, receiver) = pipe::simplex::<()>().unwrap();
+    let mut sent = 0;
+    while sender.try_send_bytes(&vec![sent; LENGTH]).is_ok() {
+        sent += 1;
+    }
+    assert!((1..=20).contains(&sent), "{sent}");
+    assert!(sender.send_bytes_timeout(&vec![sent; LENGTH], Duration::from_millis(50)).unwrap_err().is_timed_out());
+    let child = start(
+        |receiver: Receiver<()>| {
+            (0..50).try_for_each(|number| {
+                receiver.recv_bytes().map(|bytes| assert!(bytes.len() == LENGTH && bytes.iter().all(|b| *b == number)))
+            })
+        },
+        (receiver,),
+    );
+    for number in sent..50 {
+        match number % 2 {
+            0 => sender.send_bytes(&vec![number; LENGTH]).unwrap(),
+            _ => sender.send_bytes_timeout(&vec![number; LENGTH], LONG).unwrap(),
+        }
+    }
+    joined(&child);
+}
+
+/// Of a socket whose buffer somebody has made as small as it can be.
+pub(crate) fn small_buffers() {
+    let (here, there) = pipe::duplex::<Vec<f64>>().unwrap();
+    let size: libc::c_int = 1;
+    // SAFETY: reads a live number.
+    let set = unsafe {
+        let length = size_of_val(&size) as libc::socklen_t;
+        libc::setsockopt(here.as_fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, (&raw const size).cast(), length)
+    };
+    assert_eq!(set, 0);
+    let child = start(echo, (there,));
+    for length in [0, 100, 1000, 5000, 10_000, 100_000] {
+        here.send(&vec![0.25; length]).unwrap();
+        assert!(here.recv_timeout(LONG).unwrap() == vec![0.25; length], "{length}");
+        here.send_bytes_timeout(&vec![3; length], LONG).unwrap();
+        assert!(here.recv_bytes_timeout(LONG).unwrap() == vec![3; length], "{length}");
+    }
+    drop(here);
+    joined(&child);
 }
 
 fn file_of(fd: Fd) -> File {
@@ -427,6 +496,43 @@ pub(crate) fn ends_travel() {
     assert!(is_closed(connection.recv_timeout(LONG)) && is_closed(receiver.recv_timeout(LONG)));
 }
 
+/// One is somebody's as long as it can still be received; and no longer.
+pub(crate) fn ends_that_are_under_way() {
+    let (here, there) = pipe::duplex::<u32>().unwrap();
+    let (parcels, its_parcels) = pipe::simplex::<Connection<u32>>().unwrap();
+    parcels.send(&there).unwrap();
+    drop((parcels, there));
+    assert!(!here.poll().unwrap() && here.try_recv().unwrap_err().is_would_block());
+    here.send(&1).unwrap();
+    let child = start(
+        |parcels: Receiver<Connection<u32>>| {
+            let connection = parcels.recv()?;
+            connection.send(&(connection.recv()? + 1))
+        },
+        (its_parcels,),
+    );
+    assert_eq!(here.recv_timeout(LONG).unwrap(), 2);
+    assert!(is_closed(here.recv_timeout(LONG)));
+    joined(&child);
+
+    // The one who could have received it is killed.
+    let (here, there) = pipe::duplex::<u32>().unwrap();
+    let (parcels, its_parcels) = pipe::simplex::<Connection<u32>>().unwrap();
+    let child = start(
+        |_parcels: Receiver<Connection<u32>>| -> Result<()> {
+            loop {
+                thread::park();
+            }
+        },
+        (its_parcels,),
+    );
+    parcels.send(&there).unwrap();
+    drop(there);
+    assert!(here.try_recv().unwrap_err().is_would_block());
+    child.kill().unwrap();
+    assert!(is_closed(here.recv_timeout(LONG)) && is_closed(parcels.send(&here)));
+}
+
 /// Also when the sender is gone before they are received.
 pub(crate) fn handles_travel() {
     let (sender, receiver) = pipe::simplex::<(Array<u64>, Vec<Value<f64>>)>().unwrap();
@@ -519,9 +625,12 @@ pub(crate) fn signals_change_nothing() {
             for _ in 0..3 {
                 let numbers = connection.recv()?;
                 assert!(!connection.poll_timeout(Duration::from_millis(30))?);
-                assert!(connection.recv_timeout(Duration::from_millis(30)).is_err());
-                // More than is received at once.
-                (0..40).try_for_each(|_| connection.send(&numbers))?;
+                assert!(connection.recv_timeout(Duration::from_millis(30)).unwrap_err().is_timed_out());
+                assert_eq!(pipe::wait_timeout(&[&connection], Duration::from_millis(30))?, []);
+                // More than is received at once; long ones, too.
+                (0..20).try_for_each(|_| connection.send(&numbers))?;
+                (0..20).try_for_each(|_| connection.send_timeout(&numbers, LONG))?;
+                (0..4).try_for_each(|i| connection.send_bytes(&vec![i; 1 << 20]))?;
             }
             connection.send(&vec![SIGNALS.load(SeqCst)])
         },
@@ -533,6 +642,7 @@ pub(crate) fn signals_change_nothing() {
         here.send(&numbers).unwrap();
         thread::sleep(Duration::from_millis(100));
         (0..40).for_each(|_| assert_eq!(here.recv_timeout(LONG).unwrap(), numbers));
+        (0..4).for_each(|i| assert!(here.recv_bytes_timeout(LONG).unwrap() == vec![i; 1 << 20]));
     }
     assert!(here.recv_timeout(LONG).unwrap()[0] > 100);
     joined(&child);
@@ -659,6 +769,39 @@ pub(crate) fn requests_that_nobody_answers() {
     let (dropped, answered, abandoned) = asking.join().unwrap();
     assert!(matches!(dropped, Err(Error::NoReply)) && answered.is_ok() && matches!(abandoned, Err(Error::NoReply)));
     assert!(is_closed(caller.call(&true)));
+}
+
+/// The one who has taken requests hands on where their answers go; whoever gets them answers one and dies.
+pub(crate) fn answers_by_another_one() {
+    type Job = (u32, Reply<String>);
+    let (caller, responder) = pipe::call::<u32, String>().unwrap();
+    let ask = |number| {
+        let caller = caller.clone();
+        let asking = thread::spawn(move || caller.call_timeout(&number, LONG));
+        (asking, responder.recv_timeout(LONG).unwrap())
+    };
+    let (jobs, its_jobs) = pipe::simplex::<Job>().unwrap();
+    let child = start(
+        |jobs: Receiver<Job>| -> Result<()> {
+            let (number, reply) = jobs.recv()?;
+            reply.send(&number.to_string())?;
+            let _other = jobs.recv()?;
+            loop {
+                thread::park();
+            }
+        },
+        (its_jobs,),
+    );
+    let (asking, job) = ask(1);
+    jobs.send(&job).unwrap();
+    drop(job);
+    assert_eq!(asking.join().unwrap().unwrap(), "1");
+    let (asking, job) = ask(2);
+    jobs.send(&job).unwrap();
+    drop(job);
+    child.kill().unwrap();
+    joined_dead(&child);
+    assert!(matches!(asking.join().unwrap(), Err(Error::NoReply)));
 }
 
 fn joined_dead<T>(child: &Process<T>) {

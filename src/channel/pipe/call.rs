@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    connection::{clone_of_an_end, end_of_a_pipe, receive, send},
+    connection::{clone_of_an_end, end_of_a_pipe, is_of_one_message, receive, send},
     pair,
 };
 use crate::{
@@ -170,7 +170,7 @@ impl<Request: Message, Response: Message> Responder<Request, Response> {
                     Err(error) => return Err(error),
                 },
                 Err(Error::Closed) => return Ok(()),
-                Err(Error::NotSendable { .. } | Error::TypeMismatch { .. }) => {}
+                Err(error) if is_of_one_message(&error) => {}
                 Err(error) => return Err(error),
             }
         }

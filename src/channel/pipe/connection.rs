@@ -57,6 +57,11 @@ fn receive_bytes<R>(end: &End, wait: Wait, read: impl FnOnce(&[u8]) -> Result<R>
     })
 }
 
+/// Whether it was one message that could not be received, and the next one may be better.
+pub(super) fn is_of_one_message(error: &Error) -> bool {
+    matches!(error, Error::NotSendable { .. } | Error::TypeMismatch { .. } | Error::Corrupt { .. })
+}
+
 fn check(found: Kind, expected: Kind) -> Result<()> {
     let name = |kind| match kind {
         OBJECT => Ok("an object"),
@@ -199,8 +204,9 @@ macro_rules! receives {
             ///
             /// [`Closed`](crate::Error::Closed) when nobody has the other end any more and nothing is left. A message that
             /// is not one of these objects is received all the same, and lost: [`NotSendable`](crate::Error::NotSendable),
-            /// [`TypeMismatch`](crate::Error::TypeMismatch) for bytes, [`Os`](crate::Error::Os) when this process can have
-            /// no more descriptors and some came with it, [`Corrupt`](crate::Error::Corrupt).
+            /// [`TypeMismatch`](crate::Error::TypeMismatch) for bytes, [`OutOfMemory`](crate::Error::OutOfMemory),
+            /// [`Os`](crate::Error::Os) when this process can have no more descriptors and some came with it,
+            /// [`Corrupt`](crate::Error::Corrupt) for what nothing of this crate sends.
             ///
             /// # Examples
             ///
@@ -277,7 +283,7 @@ macro_rules! receives {
 
         /// The objects, one after the other, until the other end is closed. Waits for each.
         ///
-        /// It ends after an error that would come again. An object that cannot be received does not end it.
+        /// It ends after an error that would come again. A message that is none of these objects does not end it.
         ///
         /// # Examples
         ///
@@ -289,7 +295,8 @@ macro_rules! receives {
                     return None;
                 }
                 let next = self.recv();
-                is_over = !matches!(next, Ok(_) | Err(Error::NotSendable { .. } | Error::TypeMismatch { .. }));
+                is_over =
+                    next.as_ref().is_err_and(|error| !$crate::channel::pipe::connection::is_of_one_message(error));
                 match next {
                     Err(Error::Closed) => None,
                     next => Some(next),

@@ -9,8 +9,8 @@
 //! and [any descriptor](Fd). At most 252 descriptors can go with one message, and each region, end and descriptor is one.
 //!
 //! A message is of any length, and is received whole and by one receiver, however many there are. A sender waits when
-//! about 200 KiB are under way that nobody has received (messages of more than 64 KiB count little: they go in memory of
-//! their own).
+//! about 200 KiB are under way that nobody has received, or a dozen messages of more than 64 KiB, most of which lies in
+//! memory of their own.
 //!
 //! A [`Queue`](crate::Queue) is faster, and for any number of processes. A pipe tells when its other end is gone, can be
 //! polled together with other descriptors, and takes no room while it is empty.

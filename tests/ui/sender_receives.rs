@@ -1,0 +1,5 @@
+fn main() {
+    let (sender, _receiver) = shmkit::pipe::simplex::<u32>().unwrap();
+    sender.poll().unwrap();
+    sender.recv().unwrap();
+}
