@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{constructors::plain_constructors, held::Release};
+use super::{
+    constructors::plain_constructors,
+    held::{ForAWait, Release},
+};
 use crate::{
     Error, Result,
     os::clock::Wait,
@@ -385,9 +388,9 @@ impl Condvar {
         }
         let (raw, me, lives) = (self.raw(), self.0.member()?, self.0.members()?);
         let ticket = raw.enter(me, lock_id(guard.lock().0), &lives)?;
-        let depth = guard.release();
+        let depth = guard.release(ForAWait(()));
         let outcome = raw.wait(me, ticket, &lives, wait);
-        while guard.take_again(depth).is_err() {
+        while guard.take_again(depth, ForAWait(())).is_err() {
             // Another thread of this process forgot its guard and ended, say. The guard must not be without its lock.
             thread::sleep(SLICE);
         }

@@ -17,7 +17,7 @@ use bytemuck::Pod;
 use super::{
     CondvarGuard,
     constructors::valued_constructors,
-    held::{Held, LockOf, Owner, Release, give_back, guard_poison},
+    held::{ForAWait, Held, LockOf, Owner, Release, give_back, guard_poison},
 };
 use crate::{
     Result,
@@ -427,11 +427,11 @@ impl<T: Pod> Release for RwLockWriteGuard<'_, T> {
         Release::lock(&self.held)
     }
 
-    fn release(&mut self) -> u32 {
-        self.held.release()
+    fn release(&mut self, wait: ForAWait) -> u32 {
+        self.held.release(wait)
     }
 
-    fn take_again(&mut self, _: u32) -> Result<()> {
+    fn take_again(&mut self, _: u32, _: ForAWait) -> Result<()> {
         self.lock.0.head().write(false, || self.lock.0.members(), Wait::Forever)
     }
 }
