@@ -125,6 +125,30 @@ fn a_try_for_what_is_free_succeeds() {
     assert_eq!(array.to_vec().unwrap(), [3000; 64]);
 }
 
+/// Others wait for the end of a claim to have parts of it. The rest of it is nobody's when it has ended.
+#[test]
+fn a_try_for_what_others_do_not_wait_for_succeeds() {
+    let _deadline = Deadline::seconds(60, "a_try_for_what_others_do_not_wait_for_succeeds");
+    let (array, over) = (Array::<u8>::zeros(64).unwrap(), Board::<Flag>::new());
+    let mut waiters = [0, 1, 2].map(|part| {
+        let (array, over) = (&array, &over);
+        Child::start(move || {
+            while !is_raised(over) {
+                drop(array.claim_mut_timeout(16 * part..16 * part + 16, SOON).unwrap());
+            }
+            0
+        })
+    });
+    for _ in 0..3000 {
+        let all = array.claim_mut_timeout(.., SOON).unwrap();
+        thread::yield_now();
+        drop(all);
+        drop(array.try_claim_mut(48..).unwrap());
+    }
+    raise(&over);
+    assert!(waiters.iter_mut().all(|waiter| waiter.wait() == End::Code(0)));
+}
+
 /// Who is in each element: 1,000,000 for one who changes it, 1 for each who reads it.
 fn random_claims(array: &Array<u64>, inside: &[AtomicU32; 64], random: &mut Random, rounds: u32) {
     for _ in 0..rounds {

@@ -41,8 +41,7 @@ macro_rules! four_forms {
         ///
         /// # Errors
         ///
-        /// [`WouldBlock`](Error::WouldBlock) when somebody is, also this thread itself, or somebody who has waited for the
-        /// end of a claim that was; else the same.
+        /// [`WouldBlock`](Error::WouldBlock) when somebody is, also this thread itself; else the same.
         ///
         /// # Examples
         ///

@@ -197,8 +197,9 @@ impl RawMutex {
         // The entry stays pending: linked and pending it is looked at once, and a store is saved.
         me.link(&self.links, first);
         point();
-        self.owner.store(me.stamp() | use_ as u64, Relaxed);
-        // The record must stand before the data is touched: the same thread dies in program order.
+        // Release: pairs with the Acquire of `is_lent`, for what the holder before did. The record must stand before the
+        // data is touched: the same thread dies in program order.
+        self.owner.store(me.stamp() | use_ as u64, Release);
         compiler_fence(Acquire);
     }
 
@@ -262,6 +263,15 @@ impl RawMutex {
         // Acquire: what the holder stored before it took the lock is not older than the lock.
         let word = self.word.load(Acquire);
         word & OWNER_DIED == 0 && word & TID != 0 && !self.is_poisoned()
+    }
+
+    /// Whether the living holder has the user's data, or has left it half changed: not if it is about to let go, nor if it
+    /// has the lock for the crate's own bookkeeping.
+    #[inline]
+    pub(crate) fn is_lent(&self) -> bool {
+        // Acquire: pairs with the Release of `unlock` and `settle`: who goes on sees what holders before have done.
+        let use_ = self.owner.load(Acquire) & Stamp::SPARE;
+        use_ == Use::Data as u64 || use_ == Use::View as u64 || self.is_poisoned()
     }
 
     /// Whether the holder of a lock that the kernel has marked can do nothing any more, none of its threads.
