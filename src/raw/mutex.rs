@@ -38,7 +38,8 @@
 //! on that it gave to a dying waiter. The bit is dropped again by an unlock that woke nobody. On every expiry of a
 //! slice a waiter also asks whether the owner still exists: a thread that called `exec` in the middle of a locked
 //! section loses its id before the kernel walks its list (its process lives on as another program, which has let go of
-//! the memory), and a truncated file cuts the walk short.
+//! the memory, or comes back to it and then [buries](RawMutex::bury) what it was), and a truncated file cuts the walk
+//! short.
 //!
 //! Sources: U. Drepper, *Futexes Are Tricky* (2011); `Documentation/locking/robust-futexes.rst` of the kernel.
 
@@ -349,6 +350,18 @@ impl RawMutex {
     pub(crate) fn clear_poison(&self) {
         point();
         self.poisoned.store(0, Relaxed);
+    }
+
+    /// Has the lock be held by the past of the process `stamp` if that is on record: see [`Stamp::of_the_past`].
+    #[cfg(not(loom))]
+    pub(crate) fn bury(&self, stamp: u64) {
+        let record = self.owner.load(Relaxed);
+        if record & !Stamp::SPARE == stamp {
+            let past = Stamp::from_bits(stamp).of_the_past().to_bits() | record & Stamp::SPARE;
+            point();
+            // Fails for the record of an heir, which is none of that process.
+            let _ = self.owner.compare_exchange(record, past, Relaxed, Relaxed);
+        }
     }
 
     /// Frees the lock of whoever held it, poisoned if it was held for `use_` of data. Returns whether it was held.

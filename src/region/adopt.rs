@@ -99,7 +99,7 @@ impl Region {
                 let mapping = Mapping::new(fd, facts, Backing::Named, false, false)?;
                 make_header(mapping.memory(), Epoch::here(facts.id)?)?;
                 mapping.check()?;
-                mapping.publish()
+                mapping.publish_found()
             }
         };
         let link = shmem.get_flink_path().cloned();

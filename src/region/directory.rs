@@ -399,6 +399,15 @@ impl<'a> Directory<'a> {
         Ok(())
     }
 
+    /// Has others see what the process `stamp` was before it called `exec` as one that is gone: [`RawMutex::bury`].
+    pub(super) fn bury(self, stamp: u64) {
+        if let Ok(members) = Members::of(self.memory) {
+            members.bury(stamp);
+        }
+        // An image too corrupt to walk has locks that cannot be found.
+        let _ = self.for_each_lock(|lock| lock.bury(stamp));
+    }
+
     /// Frees every lock, and poisons what was held: for whoever knows that no holder lives, and keeps others out.
     pub(super) fn reset_locks(self) -> Result<()> {
         let lock = self.header.lock()?;
