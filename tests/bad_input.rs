@@ -8,7 +8,8 @@ use std::{
     process::Command,
 };
 
-use shmkit::{Array, AtomicArray, AtomicValue, Error, Lock, RLock, RawArray, Region, Value};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use shmkit::{Array, AtomicArray, AtomicValue, Error, Lock, Queue, RLock, RawArray, Region, Value};
 
 /// A file in the temporary directory that goes with this.
 struct Scratch(PathBuf);
@@ -272,6 +273,37 @@ fn other_types_kinds_and_shapes() {
     let region = Name::new("region");
     Region::create(&region.0, 4096).unwrap();
     assert!(matches!(Value::<u8>::open(&region.0), Err(Error::TypeMismatch { .. })));
+}
+
+/// What is written as a region and a number, and read as a handle.
+enum Forged {
+    Written(Region, u64),
+    Read(#[expect(dead_code, reason = "that it can be had is too much")] Value<u64>),
+}
+
+impl Serialize for Forged {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self::Written(region, at) = self else { panic!("read already") };
+        (region, at).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Forged {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::Read)
+    }
+}
+
+/// A handle whose lock cannot be written would end the process that uses it.
+#[test]
+fn no_handle_of_a_mapping_that_cannot_be_written() {
+    let scratch = Scratch::with_value("forged");
+    let region = Region::options().file(scratch.path()).read_only(true).open().unwrap();
+    let queue = Queue::new().unwrap();
+    for at in (0..4096).step_by(8) {
+        queue.put(&Forged::Written(region.clone(), at)).unwrap();
+        assert!(queue.get().is_err(), "at {at}");
+    }
 }
 
 #[test]

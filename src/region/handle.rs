@@ -241,7 +241,7 @@ impl<R: Resident> Handle<R> {
 
     /// The object whose block lies at `at`, an offset that may come from anywhere.
     pub(crate) fn at_offset(mapping: Arc<Mapping>, at: u64) -> Result<Self> {
-        let found = mapping.directory()?.at(at)?;
+        let found = mapping.writable()?.directory()?.at(at)?;
         Self::adopt(mapping, found, None)
     }
 
