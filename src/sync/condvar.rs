@@ -30,7 +30,8 @@ use crate::{
 /// it is held, and then held as often again. All who wait at a time must use the same lock.
 ///
 /// Nothing is kept for later: a notification for which nobody waits does nothing. As with every condition variable, what
-/// was notified may not be true any more when the waiter has the lock again: [`wait_while`](Self::wait_while) looks.
+/// was notified may not be true any more when the waiter has the lock again: [`wait_while`](Self::wait_while) looks. For
+/// the same reason there is no form that tries: it would always be told to wait.
 ///
 /// [`MAX`](Self::MAX) threads can wait at a time.
 ///
