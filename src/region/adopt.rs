@@ -95,7 +95,7 @@ impl Region {
                     let reason = format!("a segment of {} bytes; a region has at least {}", facts.size, header::LEAST);
                     return Err(Error::InvalidSize { reason });
                 }
-                build::reserve(&fd, facts.size, "in /dev/shm")?;
+                build::reserve(&fd, 0..facts.size, Backing::Named)?;
                 let mapping = Mapping::new(fd, facts, Backing::Named, false, false)?;
                 make_header(mapping.memory(), Epoch::here(facts.id)?)?;
                 mapping.check()?;
