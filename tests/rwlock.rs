@@ -185,6 +185,30 @@ fn a_panicking_writer_poisons_and_a_panicking_reader_does_not() {
     assert_eq!(*lock.read().unwrap(), 1);
 }
 
+/// The copy of a guard that a fork made is not the child's: its drop ends nothing, and it cannot be used to go on.
+#[test]
+fn a_forked_guard_is_a_copy() {
+    let _deadline = Deadline::seconds(60, "a_forked_guard_is_a_copy");
+    let (read, written) = (RwLock::new(0_u8).unwrap(), RwLock::new(0_u8).unwrap());
+    let (mut reading, mut writing) = (Some(read.read().unwrap()), Some(written.write().unwrap()));
+    let mut child = Child::start(|| {
+        drop((reading.take(), writing.take()));
+        let would_block = |error: Error| error.is_would_block();
+        let kept = read.try_write().is_err_and(would_block) && written.try_read().is_err_and(would_block);
+        i32::from(!kept || *read.try_read().unwrap() != 0)
+    });
+    assert_eq!(child.wait(), End::Code(0));
+    let mut child = Child::start(|| {
+        drop(writing.take().map(|writing| writing.downgrade()));
+        0
+    });
+    assert_eq!(child.wait(), End::Code(support::PANICKED), "a copy holds nothing that could be had to read");
+    let elsewhere = |look: &(dyn Fn() -> bool + Sync)| thread::scope(|scope| scope.spawn(look).join().unwrap());
+    assert!(elsewhere(&|| read.try_write().is_err() && written.try_read().is_err()));
+    drop((reading, writing));
+    assert!(elsewhere(&|| read.try_write().is_ok() && written.try_read().is_ok()));
+}
+
 /// Guards are forgotten: writers are kept out for as long as this process is there, and nothing worse.
 #[test]
 fn forgotten_guards() {
