@@ -8,7 +8,8 @@ use std::{
     process::Command,
 };
 
-use shmkit::{Array, AtomicArray, AtomicValue, Error, Lock, RLock, RawArray, Region, Value};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use shmkit::{Array, AtomicArray, AtomicValue, Error, Lock, Queue, RLock, RawArray, Region, Value};
 
 /// A file in the temporary directory that goes with this.
 struct Scratch(PathBuf);
@@ -115,6 +116,17 @@ fn a_full_file_system() {
             "{error}"
         );
         assert!(!Path::new("/dev/shm/full").exists());
+        // The table of claims gets its memory with the first one: where there is none, that is an error too.
+        let array = Array::<u8>::create("array", 100).unwrap();
+        let mut rest = File::create("/dev/shm/rest").unwrap();
+        while rest.write(&[1; 4096]).is_ok() {}
+        let error = array.claim_mut(10..20).unwrap_err();
+        assert!(matches!(&error, Error::OutOfMemory { needed, .. } if *needed >= 8192), "{error}");
+        array.set(99, 1).unwrap();
+        drop(rest);
+        fs::remove_file("/dev/shm/rest").unwrap();
+        array.claim_mut(10..20).unwrap().fill(7);
+        assert_eq!(array.get(19).unwrap(), 7);
         println!("it was full");
         return;
     }
@@ -272,6 +284,37 @@ fn other_types_kinds_and_shapes() {
     let region = Name::new("region");
     Region::create(&region.0, 4096).unwrap();
     assert!(matches!(Value::<u8>::open(&region.0), Err(Error::TypeMismatch { .. })));
+}
+
+/// What is written as a region and a number, and read as a handle.
+enum Forged {
+    Written(Region, u64),
+    Read(#[expect(dead_code, reason = "that it can be had is too much")] Value<u64>),
+}
+
+impl Serialize for Forged {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self::Written(region, at) = self else { panic!("read already") };
+        (region, at).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Forged {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::Read)
+    }
+}
+
+/// A handle whose lock cannot be written would end the process that uses it.
+#[test]
+fn no_handle_of_a_mapping_that_cannot_be_written() {
+    let scratch = Scratch::with_value("forged");
+    let region = Region::options().file(scratch.path()).read_only(true).open().unwrap();
+    let queue = Queue::new().unwrap();
+    for at in (0..4096).step_by(8) {
+        queue.put(&Forged::Written(region.clone(), at)).unwrap();
+        assert!(queue.get().is_err(), "at {at}");
+    }
 }
 
 #[test]

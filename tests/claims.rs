@@ -8,9 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use shmkit::{Array, Condvar, Error, Region};
+use shmkit::{Array, Condvar, Error, Region, Result};
 use support::{
     Board, Child, Deadline, End, Flag, Random, eventually, is_raised, kills::random_kills, raise, sleep_for_ever,
+    stop_and_go,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -74,6 +75,17 @@ fn what_lies_outside_is_an_error() {
     let rows = grid.claim_rows(1..=2).unwrap();
     assert_eq!((rows.range(), rows.shape(), rows[[1, 4]]), (5..15, &[2, 5][..], 0));
     assert!(grid.chunk_for(0, 0).is_err());
+    let space = Array::<u16>::zeros([4, 3, 2]).unwrap();
+    let mut planes = space.claim_rows_mut(1..3).unwrap();
+    assert_eq!((planes.range(), planes.shape(), planes.len()), (6..18, &[2, 3, 2][..], 12));
+    planes[[1, 2, 1]] = 7;
+    planes.row_mut(0).fill(5);
+    assert_eq!(planes.split_mut(3).map(|part| part.len()).collect::<Vec<_>>(), [6, 6, 0]);
+    assert!(matches!(space.claim_rows(2..5), Err(Error::OutOfRange { .. })));
+    assert!(elsewhere(|| space.try_claim_rows(3..).is_ok() && space.try_claim(..6).is_ok()));
+    assert!(elsewhere(|| space.try_claim_rows_mut(2..).is_err() && space.try_claim(17..).is_err()));
+    drop(planes);
+    assert_eq!((space.get([2, 2, 1]).unwrap(), space.get([1, 0, 1]).unwrap()), (7, 5));
     let nothing = Array::<u16>::zeros([0, 5]).unwrap();
     assert!(nothing.claim_rows_mut(..).unwrap().split_mut(3).all(|part| part.is_empty()));
 }
@@ -123,6 +135,30 @@ fn a_try_for_what_is_free_succeeds() {
         .collect();
     assert!(children.iter_mut().all(|child| child.wait() == End::Code(0)));
     assert_eq!(array.to_vec().unwrap(), [3000; 64]);
+}
+
+/// Others wait for the end of a claim to have parts of it. The rest of it is nobody's when it has ended.
+#[test]
+fn a_try_for_what_others_do_not_wait_for_succeeds() {
+    let _deadline = Deadline::seconds(60, "a_try_for_what_others_do_not_wait_for_succeeds");
+    let (array, over) = (Array::<u8>::zeros(64).unwrap(), Board::<Flag>::new());
+    let mut waiters = [0, 1, 2].map(|part| {
+        let (array, over) = (&array, &over);
+        Child::start(move || {
+            while !is_raised(over) {
+                drop(array.claim_mut_timeout(16 * part..16 * part + 16, SOON).unwrap());
+            }
+            0
+        })
+    });
+    for _ in 0..3000 {
+        let all = array.claim_mut_timeout(.., SOON).unwrap();
+        thread::yield_now();
+        drop(all);
+        drop(array.try_claim_mut(48..).unwrap());
+    }
+    raise(&over);
+    assert!(waiters.iter_mut().all(|waiter| waiter.wait() == End::Code(0)));
 }
 
 /// Who is in each element: 1,000,000 for one who changes it, 1 for each who reads it.
@@ -441,16 +477,51 @@ fn a_stopped_claimant_is_not_dead() {
     assert_eq!(owner.wait(), End::Code(0));
 }
 
+/// Claimants that are stopped at any moment, also half-way into a claim or out of it: they keep what they have, and the
+/// others get what they want when those go on.
+#[test]
+fn stopped_claimants() {
+    let _deadline = Deadline::seconds(120, "stopped_claimants");
+    let array = Array::<u64>::zeros(64).unwrap();
+    let inside = Board::<[AtomicU32; 64]>::new();
+    let mut children = [(); 3].map(|()| {
+        let mut random = Random::new();
+        Child::start(|| {
+            for _ in 0..200 {
+                random_claims(&array, &inside, &mut random, 20);
+                thread::sleep(Duration::from_micros(300));
+            }
+            0
+        })
+    });
+    thread::scope(|scope| {
+        scope.spawn(|| random_claims(&array, &inside, &mut Random::new(), 3000));
+        stop_and_go(&mut children);
+    });
+    assert!(inside.iter().all(|one| one.load(SeqCst) == 0));
+    assert!(array.try_lock().is_ok());
+}
+
 #[test]
 fn a_storm_of_signals_changes_nothing() {
     let _deadline = Deadline::seconds(60, "a_storm_of_signals_changes_nothing");
-    let array = Array::<u64>::zeros(8).unwrap();
+    const TIME: Duration = Duration::from_millis(250);
+    let (array, held) = (Array::<u64>::zeros(8).unwrap(), Array::<u8>::zeros(8).unwrap());
+    let _claim = held.claim_mut(..3).unwrap();
     let count = Board::<AtomicU64>::new();
     let mut children: Vec<Child> = (0..4)
         .map(|rank| {
             let count = count.get();
             Child::start(|| {
                 support::storm_of_signals(count);
+                for wait in
+                    [&|| held.claim_timeout(1..2, TIME).map(drop) as Result<()>, &|| held.lock_timeout(TIME).map(drop)]
+                        as [&dyn Fn() -> Result<()>; 2]
+                {
+                    let start = Instant::now();
+                    assert!(wait().unwrap_err().is_timed_out());
+                    assert!(start.elapsed() >= TIME);
+                }
                 for _ in 0..300 {
                     let mut claim = array.claim_mut_timeout(rank..rank + 4, SOON).unwrap();
                     claim.iter_mut().for_each(|x| *x += 1);
@@ -462,7 +533,7 @@ fn a_storm_of_signals_changes_nothing() {
         .collect();
     assert!(children.iter_mut().all(|child| child.wait() == End::Code(0)));
     assert_eq!(array.to_vec().unwrap(), [300, 600, 900, 1200, 900, 600, 300, 0]);
-    assert!(count.load(SeqCst) > 0);
+    assert!(count.load(SeqCst) > 1000, "{count} signals", count = count.load(SeqCst));
 }
 
 /// A wait with the whole array lets others claim parts, and has it whole again in the end.

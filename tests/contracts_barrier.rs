@@ -114,6 +114,66 @@ fn an_action_runs_once_before_anybody_passes() {
     assert_eq!(acted.iter().sum::<i64>(), 1);
 }
 
+/// By every form of the wait: with an action or without, the party that comes last runs its own, and no other does.
+#[test]
+fn every_form_passes() {
+    let _deadline = Deadline::seconds(60, "every_form_passes");
+    let barrier = Barrier::new(2).unwrap();
+    let soon = || Instant::now() + DEADLINE;
+    let never = || -> Result<()> { panic!("not the last") };
+    type Pass<'a> = &'a (dyn Fn() -> Result<BarrierWaitResult> + Sync);
+    let first: [Pass<'_>; 6] = [
+        &|| barrier.wait(),
+        &|| barrier.wait_timeout(DEADLINE),
+        &|| barrier.wait_deadline(soon()),
+        &|| barrier.wait_with(never),
+        &|| barrier.wait_with_timeout(never, DEADLINE),
+        &|| barrier.wait_with_deadline(never, soon()),
+    ];
+    let acted = AtomicU64::new(0);
+    let act = || -> Result<()> {
+        acted.fetch_add(1, SeqCst);
+        Ok(())
+    };
+    let last: [(bool, Pass<'_>); 8] = [
+        (false, &|| barrier.wait()),
+        (false, &|| barrier.try_wait()),
+        (false, &|| barrier.wait_timeout(Duration::ZERO)),
+        (false, &|| barrier.wait_deadline(Instant::now())),
+        (true, &|| barrier.wait_with(act)),
+        (true, &|| barrier.try_wait_with(act)),
+        (true, &|| barrier.wait_with_timeout(act, Duration::ZERO)),
+        (true, &|| barrier.wait_with_deadline(act, Instant::now())),
+    ];
+    for first in first {
+        for (acts, last) in last {
+            acted.store(0, SeqCst);
+            thread::scope(|scope| {
+                let other = scope.spawn(first);
+                until("the other waits", || barrier.n_waiting() == 1);
+                assert_eq!(last().unwrap().index(), 0);
+                assert_eq!(other.join().unwrap().unwrap().index(), 1);
+            });
+            assert_eq!(acted.load(SeqCst), u64::from(acts));
+        }
+    }
+    // In vain, by those that end: no action is run, and all but a mere attempt break it.
+    for (breaks, pass) in [
+        (false, &|| barrier.try_wait() as Result<_>),
+        (false, &|| barrier.try_wait_with(never)),
+        (true, &|| barrier.wait_timeout(Duration::from_millis(1))),
+        (true, &|| barrier.wait_deadline(Instant::now())),
+        (true, &|| barrier.wait_with_timeout(never, Duration::from_millis(1))),
+        (true, &|| barrier.wait_with_deadline(never, Instant::now())),
+    ] as [(bool, Pass<'_>); 6]
+    {
+        let error = pass().unwrap_err();
+        assert_eq!((error.is_timed_out(), error.is_would_block()), (breaks, !breaks));
+        assert_eq!((barrier.is_broken(), barrier.n_waiting()), (breaks, 0));
+        barrier.reset().unwrap();
+    }
+}
+
 #[test]
 fn a_failing_action_breaks_it_for_the_others() {
     let barrier = barrier();
@@ -127,6 +187,23 @@ fn a_failing_action_breaks_it_for_the_others() {
     said.sort_unstable();
     assert_eq!(said, [-1, -1, -1, -1, 1]);
     assert!(barrier.is_broken());
+}
+
+/// The time of the others goes on while an action runs, and who ran it is told that it was too long.
+#[test]
+fn an_action_that_lasts_too_long() {
+    let _deadline = Deadline::seconds(60, "an_action_that_lasts_too_long");
+    let barrier = Barrier::new(2).unwrap();
+    thread::scope(|scope| {
+        let other = scope.spawn(|| barrier.wait_timeout(Duration::from_millis(100)));
+        until("the other waits", || barrier.n_waiting() == 1);
+        let said = barrier.wait_with(|| {
+            until("the other gave up", || barrier.is_broken());
+            Ok(())
+        });
+        assert!(matches!(said, Err(Error::BarrierBroken { pid: None })));
+        assert!(other.join().unwrap().unwrap_err().is_timed_out());
+    });
 }
 
 #[test]
@@ -204,14 +281,14 @@ fn a_time_out_breaks_it_for_all() {
             barrier.set_timeout(Some(Duration::from_millis(200)));
         }
         let said = five(
-            |barrier: Barrier, chosen: AtomicValue<u64>| {
+            |barrier: Barrier, chosen: AtomicValue<u64>, by_default: bool| {
                 if chosen.fetch_add(1, SeqCst) == 4 {
                     until("the others gave up", || barrier.is_broken());
                     return verdict(barrier.wait());
                 }
-                verdict(barrier.wait_timeout(Duration::from_millis(200)))
+                verdict(if by_default { barrier.wait() } else { barrier.wait_timeout(Duration::from_millis(200)) })
             },
-            &(barrier.clone(), chosen),
+            &(barrier.clone(), chosen, by_default),
         );
         assert!(said.iter().all(|one| *one < 0) && said.contains(&-2), "{said:?}");
         assert!(barrier.is_broken());

@@ -6,12 +6,12 @@ mod alone;
 use std::{
     sync::atomic::{AtomicU32, Ordering::SeqCst},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use shmkit::{
-    Array, AtomicValue, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, Process, RLock, Result, RwLock,
-    Semaphore, Value, process::StartMethod,
+    Array, AtomicValue, Barrier, BarrierWaitResult, BoundedSemaphore, Condvar, Error, Event, Lock, Process, RLock,
+    Result, RwLock, Semaphore, Value, process::StartMethod,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -40,7 +40,12 @@ fn main() {
         ("event_lets_one_through", event_lets_one_through),
         ("start_methods_mix", start_methods_mix),
         ("permits_have_owners", permits_have_owners),
+        ("permits_are_counted", permits_are_counted),
+        ("claims_are_disjoint", claims_are_disjoint),
         ("barrier_passes_in_lockstep", barrier_passes_in_lockstep),
+        ("barrier_has_one_leader_and_one_action", barrier_has_one_leader_and_one_action),
+        ("barrier_is_aborted_and_reset", barrier_is_aborted_and_reset),
+        ("barrier_time_outs_break_it_for_all", barrier_time_outs_break_it_for_all),
         ("barrier_breaks_with_a_child_that_never_comes", barrier_breaks_with_a_child_that_never_comes),
         ("readers_and_writers", readers_and_writers),
         ("condition_wakes_processes_and_threads", condition_wakes_processes_and_threads),
@@ -230,11 +235,7 @@ fn event_lets_one_through() {
         }
         for n in 1..=6 {
             event.set();
-            let end = std::time::Instant::now() + SOON;
-            while count.load(SeqCst) + through.load(SeqCst) < n {
-                assert!(std::time::Instant::now() < end);
-                thread::yield_now();
-            }
+            until(|| count.load(SeqCst) + through.load(SeqCst) >= n);
             assert!(!event.is_set());
         }
         processes.iter().for_each(joined);
@@ -285,11 +286,11 @@ fn permits_have_owners() {
     assert!(semaphore.release().is_err(), "the child's is back already");
 }
 
-/// Four forked processes and this one.
+/// `test_barrier`, `test_barrier_10`, `test_thousand`: four forked processes and this one.
 fn barrier_passes_in_lockstep() {
     let (barrier, ended) = (Barrier::new(5).unwrap(), AtomicValue::new(0_u32).unwrap());
     let party = || {
-        for phase in 1..=200 {
+        for phase in 1..=1000 {
             ended.fetch_add(1, SeqCst);
             barrier.wait_timeout(SOON).unwrap();
             assert_eq!(ended.load(SeqCst), 5 * phase);
@@ -300,6 +301,160 @@ fn barrier_passes_in_lockstep() {
     party();
     children.iter().for_each(joined);
     assert_eq!((barrier.n_waiting(), barrier.is_broken()), (0, false));
+}
+
+/// What a party saw of a barrier: its index; -1 when it was broken, -2 when its time was over.
+fn verdict(result: Result<BarrierWaitResult>) -> i64 {
+    match result {
+        Ok(passed) => passed.index() as i64,
+        Err(Error::BarrierBroken { pid: None }) => -1,
+        Err(Error::TimedOut) => -2,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// What three forked processes and two threads say, sorted. The processes end with their handles, so that they are parties
+/// that died: a reset forgets them.
+fn five(party: impl Fn() -> i64 + Sync) -> Vec<i64> {
+    let processes = [(); 3].map(|()| Process::fork(&party).unwrap());
+    let mut said: Vec<i64> = thread::scope(|scope| {
+        let threads = [(); 2].map(|()| scope.spawn(&party));
+        threads.map(|thread| thread.join().unwrap()).into()
+    });
+    said.extend(processes.iter().map(joined));
+    said.sort_unstable();
+    said
+}
+
+fn five_parties() -> Barrier {
+    let barrier = Barrier::new(5).unwrap();
+    barrier.set_timeout(Some(SOON));
+    barrier
+}
+
+/// `test_wait_return`, `test_action`.
+fn barrier_has_one_leader_and_one_action() {
+    let (barrier, acted) = (five_parties(), AtomicValue::new(0_i64).unwrap());
+    for round in 1..=5 {
+        let said = five(|| {
+            let passed = barrier.wait_with(|| {
+                acted.fetch_add(1, SeqCst);
+                Ok(())
+            });
+            assert_eq!(acted.load(SeqCst), round);
+            verdict(passed)
+        });
+        assert_eq!(said, [0, 1, 2, 3, 4]);
+        barrier.reset().unwrap();
+    }
+    let said = five(|| match barrier.wait_with(|| Err(Error::ReadOnly)) {
+        Err(Error::ReadOnly) => 1,
+        other => verdict(other),
+    });
+    assert_eq!(said, [-1, -1, -1, -1, 1]);
+    assert!(barrier.is_broken());
+}
+
+/// `test_abort`, `test_reset`, `test_abort_and_reset`.
+fn barrier_is_aborted_and_reset() {
+    let (barrier, chosen) = (five_parties(), AtomicValue::new(0_u32).unwrap());
+    let said = five(|| {
+        if chosen.fetch_add(1, SeqCst) == 2 {
+            barrier.abort();
+            return 7;
+        }
+        verdict(barrier.wait())
+    });
+    assert_eq!(said, [-1, -1, -1, -1, 7]);
+    assert!(barrier.is_broken());
+    barrier.reset().unwrap();
+    assert_eq!(five(|| verdict(barrier.wait())), [0, 1, 2, 3, 4]);
+    barrier.reset().unwrap();
+    chosen.store(0, SeqCst);
+    let said = five(|| {
+        let first = if chosen.fetch_add(1, SeqCst) == 2 {
+            until(|| barrier.n_waiting() == 4);
+            barrier.reset().unwrap();
+            7
+        } else {
+            verdict(barrier.wait())
+        };
+        assert!(barrier.wait().is_ok());
+        first
+    });
+    assert_eq!(said, [-1, -1, -1, -1, 7]);
+    assert_eq!((barrier.n_waiting(), barrier.is_broken()), (0, false));
+}
+
+/// `test_timeout`, `test_default_timeout`.
+fn barrier_time_outs_break_it_for_all() {
+    const TIME: Duration = Duration::from_millis(150);
+    for by_default in [false, true] {
+        let (barrier, chosen) = (five_parties(), AtomicValue::new(0_u32).unwrap());
+        if by_default {
+            barrier.set_timeout(Some(TIME));
+        }
+        let said = five(|| {
+            if chosen.fetch_add(1, SeqCst) == 4 {
+                until(|| barrier.is_broken());
+                return verdict(barrier.wait());
+            }
+            verdict(if by_default { barrier.wait() } else { barrier.wait_timeout(TIME) })
+        });
+        assert!(said.iter().all(|one| *one < 0) && said.contains(&-2), "{said:?}");
+    }
+}
+
+/// `test_bounded_semaphore`.
+fn permits_are_counted() {
+    let semaphore = BoundedSemaphore::new(2).unwrap();
+    let counts = || -> Result<()> {
+        let first = semaphore.acquire_timeout(SOON)?;
+        assert_eq!(semaphore.available()?, 1);
+        semaphore.acquire_deadline(Instant::now() + SOON)?.detach();
+        assert_eq!(semaphore.available()?, 0);
+        assert!(semaphore.try_acquire().unwrap_err().is_would_block());
+        assert!(semaphore.acquire_timeout(Duration::from_millis(20)).unwrap_err().is_timed_out());
+        semaphore.release()?;
+        assert!(matches!(semaphore.release(), Err(Error::InvalidArgument { .. })));
+        drop(first);
+        assert!(matches!(semaphore.release(), Err(Error::InvalidArgument { .. })));
+        assert_eq!(semaphore.available()?, 2);
+        Ok(())
+    };
+    joined(&Process::fork(counts).unwrap());
+    counts().unwrap();
+    joined(&Process::fork(counts).unwrap());
+}
+
+/// Parts of an array, by claims, among forked processes and threads.
+fn claims_are_disjoint() {
+    const TIMES: u32 = 300;
+    let grid = Array::<u32>::zeros([6, 4]).unwrap();
+    let next = AtomicValue::new(0_usize).unwrap();
+    let work = || -> Result<()> {
+        let at = next.fetch_add(1, SeqCst);
+        for _ in 0..TIMES {
+            let mut rows = grid.claim_rows_mut_timeout(at..at + 2, SOON)?;
+            assert!(rows.chunks(4).all(|row| row.iter().all(|one| *one == row[0])));
+            for row in rows.chunks_mut(4) {
+                row.iter_mut().for_each(|one| *one += 1);
+            }
+            drop(rows);
+            let all = grid.claim_rows_timeout(.., SOON)?;
+            assert!(all.chunks(4).all(|row| row.iter().all(|one| *one == row[0])));
+        }
+        Ok(())
+    };
+    let processes = [(); 3].map(|()| Process::fork(work).unwrap());
+    thread::scope(|scope| {
+        scope.spawn(|| work().unwrap());
+        work().unwrap();
+    });
+    processes.iter().for_each(joined);
+    let sums: Vec<u32> = grid.to_vec().unwrap().chunks(4).map(|row| row[0] / TIMES).collect();
+    assert_eq!(sums, [1, 2, 2, 2, 2, 1]);
+    assert!(matches!(grid.claim(..).and_then(|_held| Process::fork(|| ()).map(drop)), Err(Error::ForkRefused { .. })));
 }
 
 /// Its arguments are moved and not sent, and it counts all the same.
@@ -334,12 +489,16 @@ fn readers_and_writers() {
     assert_eq!(*pair.read().unwrap(), [4 * 334; 2]);
 }
 
-fn waiting(condition: &Condvar, n: usize) {
-    let end = std::time::Instant::now() + SOON;
-    while condition.n_waiting().unwrap() != n {
-        assert!(std::time::Instant::now() < end);
+fn until(condition: impl Fn() -> bool) {
+    let end = Instant::now() + SOON;
+    while !condition() {
+        assert!(Instant::now() < end, "not in time");
         thread::yield_now();
     }
+}
+
+fn waiting(condition: &Condvar, n: usize) {
+    until(|| condition.n_waiting().unwrap() == n);
 }
 
 /// `test_notify`, `test_notify_n`, `test_notify_all`: three forked processes and three threads.
@@ -361,11 +520,7 @@ fn condition_wakes_processes_and_threads() {
         for (many, sum) in [(1, 1), (2, 3), (usize::MAX, 6)] {
             let expected = if many > 6 { 3 } else { many };
             assert_eq!(condition.notify_n(many).unwrap(), expected);
-            let end = std::time::Instant::now() + SOON;
-            while woken.load(SeqCst) < sum {
-                assert!(std::time::Instant::now() < end);
-                thread::yield_now();
-            }
+            until(|| woken.load(SeqCst) >= sum);
             assert_eq!(condition.n_waiting().unwrap(), 6 - sum as usize);
         }
         processes.iter().for_each(joined);

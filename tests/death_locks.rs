@@ -5,11 +5,13 @@
 mod support;
 
 use std::{
+    mem,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
     sync::atomic::AtomicU64,
     time::{Duration, Instant},
 };
 
-use shmkit::{Array, Error, Lock, RLock, Region, Value};
+use shmkit::{Array, Error, Lock, RLock, Region, Result, RwLock, Value};
 use support::{
     Board, Child, Deadline, End, Flag, Random, eventually, is_raised, kills::random_kills, raise, sleep_for_ever,
 };
@@ -148,44 +150,71 @@ fn a_wake_up_does_not_die_with_its_waiter() {
     }
 }
 
-/// MECHANISMS 1: a thread of the victim writes into the guarded slice from inside the kernel while the holder dies.
+/// Memory for a lock of each kind to guard, so large that one system call for all of it, many times over, takes long.
+type Block = [[u8; 4096]; 64];
+
+/// A file of memory, for reads of it do not stop at a signal.
+fn memory_file(size: i64) -> OwnedFd {
+    // SAFETY: a string that ends with 0.
+    let fd = unsafe { libc::memfd_create(c"block".as_ptr(), libc::MFD_CLOEXEC) };
+    assert!(fd >= 0);
+    // SAFETY: the descriptor is this test's.
+    assert_eq!(unsafe { libc::ftruncate(fd, size) }, 0);
+    // SAFETY: made above, and nobody else's.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// In a thread of its own that never ends the file is read into the block again and again, many times over in each call.
+fn read_in_a_second_thread(source: &OwnedFd, block: &mut [u8]) {
+    let (source, address, len) = (source.as_raw_fd(), block.as_mut_ptr().expose_provenance(), block.len());
+    std::thread::spawn(move || {
+        let base = std::ptr::with_exposed_provenance_mut(address);
+        let parts = [libc::iovec { iov_base: base, iov_len: len }; 1000];
+        loop {
+            // SAFETY: the block is mapped for the life of this process.
+            unsafe { libc::preadv(source, parts.as_ptr(), parts.len() as i32, 0) };
+        }
+    });
+}
+
+/// MECHANISMS 1: a thread of the victim writes into what is guarded from inside the kernel while the holder dies.
 #[test]
 fn nothing_changes_after_the_heir_got_in() {
     let _deadline = Deadline::seconds(60, "nothing_changes_after_the_heir_got_in");
-    let array = Array::<u8>::zeros(4 << 20).unwrap();
-    // A file of memory, for its reads do not stop at a signal; all holes, so it takes none.
-    // SAFETY: a string that ends with 0.
-    let source = unsafe { libc::memfd_create(c"zeros".as_ptr(), libc::MFD_CLOEXEC) };
-    // SAFETY: the descriptor is this test's.
-    assert_eq!(unsafe { libc::ftruncate(source, 1 << 31) }, 0);
-    let busy = Board::<Flag>::new();
-    let mut victim = Child::start(|| {
-        let mut guard = array.lock().unwrap();
-        guard.fill(1);
-        let (address, len) = (guard.as_mut_ptr().expose_provenance(), guard.len());
-        let middle = guard.as_ptr().wrapping_add(len / 2);
-        std::thread::spawn(move || {
-            let base = std::ptr::with_exposed_provenance_mut(address);
-            let parts = [libc::iovec { iov_base: base, iov_len: len }; 500];
-            loop {
-                // SAFETY: the slice is mapped for the life of this process.
-                unsafe { libc::preadv(source, parts.as_ptr(), parts.len() as i32, 0) };
-            }
+    let (array, parts) =
+        (Array::<u8>::zeros(size_of::<Block>()).unwrap(), Array::<u8>::zeros(size_of::<Block>()).unwrap());
+    let (value, pair) = (Value::<Block>::new([[0; 4096]; 64]).unwrap(), RwLock::<Block>::new([[0; 4096]; 64]).unwrap());
+    type Take<'a> = &'a dyn Fn(&mut dyn FnMut(&mut [u8]));
+    let ways: [(&str, Take<'_>); 4] = [
+        ("Array", &|with| with(&mut array.recover_timeout(SOON).unwrap())),
+        ("a claim", &|with| with(&mut parts.recover_claim_mut_timeout(4096.., SOON).unwrap())),
+        ("Value", &|with| with(value.recover_timeout(SOON).unwrap().as_flattened_mut())),
+        ("RwLock", &|with| with(pair.recover_timeout(SOON).unwrap().as_flattened_mut())),
+    ];
+    // All holes, so it takes no memory.
+    let source = memory_file(1 << 30);
+    for (what, take) in ways {
+        let busy = Board::<Flag>::new();
+        let mut victim = Child::start(|| {
+            take(&mut |block| {
+                block.fill(1);
+                read_in_a_second_thread(&source, block);
+                let middle = &raw const block[block.len() / 2];
+                // SAFETY: inside the block.
+                eventually(|| unsafe { middle.read_volatile() } == 0);
+                raise(&busy);
+                sleep_for_ever()
+            });
+            1
         });
-        // SAFETY: inside the slice.
-        eventually(|| unsafe { middle.read_volatile() } == 0);
-        raise(&busy);
-        sleep_for_ever()
-    });
-    eventually(|| is_raised(&busy));
-    victim.kill();
-    let mut guard = array.recover_timeout(SOON).unwrap();
-    guard.fill(1);
-    assert_eq!(guard.poison().unwrap().pid, Some(victim.pid()));
-    victim.wait();
-    assert!(guard.iter().all(|byte| *byte == 1), "the dead wrote on");
-    // SAFETY: the descriptor is this test's.
-    unsafe { libc::close(source) };
+        eventually(|| is_raised(&busy));
+        victim.kill();
+        take(&mut |block| {
+            block.fill(1);
+            victim.wait();
+            assert!(block.iter().all(|byte| *byte == 1), "{what}: the dead wrote on");
+        });
+    }
 }
 
 /// MECHANISMS 3: `exec` gives the calling thread another id before the kernel looks at its locks.
@@ -316,26 +345,52 @@ fn a_forked_guard_is_a_copy() {
     assert!(pair.try_lock().is_ok());
 }
 
-/// The thread that forgot its guard ends, its process lives: nobody may get in before that process is gone.
+/// The thread that forgot its guard ends, its process lives: what the guard lent may be in use by other threads. Nobody may
+/// get in before that process is gone. So it is between the kernel's mark and the end of a process that is killed.
 #[test]
 fn a_forgotten_guard_locks_until_its_process_dies() {
     let _deadline = Deadline::seconds(60, "a_forgotten_guard_locks_until_its_process_dies");
-    let pair = Value::new([0_u64; 2]).unwrap();
-    let ready = Board::<Flag>::new();
-    let mut victim = Child::start(|| {
-        std::thread::scope(|scope| {
-            scope.spawn(|| std::mem::forget(pair.lock().unwrap()));
+    let (value, array) = (Value::new([0_u64; 2]).unwrap(), Array::<u8>::zeros(10).unwrap());
+    let (read, written) = (RwLock::new(0_u8).unwrap(), RwLock::new(0_u8).unwrap());
+    const SHORT: Duration = Duration::from_millis(250);
+    type Form<'a> = &'a (dyn Fn() + Sync);
+    type Want<'a> = &'a (dyn Fn(Duration) -> Result<()> + Sync);
+    // How it is taken and forgotten, who would have it, and whether the death poisons it.
+    let ways: [(&str, Form<'_>, Want<'_>, bool); 6] = [
+        ("Value", &|| mem::forget(value.lock().unwrap()), &|time| value.lock_timeout(time).map(drop), true),
+        ("Array", &|| mem::forget(array.lock().unwrap()), &|time| array.claim_timeout(.., time).map(drop), true),
+        ("claim", &|| mem::forget(array.claim(3..).unwrap()), &|time| array.lock_timeout(time).map(drop), false),
+        (
+            "claim_mut",
+            &|| mem::forget(array.claim_mut(3..).unwrap()),
+            &|time| array.claim_timeout(2..4, time).map(drop),
+            true,
+        ),
+        ("read", &|| mem::forget(read.read().unwrap()), &|time| read.write_timeout(time).map(drop), false),
+        ("write", &|| mem::forget(written.write().unwrap()), &|time| written.read_timeout(time).map(drop), true),
+    ];
+    for (what, forget, want, poisons) in ways {
+        let ready = Board::<Flag>::new();
+        let mut victim = Child::start(|| {
+            std::thread::scope(|scope| {
+                scope.spawn(forget);
+            });
+            if what == "Value" && !matches!(value.lock(), Err(Error::WouldDeadlock)) {
+                return 1;
+            }
+            raise(&ready);
+            sleep_for_ever()
         });
-        if !matches!(pair.lock(), Err(Error::WouldDeadlock)) {
-            return 1;
+        eventually(|| is_raised(&ready) || victim.has_ended());
+        assert!(want(SHORT).unwrap_err().is_timed_out(), "{what}");
+        victim.kill();
+        match want(SOON) {
+            Ok(()) => assert!(!poisons, "{what}"),
+            Err(Error::Poisoned { pid, .. }) => assert!(poisons && pid == Some(victim.pid()), "{what}"),
+            Err(error) => panic!("{what}: {error}"),
         }
-        raise(&ready);
-        sleep_for_ever()
-    });
-    eventually(|| is_raised(&ready) || victim.has_ended());
-    assert!(matches!(pair.lock_timeout(Duration::from_millis(250)), Err(Error::TimedOut)));
-    victim.kill();
-    assert!(matches!(pair.lock_timeout(SOON), Err(Error::Poisoned { pid, .. }) if pid == Some(victim.pid())));
+        array.recover().unwrap().clear_poison();
+    }
 }
 
 /// The handle is dropped after its guard was forgotten: the memory must stay, for the thread's list leads there.

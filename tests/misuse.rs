@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use shmkit::{Barrier, BoundedSemaphore, Error, Event, Lock, RLock, Region, Result, RwLock, Semaphore};
+use shmkit::{Array, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, RLock, Region, Result, RwLock, Semaphore};
 use support::{Board, Child, Deadline, End, Flag, eventually, is_raised, raise, sleep_for_ever};
 
 /// Longer than any wait that succeeds.
@@ -240,6 +240,31 @@ fn handles_dropped_while_others_wait() {
         |semaphore| semaphore.acquire_timeout(SOON).is_ok(),
         |semaphore, _, until_go| {
             let _permit = semaphore.acquire().unwrap();
+            until_go();
+        },
+    );
+    outlasts_a_drop(
+        |_| (Lock::new().unwrap(), Condvar::new().unwrap()),
+        |(lock, condition)| condition.wait_timeout(&mut lock.lock().unwrap(), SOON).is_ok(),
+        |(_, condition), waiters, until_go| {
+            until_go();
+            assert_eq!(condition.notify_all().unwrap(), waiters);
+        },
+    );
+    outlasts_a_drop(
+        |_| Array::<u8>::zeros(10).unwrap(),
+        |array| array.claim_mut_timeout(3..5, SOON).is_ok_and(|part| part[1] == 2),
+        |array, _, until_go| {
+            let mut part = array.claim_mut(4..6).unwrap();
+            until_go();
+            part.fill(2);
+        },
+    );
+    outlasts_a_drop(
+        |_| Array::<u8>::zeros(10).unwrap(),
+        |array| array.lock_timeout(SOON).is_ok(),
+        |array, _, until_go| {
+            let _part = array.claim(4..6).unwrap();
             until_go();
         },
     );

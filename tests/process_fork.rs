@@ -3,13 +3,14 @@
 mod alone;
 
 use std::{
+    cell::RefCell,
     io::{self, Write},
     mem, thread,
     time::Duration,
 };
 
 use shmkit::{
-    Array, Error, Lock, Process, Ring, RwLock, Value,
+    Array, Error, Lock, Process, RLock, Ring, RwLock, RwLockReadGuard, Value, ValueGuard,
     process::{self, StartMethod},
 };
 
@@ -110,6 +111,14 @@ fn keep_and_fork() -> shmkit::Result<()> {
     ring.push(1)?;
     in_a_thread(|| (array.lock().unwrap(), lock.read().unwrap(), ring.reserve().unwrap()), drop);
     joined(&Process::fork(|| ())?)?;
+    // What a thread gives back at its very end it has not kept.
+    thread_local! {
+        static LAST: RefCell<Option<(ValueGuard<'static, u8>, RwLockReadGuard<'static, u8>)>> = const { RefCell::new(None) };
+    }
+    let value: &'static Value<u8> = Box::leak(Box::new(Value::new(0)?));
+    let pair: &'static RwLock<u8> = Box::leak(Box::new(RwLock::new(0)?));
+    in_a_thread(|| LAST.set(Some((value.lock().unwrap(), pair.read().unwrap()))), |()| ());
+    joined(&Process::fork(|| ())?)?;
     in_a_thread(|| array.claim(0..2).unwrap(), mem::forget);
     refused(1);
     in_a_thread(|| lock.read().unwrap(), mem::forget);
@@ -118,6 +127,22 @@ fn keep_and_fork() -> shmkit::Result<()> {
     refused(3);
     in_a_thread(|| ring.reserve().unwrap(), mem::forget);
     refused(4);
+    let others = [(); 4].map(|()| Value::new(0_u8).unwrap());
+    in_a_thread(|| others[0].lock().unwrap(), mem::forget);
+    refused(5);
+    in_a_thread(|| array.claim_mut(2..).unwrap(), mem::forget);
+    refused(6);
+    let other = RwLock::new(1)?;
+    in_a_thread(|| other.write().unwrap().downgrade(), mem::forget);
+    refused(7);
+    let (other, again) = (RwLock::new(1)?, RLock::new()?);
+    in_a_thread(|| other.write().unwrap(), mem::forget);
+    refused(8);
+    in_a_thread(|| (again.lock().unwrap(), again.lock().unwrap()), mem::forget);
+    refused(9);
+    let whole = Array::<u8>::zeros(3)?;
+    in_a_thread(|| (whole.lock().unwrap(), others.each_ref().map(|one| one.try_lock().ok())), mem::forget);
+    refused(13);
     Ok(())
 }
 

@@ -3,12 +3,13 @@
 mod support;
 
 use std::{
+    cell::RefCell,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     thread,
     time::{Duration, Instant},
 };
 
-use shmkit::{AtomicValue, Error, Process, Result, RwLock};
+use shmkit::{AtomicValue, Error, Process, Result, RwLock, RwLockReadGuard};
 use support::{Board, Child, Deadline, End, Flag, eventually, is_raised, raise, stop_and_go, storm_of_signals};
 
 shmkit::init_in_tests!();
@@ -184,6 +185,30 @@ fn a_panicking_writer_poisons_and_a_panicking_reader_does_not() {
     assert_eq!(*lock.read().unwrap(), 1);
 }
 
+/// The copy of a guard that a fork made is not the child's: its drop ends nothing, and it cannot be used to go on.
+#[test]
+fn a_forked_guard_is_a_copy() {
+    let _deadline = Deadline::seconds(60, "a_forked_guard_is_a_copy");
+    let (read, written) = (RwLock::new(0_u8).unwrap(), RwLock::new(0_u8).unwrap());
+    let (mut reading, mut writing) = (Some(read.read().unwrap()), Some(written.write().unwrap()));
+    let mut child = Child::start(|| {
+        drop((reading.take(), writing.take()));
+        let would_block = |error: Error| error.is_would_block();
+        let kept = read.try_write().is_err_and(would_block) && written.try_read().is_err_and(would_block);
+        i32::from(!kept || *read.try_read().unwrap() != 0)
+    });
+    assert_eq!(child.wait(), End::Code(0));
+    let mut child = Child::start(|| {
+        drop(writing.take().map(|writing| writing.downgrade()));
+        0
+    });
+    assert_eq!(child.wait(), End::Code(support::PANICKED), "a copy holds nothing that could be had to read");
+    let elsewhere = |look: &(dyn Fn() -> bool + Sync)| thread::scope(|scope| scope.spawn(look).join().unwrap());
+    assert!(elsewhere(&|| read.try_write().is_err() && written.try_read().is_err()));
+    drop((reading, writing));
+    assert!(elsewhere(&|| read.try_write().is_ok() && written.try_read().is_ok()));
+}
+
 /// Guards are forgotten: writers are kept out for as long as this process is there, and nothing worse.
 #[test]
 fn forgotten_guards() {
@@ -197,6 +222,30 @@ fn forgotten_guards() {
     std::mem::forget(other.write().unwrap());
     drop(other);
     drop(lock);
+}
+
+/// A forgotten read is of its own lock, and of no other that comes to lie at the same address.
+#[test]
+fn what_was_forgotten_is_held_against_no_other_lock() {
+    let _deadline = Deadline::seconds(60, "what_was_forgotten_is_held_against_no_other_lock");
+    for _ in 0..200 {
+        std::mem::forget(RwLock::new(1_u32).unwrap().read().unwrap());
+        *RwLock::new(1_u32).unwrap().write().unwrap() += 1;
+    }
+}
+
+/// A guard that a thread keeps until its very end is given back then, in whatever order its thread-locals go.
+#[test]
+fn a_guard_in_a_thread_local() {
+    thread_local! {
+        static KEPT: RefCell<Option<RwLockReadGuard<'static, u32>>> = const { RefCell::new(None) };
+    }
+    let lock: &'static RwLock<u32> = Box::leak(Box::new(RwLock::new(1_u32).unwrap()));
+    let mut child = Child::start(|| {
+        thread::spawn(|| KEPT.with(|kept| *kept.borrow_mut() = Some(lock.read().unwrap()))).join().unwrap();
+        i32::from(lock.write_timeout(DEADLINE).is_err())
+    });
+    assert_eq!(child.wait(), End::Code(0));
 }
 
 /// More processes than there are records read at the same time, some of them as the writers' guests.

@@ -9,7 +9,8 @@ use std::{
 
 use rustix::thread::{CpuSet, sched_getaffinity};
 use shmkit::{
-    AtomicArray, AtomicValue, Barrier, BoundedSemaphore, Error, Event, Process, Queue, Result, RwLock, Semaphore,
+    Array, Atomic, AtomicArray, AtomicValue, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, Process, Queue,
+    RLock, Result, RwLock, Semaphore, Value,
     process::{Message, Target},
 };
 
@@ -277,6 +278,196 @@ fn auto_reset_event() {
         |(event, answer, _), said: Vec<u64>| {
             assert_eq!(said[0], said[1..].iter().sum::<u64>());
             assert!(said[0] > 0 && !event.is_set() && answer.value() == 0);
+        },
+    );
+}
+
+/// One is inside at a time, however deep, and by whichever of two locks.
+#[test]
+fn locks() {
+    fn work(turn: Turn, (lock, again, pair): (Lock, RLock, Array<u64>)) -> Result<u64> {
+        let mut times = 0;
+        for round in rounds(turn) {
+            let held = match round % 4 {
+                0 => lock.lock_timeout(SHORT),
+                1 => lock.try_lock(),
+                _ => lock.lock_timeout(SOON),
+            };
+            let _held = match held {
+                Ok(held) => held,
+                Err(error) if round % 4 < 2 && (error.is_timed_out() || error.is_would_block()) => continue,
+                Err(error) => return Err(error),
+            };
+            let _outer = again.lock_timeout(SOON)?;
+            let _inner = (round % 3 == 0).then(|| again.try_lock()).transpose()?;
+            let before = pair.get(0)?;
+            assert_eq!(before, pair.get(1)?, "somebody else is inside");
+            pair.set(0, before + 1)?;
+            perhaps_yield(round);
+            pair.set(1, before + 1)?;
+            times += 1;
+        }
+        Ok(times)
+    }
+    stress(
+        work,
+        || (Lock::new().unwrap(), RLock::new().unwrap(), Array::zeros(2).unwrap()),
+        |(_, _, pair), said: Vec<u64>| {
+            assert!(said.iter().all(|times| *times > 0), "somebody starved: {said:?}");
+            assert_eq!(pair.to_vec().unwrap(), [said.iter().sum(); 2]);
+        },
+    );
+}
+
+/// Half of the workers fill a store of three, half empty it; who finds it full or empty waits. All that was put in is
+/// taken out, and nobody is forgotten.
+#[test]
+fn condition() {
+    const ROOM: u64 = 3;
+    /// What is in, what was put in and taken out, and how many go on.
+    type Store = Value<[u64; 4]>;
+    fn work(turn: Turn, (store, changed): (Store, Condvar)) -> Result<u64> {
+        let puts = turn.0.is_multiple_of(2);
+        let has_work = |store: &[u64; 4]| if puts { store[0] < ROOM } else { store[0] > 0 };
+        let mut times = 0;
+        for round in rounds(turn) {
+            let mut guard = store.lock_timeout(SOON)?;
+            let limit = if round % 4 == 0 { SHORT } else { Duration::from_millis(50) };
+            match changed.wait_while_timeout(&mut guard, |store| !has_work(store), limit) {
+                Ok(()) => {}
+                Err(Error::TimedOut) => continue,
+                Err(error) => return Err(error),
+            }
+            assert!(has_work(&guard) && guard[0] <= ROOM);
+            let (more, side) = if puts { (1, 1) } else { (u64::MAX, 2) };
+            guard[0] = guard[0].wrapping_add(more);
+            guard[side] += 1;
+            times += 1;
+            perhaps_yield(round);
+            if round % 2 == 0 {
+                drop(guard);
+            }
+            // Both kinds wait together, so that one alone could be of the wrong kind.
+            match round % 3 {
+                0 => changed.notify_n(WORKERS as usize)?,
+                _ => changed.notify_all()?,
+            };
+        }
+        Ok(times)
+    }
+    stress(
+        work,
+        || (Value::new([0; 4]).unwrap(), Condvar::new().unwrap()),
+        |(store, changed), said: Vec<u64>| {
+            assert!(said.iter().all(|times| *times > 0), "somebody starved: {said:?}");
+            let sum = |from: usize| said.iter().skip(from).step_by(2).sum::<u64>();
+            assert_eq!(store.get().unwrap(), [sum(0) - sum(1), sum(0), sum(1), 0]);
+            assert_eq!((changed.n_waiting().unwrap(), changed.notify_all().unwrap()), (0, 0));
+        },
+    );
+}
+
+/// Who notifies one at a time and waits for as many answers gets them all: nothing is lost, and nothing kept.
+#[test]
+fn notifications() {
+    /// How many notifications were received; whether it is over.
+    fn work(turn: Turn, (received, condition): (Value<[u64; 2]>, Condvar)) -> Result<u64> {
+        let mut times = 0;
+        if turn.0 == 0 {
+            for round in rounds(turn) {
+                let before = received.get()?[0];
+                let given = condition.notify_n(1 + round as usize % 3)? as u64;
+                times += given;
+                let end = Instant::now() + SOON;
+                while received.get()?[0] != before + given {
+                    assert!(Instant::now() < end, "{given} given, {} received", received.get()?[0] - before);
+                    thread::yield_now();
+                }
+            }
+            received.lock()?[1] = 1;
+            return Ok(times);
+        }
+        let mut guard = received.lock()?;
+        while guard[1] == 0 {
+            match condition.wait_timeout(&mut guard, if times % 3 == 0 { SHORT } else { Duration::from_millis(50) }) {
+                Ok(()) => {
+                    guard[0] += 1;
+                    times += 1;
+                }
+                Err(Error::TimedOut) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(times)
+    }
+    stress(
+        work,
+        || (Value::new([0; 2]).unwrap(), Condvar::new().unwrap()),
+        |(received, condition), said: Vec<u64>| {
+            assert_eq!((said[0], received.get().unwrap()[0]), (said[1..].iter().sum(), said[0]));
+            assert!(said[0] > 0 && condition.n_waiting().unwrap() == 0);
+        },
+    );
+}
+
+/// Each element has one who changes it or several who read it, whether it was claimed alone, with others or with all.
+#[test]
+fn claims() {
+    const LEN: usize = 32;
+    /// 1,000,000 for one who changes the element, 1 for each who reads it.
+    fn inside(counts: &[Atomic<u64>], mine: u64, most: u64) {
+        assert!(counts.iter().all(|one| one.fetch_add(mine, SeqCst) <= most));
+    }
+    fn outside(counts: &[Atomic<u64>], mine: u64) {
+        counts.iter().for_each(|one| _ = one.fetch_sub(mine, SeqCst));
+    }
+    fn work(turn: Turn, (array, counts): (Array<u64>, AtomicArray<u64>)) -> Result<u64> {
+        let mut times = 0;
+        for round in rounds(turn) {
+            let start = (round as usize * 7 + turn.0 as usize) % LEN;
+            let range = start..(start + 1 + round as usize % 9).min(LEN);
+            let limit = if round % 4 == 0 { SHORT } else { SOON };
+            let outcome = match round % 5 {
+                0 => array.lock_timeout(limit).map(|mut all| {
+                    inside(&counts, 1_000_000, 0);
+                    all[0] = all[0].wrapping_add(1);
+                    perhaps_yield(round);
+                    outside(&counts, 1_000_000);
+                }),
+                1 | 2 => array.claim_timeout(range.clone(), limit).map(|_claim| {
+                    inside(&counts[range.clone()], 1, 999_999);
+                    perhaps_yield(round);
+                    outside(&counts[range], 1);
+                }),
+                3 => array.try_claim_mut(range.clone()).map(|mut claim| {
+                    inside(&counts[range.clone()], 1_000_000, 0);
+                    claim.fill(round);
+                    outside(&counts[range], 1_000_000);
+                }),
+                _ => array.claim_mut_timeout(range.clone(), limit).map(|mut claim| {
+                    inside(&counts[range.clone()], 1_000_000, 0);
+                    claim.fill(round);
+                    perhaps_yield(round);
+                    assert!(claim.iter().all(|one| *one == round));
+                    outside(&counts[range], 1_000_000);
+                }),
+            };
+            match outcome {
+                Ok(()) => times += 1,
+                Err(Error::TimedOut) if round % 4 == 0 => {}
+                Err(Error::WouldBlock) if round % 5 == 3 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(times)
+    }
+    stress(
+        work,
+        || (Array::zeros(LEN).unwrap(), AtomicArray::zeros(LEN).unwrap()),
+        |(array, counts), said: Vec<u64>| {
+            assert!(said.iter().all(|times| *times > 0), "somebody starved: {said:?}");
+            assert!(counts.iter().all(|one| one.load(SeqCst) == 0));
+            assert!(array.try_lock().is_ok());
         },
     );
 }

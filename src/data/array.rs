@@ -24,7 +24,7 @@ use crate::{
     region::{Handle, Intent, Place, Region, resident_handle},
     sync::{
         CondvarGuard,
-        held::{Held, LockOf, Owner, Release, locking},
+        held::{ForAWait, Held, LockOf, Owner, Release, locking},
     },
 };
 
@@ -567,12 +567,12 @@ impl<T: Pod> Release for ArrayGuard<'_, T> {
         self.held.lock()
     }
 
-    fn release(&mut self) -> u32 {
-        self.held.release()
+    fn release(&mut self, wait: ForAWait) -> u32 {
+        self.held.release(wait)
     }
 
-    fn take_again(&mut self, depth: u32) -> Result<()> {
-        self.held.take_again(depth)?;
+    fn take_again(&mut self, depth: u32, wait: ForAWait) -> Result<()> {
+        self.held.take_again(depth, wait)?;
         // Others may have claimed parts meanwhile. If that fails the lock has been released.
         match self.array.0.known_claims() {
             Ok(Some(claims)) if claims.words.is_busy() => claims.exclude_all(Wait::Forever),

@@ -41,8 +41,7 @@ macro_rules! four_forms {
         ///
         /// # Errors
         ///
-        /// [`WouldBlock`](Error::WouldBlock) when somebody is, also this thread itself, or somebody who has waited for the
-        /// end of a claim that was; else the same.
+        /// [`WouldBlock`](Error::WouldBlock) when somebody is, also this thread itself; else the same.
         ///
         /// # Examples
         ///
@@ -91,7 +90,8 @@ impl<T: Pod> Array<T> {
         /// [`recover_claim_mut`](Self::recover_claim_mut) is the way on. [`WouldDeadlock`](Error::WouldDeadlock) when
         /// this thread itself is in the way, with a claim or with the lock. [`TooManyClaims`](Error::TooManyClaims).
         /// [`RegionFull`](Error::RegionFull) when the region has no room for the table of claims, which the first claim
-        /// makes (8 KiB; 64 KiB for arrays of a mebibyte or more).
+        /// makes (8 KiB; 64 KiB for arrays of a mebibyte or more), and [`OutOfMemory`](Error::OutOfMemory) when there is no
+        /// memory for it.
         ///
         /// # If a process dies
         ///

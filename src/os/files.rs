@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    ops::Range,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
 };
@@ -159,10 +160,10 @@ pub(crate) fn resize(fd: impl AsFd, size: u64) -> io::Result<()> {
     Ok(ftruncate(fd, size)?)
 }
 
-/// Reserves the memory of the first `size` bytes, so that no later touch can fail for want of it. A smaller file grows.
-pub(crate) fn commit(fd: impl AsFd, size: u64) -> io::Result<()> {
+/// Reserves the memory of these bytes, so that no later touch can fail for want of it. A smaller file grows.
+pub(crate) fn commit(fd: impl AsFd, bytes: Range<u64>) -> io::Result<()> {
     loop {
-        match fallocate(&fd, FallocateFlags::empty(), 0, size) {
+        match fallocate(&fd, FallocateFlags::empty(), bytes.start, bytes.end - bytes.start) {
             Err(Errno::INTR) => {}
             other => return Ok(other?),
         }

@@ -31,6 +31,9 @@ impl Stamp {
     /// The bits that a word may use for something else.
     pub(crate) const SPARE: u64 = 0b11;
 
+    /// The highest bit of the start time, which no start has for the first 170 years after the machine's.
+    const PAST: u64 = 1 << 63;
+
     const PID_SHIFT: u32 = 2;
     const PID_BITS: u32 = 22;
     const START_SHIFT: u32 = Self::PID_SHIFT + Self::PID_BITS;
@@ -47,6 +50,11 @@ impl Stamp {
     /// Reads a word of shared memory: any value is a stamp, if perhaps of nobody.
     pub(crate) const fn from_bits(bits: u64) -> Self {
         Self(bits & !Self::SPARE)
+    }
+
+    /// Of what the process was before it called `exec`: it has the same id and start time, and is nobody any more.
+    pub(crate) const fn of_the_past(self) -> Self {
+        Self(self.0 | Self::PAST)
     }
 
     pub(crate) const fn to_bits(self) -> u64 {
@@ -210,6 +218,13 @@ mod tests {
         assert!(Stamp::new(id, 1).is_dead(Wait::No));
         drop(end);
         assert!(thread.join().unwrap().is_err());
+    }
+
+    #[test]
+    fn what_a_process_was_is_dead() {
+        let before = Stamp::of_this_process().of_the_past();
+        assert_eq!(before.pid(), Some(std::process::id()));
+        assert!(before.is_dead(Wait::No));
     }
 
     #[test]

@@ -358,7 +358,7 @@ fn get_to_know() -> Result<Thread> {
     };
     CACHE.with(|cache| {
         cache.head.set(head);
-        cache.stamp.set(process_stamp());
+        cache.stamp.set(stamp());
         cache.held.set(0);
         cache.lent.set(0);
         cache.tid.set(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
@@ -438,7 +438,7 @@ fn unmap_page(page: *mut AtomicU32) {
 }
 
 /// The stamp of this process, looked up once.
-fn process_stamp() -> u64 {
+pub(crate) fn stamp() -> u64 {
     static STAMP: AtomicU64 = AtomicU64::new(0);
     let known = STAMP.load(Relaxed);
     if Stamp::from_bits(known).pid() == Some(std::process::id()) {

@@ -23,9 +23,9 @@
 //!
 //! Who meets a claim that excludes its own releases the array's lock and waits for the lock of that slot, a slice at a
 //! time, and then looks again: the slot may have another claim by then, of another part, and a new claim takes a slot
-//! that nobody waits for where there is one. When it gets the slot's lock it releases it at once. For that moment the
-//! slot looks like a claim of its old range: others wait for it in turn, and nothing is lost if it dies. Nobody who
-//! holds the array's lock waits for a slot, so there is no circle.
+//! that nobody waits for where there is one. When it gets the slot's lock it releases it at once. It has that as its own
+//! bookkeeping, by which others tell it from a claim: nobody enters one without the array's lock. Nothing is lost if it
+//! dies. Nobody who holds the array's lock waits for a slot, so there is no circle.
 //!
 //! # Poison
 //!
@@ -180,7 +180,7 @@ impl<'a> Claims<'a> {
             return None;
         }
         let is_clear = self.find(wanted, mode).is_none() && !self.is_poisoned();
-        let slot = if is_clear { self.enter(wanted, mode).ok() } else { None };
+        let slot = if is_clear { self.enter(wanted, mode).ok().and_then(Result::ok) } else { None };
         self.words.mutex.unlock();
         slot
     }
@@ -215,7 +215,7 @@ impl<'a> Claims<'a> {
         } else if let Some(poison) = self.poison_in(wanted) {
             return Err(poison.into());
         }
-        self.enter(wanted, mode).map(Ok)
+        self.enter(wanted, mode)
     }
 
     /// Takes the array's lock for a moment.
@@ -238,9 +238,11 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Enters a claim of what nobody has, and that is whole. For the holder of the array's lock.
+    /// Enters a claim of what nobody has, and that is whole, unless others have all slots, one of them for a moment. For
+    /// the holder of the array's lock.
     #[inline]
-    fn enter(&self, wanted: &Range<u64>, mode: Mode) -> Result<&'a ClaimSlot> {
+    fn enter(&self, wanted: &Range<u64>, mode: Mode) -> Result<Result<&'a ClaimSlot, Obstacle<'a>>> {
+        let mut soon_free = None;
         // Those first that nobody waits for: whoever waits for the last claim of a slot would wait for this one.
         let quiet = self.slots.iter().enumerate().filter(|(_, slot)| !slot.mutex.is_awaited());
         let others = self.slots.iter().enumerate().filter(|(_, slot)| slot.mutex.is_awaited());
@@ -249,6 +251,9 @@ impl<'a> Claims<'a> {
             // One that the dead left beyond those in use is put in order here.
             let is_ready = mutex.is_free() || !mutex.is_held_alive() && self.tidy(slot) == Tidied::Free;
             if !is_ready || mutex.is_poisoned() {
+                if !mutex.is_lent() {
+                    soon_free = Some(mutex);
+                }
                 continue;
             }
             let busy = self.words.busy.load(Relaxed);
@@ -261,13 +266,14 @@ impl<'a> Claims<'a> {
             slot.end.store(wanted.end, Relaxed);
             slot.mode.store(mode as u32, Relaxed);
             match slot.mutex.lock(mode.purpose(), Wait::No) {
-                Ok(_) => return Ok(slot),
+                Ok(_) => return Ok(Ok(slot)),
                 // Somebody has waited for the last claim of this slot, and has it for a moment.
-                Err(Error::WouldBlock) => {}
+                Err(Error::WouldBlock) => soon_free = Some(mutex),
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::TooManyClaims { limit: self.slots.len() })
+        let obstacle = soon_free.map(|mutex| Err(Obstacle::Claim(mutex)));
+        obstacle.ok_or(Error::TooManyClaims { limit: self.slots.len() })
     }
 
     /// A claim that excludes one of `wanted`, the calling thread's own first. Puts what the dead left in order on the
@@ -281,7 +287,12 @@ impl<'a> Claims<'a> {
             if mutex.is_free() && !mutex.is_poisoned() {
                 continue;
             }
-            let found = if mutex.is_held_alive() { Tidied::InUse } else { self.tidy(slot) };
+            let found = match mutex.is_held_alive() {
+                true if mutex.is_lent() => Tidied::InUse,
+                // Somebody has it for a moment: who has waited for the claim that was here, or whose claim ends now.
+                true => Tidied::Free,
+                false => self.tidy(slot),
+            };
             if found == Tidied::Free {
                 continue;
             }
@@ -362,7 +373,7 @@ impl<'a> Claims<'a> {
             obstacle.await_end(wait)?;
             self.lock_table(wait)?;
         }
-        // Nothing overlaps all of it, so no slot is in use.
+        // Every claim overlaps all of it, so there is none.
         self.set_used(0);
         mutex.use_for(Use::Data);
         Ok(())

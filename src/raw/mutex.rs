@@ -38,7 +38,8 @@
 //! on that it gave to a dying waiter. The bit is dropped again by an unlock that woke nobody. On every expiry of a
 //! slice a waiter also asks whether the owner still exists: a thread that called `exec` in the middle of a locked
 //! section loses its id before the kernel walks its list (its process lives on as another program, which has let go of
-//! the memory), and a truncated file cuts the walk short.
+//! the memory, or comes back to it and then [buries](RawMutex::bury) what it was), and a truncated file cuts the walk
+//! short.
 //!
 //! Sources: U. Drepper, *Futexes Are Tricky* (2011); `Documentation/locking/robust-futexes.rst` of the kernel.
 
@@ -197,8 +198,9 @@ impl RawMutex {
         // The entry stays pending: linked and pending it is looked at once, and a store is saved.
         me.link(&self.links, first);
         point();
-        self.owner.store(me.stamp() | use_ as u64, Relaxed);
-        // The record must stand before the data is touched: the same thread dies in program order.
+        // Release: pairs with the Acquire of `is_lent`, for what the holder before did. The record must stand before the
+        // data is touched: the same thread dies in program order.
+        self.owner.store(me.stamp() | use_ as u64, Release);
         compiler_fence(Acquire);
     }
 
@@ -262,6 +264,15 @@ impl RawMutex {
         // Acquire: what the holder stored before it took the lock is not older than the lock.
         let word = self.word.load(Acquire);
         word & OWNER_DIED == 0 && word & TID != 0 && !self.is_poisoned()
+    }
+
+    /// Whether the living holder has the user's data, or has left it half changed: not if it is about to let go, nor if it
+    /// has the lock for the crate's own bookkeeping.
+    #[inline]
+    pub(crate) fn is_lent(&self) -> bool {
+        // Acquire: pairs with the Release of `unlock` and `settle`: who goes on sees what holders before have done.
+        let use_ = self.owner.load(Acquire) & Stamp::SPARE;
+        use_ == Use::Data as u64 || use_ == Use::View as u64 || self.is_poisoned()
     }
 
     /// Whether the holder of a lock that the kernel has marked can do nothing any more, none of its threads.
@@ -339,6 +350,18 @@ impl RawMutex {
     pub(crate) fn clear_poison(&self) {
         point();
         self.poisoned.store(0, Relaxed);
+    }
+
+    /// Has the lock be held by the past of the process `stamp` if that is on record: see [`Stamp::of_the_past`].
+    #[cfg(not(loom))]
+    pub(crate) fn bury(&self, stamp: u64) {
+        let record = self.owner.load(Relaxed);
+        if record & !Stamp::SPARE == stamp {
+            let past = Stamp::from_bits(stamp).of_the_past().to_bits() | record & Stamp::SPARE;
+            point();
+            // Fails for the record of an heir, which is none of that process.
+            let _ = self.owner.compare_exchange(record, past, Relaxed, Relaxed);
+        }
     }
 
     /// Frees the lock of whoever held it, poisoned if it was held for `use_` of data. Returns whether it was held.

@@ -6,7 +6,7 @@
 //! One `u64` each: the [`MemberId`] in the lower half, the number of reads that the member's threads have in the upper
 //! one. A member takes a record at its first read and keeps it; one without reads may be taken by another member. So
 //! readers of different processes change different words. When all records are in use, a reader holds the writers'
-//! lock instead, as the only reader of its kind.
+//! lock instead, as the only reader of its kind: for the data, which it only looks at.
 //!
 //! # Readers against writers
 //!
@@ -24,6 +24,7 @@
 //! | dies | the others |
 //! | --- | --- |
 //! | a reader, counted | the writer finds it gone, and strikes its record out |
+//! | a reader with the writers' lock | the next one gets it when the whole process has ended; nothing was changed |
 //! | a reader, between its end and the wake-up | as above: its lifeline is watched |
 //! | a writer that waits for readers, a reader in the queue | the next one gets the lock; nothing was changed |
 //! | a writer that has the data | the next one finds the lock poisoned |
@@ -72,7 +73,8 @@ pub(crate) struct RwWords {
     pub(crate) mutex: RawMutex,
     gate: AtomicU32,
     patience: Patience,
-    spare: AtomicU16,
+    /// How often the thread that has the lock to read reads. Its own; who takes the lock from a dead one sets it.
+    guest_reads: AtomicU16,
     records: [AtomicU64; RECORDS],
 }
 
@@ -129,6 +131,14 @@ impl RwWords {
 
     #[cold]
     fn read_in_turn(&self, me: MemberId, lives: &impl Lives, wait: Wait) -> Result<Reading> {
+        if self.mutex.is_mine() && self.mutex.is_held_for(Use::View) {
+            // Relaxed, here and below: of this thread alone.
+            let more = self.guest_reads.load(Relaxed).checked_add(1);
+            let more = more.ok_or_else(|| Error::invalid_argument("the lock is read 2^16 times by one thread"))?;
+            point();
+            self.guest_reads.store(more, Relaxed);
+            return Ok(Reading::Alone);
+        }
         // A death in here changes nothing of the data.
         self.mutex.lock(Use::Table, wait)?;
         if self.mutex.is_poisoned() {
@@ -141,8 +151,16 @@ impl RwWords {
                 self.mutex.unlock();
                 Ok(Reading::Counted(at))
             }
-            None => Ok(Reading::Alone),
+            None => Ok(self.be_a_guest()),
         }
+    }
+
+    /// Makes the writers' lock, which the calling thread has, its only read.
+    fn be_a_guest(&self) -> Reading {
+        point();
+        self.guest_reads.store(1, Relaxed);
+        self.mutex.use_for(Use::View);
+        Reading::Alone
     }
 
     /// Ends a read of `me`.
@@ -150,7 +168,18 @@ impl RwWords {
     pub(crate) fn end_read(&self, me: MemberId, reading: Reading) {
         match reading {
             Reading::Counted(at) => self.uncount(me, at),
-            Reading::Alone => self.mutex.unlock(),
+            Reading::Alone => self.end_guest_read(),
+        }
+    }
+
+    #[cold]
+    fn end_guest_read(&self) {
+        match self.guest_reads.load(Relaxed) {
+            0 | 1 => self.mutex.unlock(),
+            reads => {
+                point();
+                self.guest_reads.store(reads - 1, Relaxed);
+            }
         }
     }
 
@@ -182,14 +211,20 @@ impl RwWords {
 
     /// Turns the write of the calling thread into a read.
     pub(crate) fn downgrade<L: Lives>(&self, me: MemberId, lives: Option<&L>) -> Reading {
-        self.mutex.use_for(Use::Table);
+        self.mutex.use_for(Use::View);
         match self.count(me, lives) {
             Some((at, _)) => {
                 self.mutex.unlock();
                 Reading::Counted(at)
             }
-            None => Reading::Alone,
+            None => self.be_a_guest(),
         }
+    }
+
+    /// Whether `me` is on record with a read.
+    pub(crate) fn is_read_by(&self, me: MemberId) -> bool {
+        let mut records = self.records.iter().map(|record| record.load(Relaxed));
+        records.any(|record| reader_of(record) == Some(me) && reads_of(record) > 0)
     }
 
     /// The number of reads that are on record.
@@ -346,3 +381,77 @@ fn is_gone(record: u64, lives: &impl Lives, wait: Wait) -> bool {
 
 #[cfg(all(test, loom))]
 mod loom_tests;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::{thread, time::Duration};
+
+    use super::*;
+    use crate::raw::lives::Half;
+
+    fn lives() -> Result<Half> {
+        Ok(Half)
+    }
+
+    /// A lock of which all records are in use, by others that live.
+    fn full() -> RwWords {
+        let read = |at: usize| AtomicU64::new(u64::from(MemberId::new(2 * at, 1).to_bits()) | ONE_READ);
+        RwWords {
+            mutex: RawMutex::default(),
+            gate: AtomicU32::new(0),
+            patience: Patience::default(),
+            guest_reads: AtomicU16::new(0),
+            records: std::array::from_fn(read),
+        }
+    }
+
+    /// The end of all reads that are on record.
+    fn end_all(words: &RwWords) {
+        words.records.iter().for_each(|record| record.store(0, Relaxed));
+    }
+
+    /// Its first read does not keep it from reading again, and keeps others out as long as any.
+    #[test]
+    fn a_guest_reads_again() {
+        let (words, me) = (full(), MemberId::new(2 * RECORDS, 1));
+        let read = || words.read(me, || true, lives, Wait::No);
+        let can_write = || {
+            let write = || words.write(false, lives, Wait::No).map(|()| words.mutex.unlock()).is_ok();
+            thread::scope(|scope| scope.spawn(write).join().unwrap())
+        };
+        let reads = [read().unwrap(), read().unwrap(), read().unwrap()];
+        assert_eq!(reads, [Reading::Alone; 3]);
+        end_all(&words);
+        // A record is free now, for those who do not have the lock.
+        assert_eq!(read().unwrap(), Reading::Alone);
+        for left in (0..4).rev() {
+            assert!(!can_write());
+            words.end_read(me, Reading::Alone);
+            assert_eq!(can_write(), left == 0);
+        }
+    }
+
+    /// What a guest of the writers' lock reads may be lent to other threads, and live on when its own has ended.
+    #[test]
+    fn a_guest_that_was_forgotten_reads_on() {
+        let me = MemberId::new(2 * RECORDS, 1);
+        for by_downgrade in [false, true] {
+            let words = full();
+            thread::scope(|scope| {
+                let guest = scope.spawn(|| match by_downgrade {
+                    false => words.read(me, || false, lives, Wait::No).unwrap(),
+                    true => {
+                        words.mutex.lock(Use::Data, Wait::No).unwrap();
+                        words.downgrade(me, Some(&Half))
+                    }
+                });
+                assert_eq!(guest.join().unwrap(), Reading::Alone);
+            });
+            end_all(&words);
+            assert!(words.write(false, lives, Wait::No).unwrap_err().is_would_block());
+            let soon = Wait::timeout(Duration::from_secs(20));
+            assert!(matches!(words.write(false, lives, soon), Err(Error::WouldDeadlock)));
+            assert!(words.read(me, || false, lives, Wait::No).unwrap_err().is_would_block());
+        }
+    }
+}

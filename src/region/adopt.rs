@@ -95,11 +95,11 @@ impl Region {
                     let reason = format!("a segment of {} bytes; a region has at least {}", facts.size, header::LEAST);
                     return Err(Error::InvalidSize { reason });
                 }
-                build::reserve(&fd, facts.size, "in /dev/shm")?;
+                build::reserve(&fd, 0..facts.size, Backing::Named)?;
                 let mapping = Mapping::new(fd, facts, Backing::Named, false, false)?;
                 make_header(mapping.memory(), Epoch::here(facts.id)?)?;
                 mapping.check()?;
-                mapping.publish()
+                mapping.publish_found()
             }
         };
         let link = shmem.get_flink_path().cloned();

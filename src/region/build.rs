@@ -17,6 +17,7 @@
 
 use std::{
     io::ErrorKind,
+    ops::Range,
     os::fd::{AsFd, OwnedFd},
     path::Path,
     sync::Arc,
@@ -41,6 +42,8 @@ use crate::{
 pub(super) struct Recipe {
     pub(super) size: u64,
     pub(super) buckets: u64,
+    /// How many bytes at the end get no memory before they are wanted: see [`reserve`].
+    pub(super) later: u64,
     pub(super) sparse: bool,
     pub(super) dump: bool,
 }
@@ -191,7 +194,11 @@ fn build(fd: OwnedFd, backing: Backing, recipe: Recipe, fill: Fill<'_>) -> Resul
         files::resize(&fd, recipe.size).map_err(|error| Error::os(format!("making {} bytes", recipe.size), error))?;
     } else {
         // Reserves the memory and sets the size in one step.
-        reserve(&fd, recipe.size, if backing == Backing::Named { "in /dev/shm" } else { "on the file system" })?;
+        reserve(&fd, 0..recipe.size - recipe.later, backing)?;
+        if recipe.later > 0 {
+            files::resize(&fd, recipe.size)
+                .map_err(|error| Error::os(format!("making {} bytes", recipe.size), error))?;
+        }
     }
     if backing == Backing::Anonymous {
         files::seal_against_shrinking(&fd).map_err(|error| Error::os("sealing the memory", error))?;
@@ -205,9 +212,11 @@ fn build(fd: OwnedFd, backing: Backing, recipe: Recipe, fill: Fill<'_>) -> Resul
     Ok(mapping)
 }
 
-/// Reserves the memory of a file, which grows to `size` if it is smaller.
-pub(super) fn reserve(fd: &OwnedFd, size: u64, place: &str) -> Result<()> {
-    files::commit(fd, size).map_err(|error| match error.raw_os_error() {
+/// Reserves the memory of some bytes of a file, which grows if it is smaller.
+pub(super) fn reserve(fd: impl AsFd, bytes: Range<u64>, backing: Backing) -> Result<()> {
+    let (fd, size) = (fd.as_fd(), bytes.end - bytes.start);
+    let place = if backing == Backing::Named { "in /dev/shm" } else { "on the file system" };
+    files::commit(fd, bytes).map_err(|error| match error.raw_os_error() {
         Some(libc::ENOSPC | libc::ENOMEM | libc::EDQUOT) => {
             Error::OutOfMemory { needed: size, left: files::room(fd), place: place.into() }
         }

@@ -102,8 +102,8 @@ impl<R: Resident<Head = ClaimWords>> Handle<R> {
     ///
     /// # Errors
     ///
-    /// Its own; [`Error::RegionFull`](crate::Error::RegionFull) when there is no room for the table, and those of the
-    /// directory.
+    /// Its own; [`Error::RegionFull`](crate::Error::RegionFull) when there is no room for the table,
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory) when there is no memory for it, and those of the directory.
     #[cold]
     pub(crate) fn claim(
         &self,
@@ -120,6 +120,8 @@ impl<R: Resident<Head = ClaimWords>> Handle<R> {
         if let Some(claims) = self.known_claims()? {
             return Ok(claims);
         }
+        // Before the table is: it is touched without a look at what memory there is.
+        self.commit_the_rest()?;
         self.directory_of()?.provide_claims(&self.head().table, self.slots())?;
         self.known_claims()?.ok_or_else(|| Error::corrupt("the table of claims has gone"))
     }

@@ -16,9 +16,12 @@
 //!
 //! Readers that cannot lock (a read-only mapping) walk the chains all the same: links are published whole.
 
-use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+use std::{
+    ops::Range,
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
 };
 
 use super::{
@@ -225,7 +228,13 @@ impl<'a> Directory<'a> {
 
     /// Bytes that objects may still take.
     pub(crate) fn left(self) -> u64 {
-        self.header.size(self.memory).saturating_sub(self.end())
+        let free = self.free();
+        free.end - free.start
+    }
+
+    /// Where objects may still be made.
+    pub(crate) fn free(self) -> Range<u64> {
+        self.end()..self.header.size(self.memory)
     }
 
     /// Whether a thread of the process `stamp` holds a lock in this region.
@@ -397,6 +406,15 @@ impl<'a> Directory<'a> {
             self.header.end.store(last, Release);
         }
         Ok(())
+    }
+
+    /// Has others see what the process `stamp` was before it called `exec` as one that is gone: [`RawMutex::bury`].
+    pub(super) fn bury(self, stamp: u64) {
+        if let Ok(members) = Members::of(self.memory) {
+            members.bury(stamp);
+        }
+        // An image too corrupt to walk has locks that cannot be found.
+        let _ = self.for_each_lock(|lock| lock.bury(stamp));
     }
 
     /// Frees every lock, and poisons what was held: for whoever knows that no holder lives, and keeps others out.

@@ -241,7 +241,7 @@ impl<R: Resident> Handle<R> {
 
     /// The object whose block lies at `at`, an offset that may come from anywhere.
     pub(crate) fn at_offset(mapping: Arc<Mapping>, at: u64) -> Result<Self> {
-        let found = mapping.directory()?.at(at)?;
+        let found = mapping.writable()?.directory()?.at(at)?;
         Self::adopt(mapping, found, None)
     }
 
@@ -325,6 +325,14 @@ impl<R> Handle<R> {
     #[inline]
     pub(super) fn memory(&self) -> Memory<'_> {
         self.mapping.memory()
+    }
+
+    /// Sees to it that all of the region has memory, if it was made for this object alone, and so with room for more that
+    /// got none.
+    pub(super) fn commit_the_rest(&self) -> Result<()> {
+        let directory = self.mapping.directory()?;
+        let (free, is_root) = (directory.free(), directory.root().is_ok_and(|root| root.spot.at == self.at));
+        if is_root && !free.is_empty() { build::reserve(&*self.mapping, free, self.mapping.backing()) } else { Ok(()) }
     }
 
     /// The directory of the region, to be changed.
@@ -433,13 +441,14 @@ fn single(description: &Description) -> Result<Recipe> {
     if description.kind.needs_members() {
         size = end_with(size, &members_description(members::SINGLE as usize)?, false)?;
     }
+    let at_first = whole_pages(size)?;
     if description.kind == Kind::Array {
-        // Room for the claims, which is not touched before there are any.
+        // Room for the claims, which gets its memory when there are any: see `Handle::claims`.
         let layout = description.layout()?;
         size = end_with(size, &claims::description(claims::slots_for(layout.size - layout.data))?, false)?;
     }
     let size = whole_pages(size)?;
-    Ok(Recipe { size, buckets: header::SINGLE, sparse: false, dump: false })
+    Ok(Recipe { size, buckets: header::SINGLE, later: size - at_first, sparse: false, dump: false })
 }
 
 fn fill(directory: Directory<'_>, description: &Description, initialise: Initialise<'_>) -> Result<()> {

@@ -105,7 +105,7 @@ impl Mapping {
         }
         let mapping = Self::new(fd, facts, backing, read_only, false)?;
         mapping.check()?;
-        Ok(mapping.publish())
+        Ok(mapping.publish_found())
     }
 
     /// The gate for what others have made.
@@ -133,8 +133,25 @@ impl Mapping {
         table().get(&(id, read_only)).and_then(|known| known.mapping.upgrade())
     }
 
-    /// Puts the mapping into the table, unless another thread was faster: then that one is the mapping.
+    /// Puts the mapping of a new region into the table, unless another thread was faster: then that one is the mapping.
     pub(super) fn publish(self) -> Arc<Self> {
+        self.publish_after(|_| ())
+    }
+
+    /// [`publish`](Self::publish) for a region that others may have made. What this process has in it then is from
+    /// before an `exec`, when it was another program: nothing can be had of a region without a mapping in the table.
+    pub(super) fn publish_found(self) -> Arc<Self> {
+        self.publish_after(|fresh| {
+            if !fresh.read_only
+                && let Ok(directory) = fresh.directory()
+            {
+                directory.bury(robust::stamp());
+            }
+        })
+    }
+
+    /// Does `first` only if this is to be the mapping, before anybody else sees it.
+    fn publish_after(self, first: impl FnOnce(&Self)) -> Arc<Self> {
         let key = (self.id, self.read_only);
         let fresh = Arc::new(self);
         let mut table = table();
@@ -143,6 +160,7 @@ impl Mapping {
             drop(table);
             return known;
         }
+        first(&fresh);
         let start = fresh.map.as_mut_ptr().addr();
         let addresses = start..start + fresh.map.len();
         table.insert(key, Known { mapping: Arc::downgrade(&fresh), addresses });
@@ -283,9 +301,7 @@ impl Drop for Mapping {
             table.remove(&(self.id, self.read_only));
         }
         drop(table);
-        let held = !self.read_only
-            && robust::this_thread()
-                .is_ok_and(|me| self.directory().is_ok_and(|directory| directory.is_held_by(me.stamp())));
+        let held = !self.read_only && self.directory().is_ok_and(|directory| directory.is_held_by(robust::stamp()));
         if held {
             mem::forget(Arc::clone(&self.map));
         }

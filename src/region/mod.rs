@@ -406,7 +406,7 @@ impl RegionOptions {
         {
             return Err(Error::invalid_argument(format!("{members} members; 1 to {} are possible", MemberId::MOST)));
         }
-        Ok(Recipe { size, buckets: header::buckets_for(size), sparse: self.sparse, dump: self.core_dump })
+        Ok(Recipe { size, buckets: header::buckets_for(size), later: 0, sparse: self.sparse, dump: self.core_dump })
     }
 
     /// What a new region begins with.

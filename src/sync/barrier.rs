@@ -296,6 +296,76 @@ impl Barrier {
         self.pass(self.default_wait(), Some(action))
     }
 
+    /// As [`try_wait`](Self::try_wait); if all other parties are waiting, `action` is run before any passes, else not.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](crate::Error::WouldBlock), which breaks nothing; else as [`wait_with`](Self::wait_with).
+    ///
+    /// # Panics
+    ///
+    /// As [`wait_with`](Self::wait_with).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// use shmkit::Barrier;
+    ///
+    /// let not_last = Barrier::new(2)?.try_wait_with(|| unreachable!("others have not come"));
+    /// assert!(not_last.unwrap_err().is_would_block());
+    /// assert!(Barrier::new(1)?.try_wait_with(|| Ok(()))?.is_leader());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_wait_with(&self, action: impl FnOnce() -> Result<()>) -> Result<BarrierWaitResult> {
+        self.pass(Wait::No, Some(action))
+    }
+
+    /// As [`wait_with`](Self::wait_with), and waits at most `timeout` for the others: if that is not enough, the barrier
+    /// is broken for all. The time of an action is the others' too, and nobody stops it.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`](crate::Error::TimedOut); else as [`wait_with`](Self::wait_with). The others get
+    /// [`BarrierBroken`](crate::Error::BarrierBroken), the party that runs its action when it has returned.
+    ///
+    /// # Panics
+    ///
+    /// As [`wait_with`](Self::wait_with).
+    ///
+    /// # Examples
+    ///
+    /// See [`wait_with`](Self::wait_with) and [`wait_timeout`](Self::wait_timeout).
+    pub fn wait_with_timeout(
+        &self,
+        action: impl FnOnce() -> Result<()>,
+        timeout: Duration,
+    ) -> Result<BarrierWaitResult> {
+        self.pass(Wait::timeout(timeout), Some(action))
+    }
+
+    /// As [`wait_with_timeout`](Self::wait_with_timeout), until `deadline` at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait_with_timeout`](Self::wait_with_timeout).
+    ///
+    /// # Panics
+    ///
+    /// As [`wait_with`](Self::wait_with).
+    ///
+    /// # Examples
+    ///
+    /// See [`wait_with`](Self::wait_with) and [`wait_timeout`](Self::wait_timeout).
+    pub fn wait_with_deadline(
+        &self,
+        action: impl FnOnce() -> Result<()>,
+        deadline: Instant,
+    ) -> Result<BarrierWaitResult> {
+        self.pass(Wait::deadline(deadline), Some(action))
+    }
+
     /// Gives [`wait`](Self::wait) and [`wait_with`](Self::wait_with) a time-out, in all processes; `None` takes it away.
     ///
     /// # Examples
@@ -318,6 +388,10 @@ impl Barrier {
     /// Breaks the barrier: all who wait, and all who come until it is [reset](Self::reset), get
     /// [`BarrierBroken`](crate::Error::BarrierBroken).
     ///
+    /// # If a process dies
+    ///
+    /// One that dies in here has broken the barrier or has not; if it has, who waits finds it within 100 ms.
+    ///
     /// # Examples
     ///
     /// ```
@@ -338,6 +412,10 @@ impl Barrier {
     /// # Errors
     ///
     /// [`ReadOnly`](crate::Error::ReadOnly), [`Corrupt`](crate::Error::Corrupt).
+    ///
+    /// # If a process dies
+    ///
+    /// One that dies in here has begun with it or has not; if it has, whoever waits or comes next finishes it.
     ///
     /// # Examples
     ///

@@ -187,6 +187,10 @@ impl BoundedSemaphore {
     /// [`InvalidArgument`](crate::Error::InvalidArgument) when no permit is detached, and nothing has changed then:
     /// of several who release at once only as many succeed as there are such permits.
     ///
+    /// # If a process dies
+    ///
+    /// One that dies in here has given a permit back or has not; if it has, who waits finds it within 100 ms.
+    ///
     /// # Examples
     ///
     /// See [`Permit::detach`].

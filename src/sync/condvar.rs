@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{constructors::plain_constructors, held::Release};
+use super::{
+    constructors::plain_constructors,
+    held::{ForAWait, Release},
+};
 use crate::{
     Error, Result,
     os::clock::Wait,
@@ -27,7 +30,8 @@ use crate::{
 /// it is held, and then held as often again. All who wait at a time must use the same lock.
 ///
 /// Nothing is kept for later: a notification for which nobody waits does nothing. As with every condition variable, what
-/// was notified may not be true any more when the waiter has the lock again: [`wait_while`](Self::wait_while) looks.
+/// was notified may not be true any more when the waiter has the lock again: [`wait_while`](Self::wait_while) looks. For
+/// the same reason there is no form that tries: it would always be told to wait.
 ///
 /// [`MAX`](Self::MAX) threads can wait at a time.
 ///
@@ -385,9 +389,9 @@ impl Condvar {
         }
         let (raw, me, lives) = (self.raw(), self.0.member()?, self.0.members()?);
         let ticket = raw.enter(me, lock_id(guard.lock().0), &lives)?;
-        let depth = guard.release();
+        let depth = guard.release(ForAWait(()));
         let outcome = raw.wait(me, ticket, &lives, wait);
-        while guard.take_again(depth).is_err() {
+        while guard.take_again(depth, ForAWait(())).is_err() {
             // Another thread of this process forgot its guard and ended, say. The guard must not be without its lock.
             thread::sleep(SLICE);
         }

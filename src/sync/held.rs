@@ -80,6 +80,10 @@ impl<'a> Held<'a> {
 /// The lock of a guard, which users cannot reach.
 pub struct LockOf<'a>(pub(crate) &'a RawMutex);
 
+/// What only a [`Condvar`](crate::Condvar) has: users can name the methods of [`Release`], through the bound of a guard,
+/// and a guard without its lock would let two in.
+pub struct ForAWait(pub(super) ());
+
 /// A guard whose lock can be released for a wait, and is held again after it.
 pub trait Release {
     /// The lock, where the region has it.
@@ -92,14 +96,14 @@ pub trait Release {
     }
 
     /// Releases the lock, however often it is held. Returns how often that was.
-    fn release(&mut self) -> u32;
+    fn release(&mut self, _: ForAWait) -> u32;
 
     /// Takes the lock again, as often as `depth` says, poisoned or not.
     ///
     /// # Errors
     ///
     /// Those of [`RawMutex::lock`]; then it is not held.
-    fn take_again(&mut self, depth: u32) -> Result<()>;
+    fn take_again(&mut self, depth: u32, _: ForAWait) -> Result<()>;
 }
 
 impl Release for Held<'_> {
@@ -107,12 +111,12 @@ impl Release for Held<'_> {
         LockOf(self.mutex)
     }
 
-    fn release(&mut self) -> u32 {
+    fn release(&mut self, _: ForAWait) -> u32 {
         self.mutex.unlock();
         1
     }
 
-    fn take_again(&mut self, _: u32) -> Result<()> {
+    fn take_again(&mut self, _: u32, _: ForAWait) -> Result<()> {
         self.mutex.lock(Use::Data, Wait::Forever).map(drop)
     }
 }
@@ -125,12 +129,12 @@ macro_rules! release_held {
                 crate::sync::held::Release::lock(&self.held)
             }
 
-            fn release(&mut self) -> u32 {
-                self.held.release()
+            fn release(&mut self, wait: crate::sync::held::ForAWait) -> u32 {
+                self.held.release(wait)
             }
 
-            fn take_again(&mut self, depth: u32) -> crate::Result<()> {
-                self.held.take_again(depth)
+            fn take_again(&mut self, depth: u32, wait: crate::sync::held::ForAWait) -> crate::Result<()> {
+                self.held.take_again(depth, wait)
             }
         }
 

@@ -12,7 +12,7 @@ use std::{
 use super::{
     CondvarGuard,
     constructors::plain_constructors,
-    held::{LockOf, Owner, PanickingBefore, Release, locking, poison_by_panic},
+    held::{ForAWait, LockOf, Owner, PanickingBefore, Release, locking, poison_by_panic},
 };
 use crate::{
     Error, Poison, Result,
@@ -147,13 +147,13 @@ impl Release for RLockGuard<'_> {
         LockOf(&self.head.mutex)
     }
 
-    fn release(&mut self) -> u32 {
+    fn release(&mut self, _: ForAWait) -> u32 {
         let depth = self.head.depth.load(Relaxed);
         self.head.mutex.unlock();
         depth
     }
 
-    fn take_again(&mut self, depth: u32) -> Result<()> {
+    fn take_again(&mut self, depth: u32, _: ForAWait) -> Result<()> {
         self.head.mutex.lock(Use::Data, Wait::Forever)?;
         point();
         self.head.depth.store(depth, Relaxed);

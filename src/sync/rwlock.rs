@@ -17,7 +17,7 @@ use bytemuck::Pod;
 use super::{
     CondvarGuard,
     constructors::valued_constructors,
-    held::{Held, LockOf, Owner, Release, give_back, guard_poison},
+    held::{ForAWait, Held, LockOf, Owner, Release, give_back, guard_poison},
 };
 use crate::{
     Result,
@@ -87,7 +87,9 @@ unsafe impl<T: Pod> Resident for RwLockCell<T> {
     type Stored = T;
 }
 
-/// The locks of which this thread has read guards, by address and member: a hint that soundness does not rest on.
+/// The locks of which this thread has read guards, by address and member: a hint that soundness does not rest on. A guard
+/// that was forgotten stays, though another lock may have the address by now; and at the end of a thread there may be
+/// guards when these are gone.
 struct Reads {
     /// Nearly always the only one.
     first: Cell<Option<(usize, MemberId)>>,
@@ -100,28 +102,30 @@ thread_local! {
 
 impl Reads {
     #[inline]
-    fn add(&self, entry: (usize, MemberId)) {
-        if self.first.get().is_none() {
-            self.first.set(Some(entry));
-        } else {
-            self.others.borrow_mut().push(entry);
-        }
+    fn add(entry: (usize, MemberId)) {
+        let _ = READS.try_with(|reads| match reads.first.get() {
+            None => reads.first.set(Some(entry)),
+            Some(_) => reads.others.borrow_mut().push(entry),
+        });
     }
 
     #[inline]
-    fn remove(&self, entry: (usize, MemberId)) {
-        if self.first.get() == Some(entry) {
-            self.first.set(None);
-        } else {
-            let mut others = self.others.borrow_mut();
+    fn remove(entry: (usize, MemberId)) {
+        let _ = READS.try_with(|reads| {
+            if reads.first.get() == Some(entry) {
+                return reads.first.set(None);
+            }
+            let mut others = reads.others.borrow_mut();
             if let Some(at) = others.iter().rposition(|one| *one == entry) {
                 others.swap_remove(at);
             }
-        }
+        });
     }
 
-    fn has(&self, entry: (usize, MemberId)) -> bool {
-        self.first.get() == Some(entry) || self.others.borrow().contains(&entry)
+    fn has(entry: (usize, MemberId)) -> bool {
+        READS
+            .try_with(|reads| reads.first.get() == Some(entry) || reads.others.borrow().contains(&entry))
+            .unwrap_or(false)
     }
 }
 
@@ -131,7 +135,7 @@ impl<T: Pod> RwLock<T> {
     #[inline]
     fn read_within(&self, wait: Wait) -> Result<RwLockReadGuard<'_, T>> {
         let (words, member) = (self.0.head(), self.0.member()?);
-        let again = || READS.with(|reads| reads.has((std::ptr::from_ref(words).addr(), member)));
+        let again = || Reads::has((std::ptr::from_ref(words).addr(), member));
         let reading = words.read(member, again, || self.0.members(), wait)?;
         Ok(RwLockReadGuard::new(self, member, reading))
     }
@@ -141,7 +145,7 @@ impl<T: Pod> RwLock<T> {
         let words = self.0.head();
         // A writer needs to be no member, but for `downgrade`, which then cannot fail.
         let entry = (std::ptr::from_ref(words).addr(), self.0.member()?);
-        let reads = READS.with(|reads| reads.has(entry));
+        let reads = Reads::has(entry) && words.is_read_by(entry.1);
         words.write(reads, || self.0.members(), wait)?;
         if !poisoned && words.mutex.is_poisoned() {
             return Err(give_back(&words.mutex));
@@ -354,7 +358,7 @@ pub struct RwLockReadGuard<'a, T: Pod> {
 impl<'a, T: Pod> RwLockReadGuard<'a, T> {
     #[inline]
     fn new(lock: &'a RwLock<T>, member: MemberId, reading: Reading) -> Self {
-        READS.with(|reads| reads.add((std::ptr::from_ref(lock.0.head()).addr(), member)));
+        Reads::add((std::ptr::from_ref(lock.0.head()).addr(), member));
         robust::lend();
         Self { lock, member, reading, value: lock.0.data().cast(), _not_send: PhantomData }
     }
@@ -374,7 +378,7 @@ impl<T: Pod> Drop for RwLockReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         let entry = (std::ptr::from_ref(self.lock.0.head()).addr(), self.member);
-        READS.with(|reads| reads.remove(entry));
+        Reads::remove(entry);
         // A guard that a fork copied is not the child's.
         if self.lock.0.known_member() == Some(self.member) {
             robust::take_back();
@@ -427,11 +431,11 @@ impl<T: Pod> Release for RwLockWriteGuard<'_, T> {
         Release::lock(&self.held)
     }
 
-    fn release(&mut self) -> u32 {
-        self.held.release()
+    fn release(&mut self, wait: ForAWait) -> u32 {
+        self.held.release(wait)
     }
 
-    fn take_again(&mut self, _: u32) -> Result<()> {
+    fn take_again(&mut self, _: u32, _: ForAWait) -> Result<()> {
         self.lock.0.head().write(false, || self.lock.0.members(), Wait::Forever)
     }
 }

@@ -183,6 +183,28 @@ fn three_claim_one_element() {
     });
 }
 
+/// One waits for a claim of both elements to end, to have one of them: the other one is nobody's from then on, also while
+/// the one who has waited has the slot.
+#[test]
+fn who_has_waited_is_in_the_way_of_its_own_part_alone() {
+    explore(3, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let both = shared.claim(&(0..2), Mode::Change, Wait::Forever).unwrap();
+        let other = start(2, &shared, |shared| shared.change(1..2).unwrap());
+        shared.add(0..2);
+        both.mutex.unlock();
+        // As a claim does that does not wait, but for the clock.
+        shared.claims().lock_table(Wait::Forever).unwrap();
+        let Ok(Ok(mine)) = shared.claims().attempt(&(0..1), Mode::Change, false) else { panic!("nobody has it") };
+        shared.words.mutex.unlock();
+        shared.add(0..1);
+        mine.mutex.unlock();
+        other.join().unwrap();
+        assert_eq!(shared.look(0..2), 8);
+    });
+}
+
 /// Whoever wants the same element finds it whole, or is told of the death; the neighbour never is.
 #[test]
 fn a_claimant_dies_at_every_point() {

@@ -28,7 +28,7 @@ impl Default for Shared {
             mutex: RawMutex::default(),
             gate: AtomicU32::new(0),
             patience: Patience::default(),
-            spare: AtomicU16::new(0),
+            guest_reads: AtomicU16::new(0),
             records: [AtomicU64::new(0), AtomicU64::new(0)],
         };
         Self { words, members: Members::default(), data: UnsafeCell::default() }

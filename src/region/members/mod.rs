@@ -211,6 +211,13 @@ impl<'a> Members<'a> {
         self.0.get(id.slot())
     }
 
+    /// Makes what the process `stamp` was before it called `exec` one that is gone: see [`RawMutex::bury`].
+    pub(super) fn bury(self, stamp: u64) {
+        for slot in self.0 {
+            slot.lifeline.bury(stamp);
+        }
+    }
+
     /// Makes every member one that has died: for whoever knows that none lives, and keeps others out.
     pub(super) fn reset(self) {
         for slot in self.0 {
