@@ -31,9 +31,11 @@
 //!
 //! # Waiting
 //!
-//! Producers, consumers and those who wait for all to be done each have a [`Gate`]. Who waits may be alone in the world:
-//! it asks before each sleep, and sleeps on the lifeline of one of the others, whichever that is. Room that is not enough
-//! for the producer that was woken may be for another: it wakes the next one, once for each message that was taken.
+//! Producers, consumers and those who wait for all to be done each have a [`Gate`], and so have producers for whom there is
+//! room, but too much under way of what is sent beside messages. Who waits may be alone in the world:
+//! it asks before each sleep, and sleeps on the lifeline of one of the others, whichever that is. One that was taken makes
+//! room for several, and room that is not enough for the producer that was woken may be for another. So a producer that has
+//! slept wakes the next one: after it has got room, if some is left, and else once for each message that was taken.
 //!
 //! # Closing
 //!
@@ -102,6 +104,8 @@ struct GetSide {
     done: AtomicU32,
     /// Whether a member took a message that has no record.
     untracked: AtomicU32,
+    /// How often something was received that had been sent beside a message.
+    receipts: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -120,6 +124,8 @@ struct Gates {
     waits_alone: AtomicU32,
     /// Whether another process was ever given it.
     was_given: AtomicU32,
+    /// Where producers wait for whom too much is under way that was sent beside messages.
+    receipts: Gate,
 }
 
 /// What those who wait at one end have learnt.
@@ -274,9 +280,13 @@ impl<'a> Queue<'a> {
         let looks_ready = |messages| self.has_room(messages * length) || self.is_closed();
         self.wait(&gates.room, &self.words.more.producers, world, wait, looks_ready, |has_slept| {
             let room = self.try_room(length, wait)?;
-            if room.is_none() && has_slept {
-                let head = self.words.head.0.load(Relaxed);
-                if passed_on.replace(head) != Some(head) {
+            if has_slept {
+                let head = End(self.words.head.0.load(Relaxed));
+                let is_for_another = match &room {
+                    Some(room) => self.between(room.next, head).is_some_and(|used| self.fits(room.next, head, used, 1)),
+                    None => passed_on.replace(head) != Some(head),
+                };
+                if is_for_another {
                     gates.room.notify(1);
                 }
             }
@@ -339,29 +349,39 @@ impl<'a> Queue<'a> {
         number
     }
 
-    /// The messages that have been taken, modulo 2^32: for [`wait_for_a_get`](Self::wait_for_a_get).
-    pub(crate) fn gets(self) -> u32 {
-        End(self.words.head.0.load(SeqCst)).count()
+    /// How often something that was sent beside a message has been received, modulo 2^32: for
+    /// [`wait_for_a_receipt`](Self::wait_for_a_receipt).
+    pub(crate) fn receipts(self) -> u32 {
+        self.words.get.receipts.load(SeqCst)
     }
 
-    /// Waits until a message has been taken since there were `gets`, or for a slice: for whatever else is short than room.
+    /// Waits until there are other than these `receipts`, or for a slice: for whom too much is under way.
     ///
     /// # Errors
     ///
     /// `WouldBlock`, `TimedOut`, `Closed`, `Disconnected`.
-    pub(crate) fn wait_for_a_get<L: Lives, C: Fn() -> Company>(
+    pub(crate) fn wait_for_a_receipt<L: Lives, C: Fn() -> Company>(
         self,
-        gets: u32,
+        receipts: u32,
         world: impl FnOnce() -> Result<World<L, C>>,
         wait: Wait,
     ) -> Result<()> {
         if wait == Wait::No {
             return Err(Error::WouldBlock);
         }
-        let has_changed = |_| self.gets() != gets || self.is_closed();
-        self.wait(&self.words.gates.room, &self.words.more.producers, &world()?, wait, has_changed, |has_slept| {
+        let gate = &self.words.gates.receipts;
+        let has_changed = |_| self.receipts() != receipts || self.is_closed();
+        self.wait(gate, &self.words.more.producers, &world()?, wait, has_changed, |has_slept| {
             Ok((has_slept || has_changed(1)).then_some(()))
         })
+    }
+
+    /// What was sent beside the message, which was taken, has been received.
+    pub(crate) fn receive(self, _: &First<'a>) {
+        point();
+        self.words.get.receipts.fetch_add(1, SeqCst);
+        // All: nobody knows for how many of them there is enough now.
+        self.words.gates.receipts.notify(u32::MAX);
     }
 
     /// The message at the head, for who looks at what is in.
@@ -473,7 +493,7 @@ impl<'a> Queue<'a> {
             match (world.company)() {
                 Company::Member(id) => return Ok(Some(id)),
                 Company::Somebody => return Ok(None),
-                Company::None if self.gets() == head.count() => return Err(Error::Disconnected),
+                Company::None if self.words.head.0.load(SeqCst) == head.0 => return Err(Error::Disconnected),
                 // The last of the others has taken something before it left.
                 Company::None => {}
             }
@@ -502,7 +522,7 @@ impl<'a> Queue<'a> {
         point();
         self.words.gates.closed.swap(1, SeqCst);
         drop(held);
-        for gate in [&self.words.gates.messages, &self.words.gates.room] {
+        for gate in [&self.words.gates.messages, &self.words.gates.room, &self.words.gates.receipts] {
             gate.notify(u32::MAX);
         }
     }

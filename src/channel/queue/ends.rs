@@ -28,6 +28,7 @@ use crate::{
     },
     raw::{
         lives::MemberId,
+        points::point,
         queue::{Company, MOST_UNITS, Queue as Raw, QueueWords, Room, UNIT, World},
     },
     region::{
@@ -228,12 +229,13 @@ impl<T: Message> Ends<T> {
             self.unit(room.at).store(title.to_bits(), Relaxed);
             self.write(room.at + title.length(), bytes);
             if let (Some(courier), true) = (&self.courier, !descriptors.is_empty()) {
-                let gets = raw.gets();
+                let receipts = raw.receipts();
                 let number = raw.next_ticket(&room);
                 self.unit(room.at + 1).store(number, Relaxed);
+                point();
                 if !self.send(courier, &room, number, descriptors)? {
                     drop(room);
-                    self.wait_for_the_courier(gets, wait)?;
+                    self.wait_for_the_courier(receipts, wait)?;
                     continue;
                 }
             }
@@ -274,10 +276,10 @@ impl<T: Message> Ends<T> {
     }
 
     /// Waits until less is under way.
-    fn wait_for_the_courier(&self, gets: u32, wait: Wait) -> Result<()> {
+    fn wait_for_the_courier(&self, receipts: u32, wait: Wait) -> Result<()> {
         let raw = self.raw();
         if raw.len() > 0 || wait == Wait::No {
-            return raw.wait_for_a_get(gets, || self.world(), wait);
+            return raw.wait_for_a_receipt(receipts, || self.world(), wait);
         }
         // Other queues and programs of this user have sent as much as it may send, and nothing tells when that is over.
         if wait.is_over() {
@@ -317,8 +319,10 @@ impl<T: Message> Ends<T> {
         }
         raw.take(&first, units, me)?;
         if let (Some(courier), Some(_)) = (&self.courier, &arrived) {
+            point();
             // If it fails, the packet is passed over.
             let _ = courier.take();
+            raw.receive(&first);
         }
         drop(first);
         raw.notify_room();
