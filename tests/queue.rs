@@ -21,7 +21,7 @@ use std::{
 };
 
 use shmkit::{Error, Queue, Region};
-use support::{Board, Child, Deadline, End, Random, stop_and_go, storm_of_signals};
+use support::{Board, Child, Deadline, End, Flag, Random, is_raised, raise, stop_and_go, storm_of_signals};
 
 const SOON: Duration = Duration::from_secs(20);
 const PRODUCERS: usize = 4;
@@ -320,6 +320,33 @@ fn impossible_queues() {
     ));
     assert!(options.open_or_create_in(&region, "queue").is_ok());
     assert!(matches!(options.capacity(1 << 20).create_in(&region, None), Err(Error::RegionFull { .. })));
+}
+
+/// What a queue tells of itself was so at one moment, whatever others do meanwhile.
+#[test]
+fn counts_are_of_one_moment() {
+    let _alone = alone("counts_are_of_one_moment");
+    let queue = Queue::options().max_items(7).create().unwrap();
+    (0..5).for_each(|n| queue.put(&n).unwrap());
+    let stop = Board::<Flag>::new();
+    let mut worker = Child::start(|| {
+        while !is_raised(&stop) {
+            queue.put(&5).unwrap();
+            queue.get().unwrap();
+            queue.task_done().unwrap();
+        }
+        0
+    });
+    let end = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < end {
+        let len = queue.len();
+        assert!((5..=6).contains(&len), "{len} are in");
+        assert!(!queue.is_full() && !queue.is_empty());
+        let unfinished = queue.unfinished_tasks();
+        assert!((5..=6).contains(&unfinished), "{unfinished} are not done");
+    }
+    raise(&stop);
+    all_end_well(std::slice::from_mut(&mut worker));
 }
 
 /// One whose objects fill the queue among many of small ones: all arrive.

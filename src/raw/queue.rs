@@ -540,29 +540,39 @@ impl<'a> Queue<'a> {
         self.words.gates.most_messages.load(Relaxed)
     }
 
-    /// The number of messages.
-    pub(crate) fn len(self) -> u32 {
+    /// Tail and head as they were at one moment.
+    fn ends_now(self) -> (End, End) {
         loop {
             let head = self.words.head.0.load(SeqCst);
             let tail = self.words.tail.0.load(SeqCst);
-            // Both were so at the moment of the load in the middle.
+            // It was the head at the moment of the load in the middle too.
             if self.words.head.0.load(SeqCst) == head {
-                return End(tail).count().wrapping_sub(End(head).count());
+                return (End(tail), End(head));
             }
         }
     }
 
+    /// The number of messages.
+    pub(crate) fn len(self) -> u32 {
+        let (tail, head) = self.ends_now();
+        tail.count().wrapping_sub(head.count())
+    }
+
     /// The number of messages that were not declared done.
     pub(crate) fn unfinished(self) -> u32 {
-        // What is done has been put before.
-        let done = self.words.get.done.load(SeqCst);
-        End(self.words.tail.0.load(SeqCst)).count().wrapping_sub(done)
+        loop {
+            let done = self.words.get.done.load(SeqCst);
+            let tail = End(self.words.tail.0.load(SeqCst));
+            // As in `ends_now`.
+            if self.words.get.done.load(SeqCst) == done {
+                return tail.count().wrapping_sub(done);
+            }
+        }
     }
 
     /// Whether a message of so many units fits now.
     pub(crate) fn has_room(self, length: u32) -> bool {
-        let head = End(self.words.head.0.load(SeqCst));
-        let tail = End(self.words.tail.0.load(SeqCst));
+        let (tail, head) = self.ends_now();
         // Ends that cannot be are for who has the lock to tell of.
         self.between(tail, head).is_none_or(|used| self.fits(tail, head, used, length))
     }
