@@ -27,7 +27,8 @@
 //! A consumer counts itself up before `head` moves on, and counts itself down before `done` goes up: a dead member's
 //! record may be wrong, but is asked no more. So what has passed `head`, is not done, and is on no living member's record,
 //! was lost with the dead. Who has nothing on record and declares a task done means a lost one, if there is any, and else
-//! one of another member's. Records and `done` are changed by whoever has the lock of `head`.
+//! one of another member's, or one that is still in: that one goes on nobody's record when it is taken. Records and `done`
+//! are changed by whoever has the lock of `head`.
 //!
 //! # Waiting
 //!
@@ -407,7 +408,9 @@ impl<'a> Queue<'a> {
         if length > first.most {
             return Err(Error::corrupt(format!("a message of {length} units where {} are", first.most)));
         }
-        self.count(me, 1);
+        if self.taken(first.head) >= 0 {
+            self.count(me, 1);
+        }
         point();
         // Release: the message has been copied.
         self.words.head.0.store(first.head.after(length, self.units).0, Release);
@@ -509,10 +512,17 @@ impl<'a> Queue<'a> {
 
     /// How many tasks were lost with the dead, where that is known. For the holder of the lock of `head`.
     fn lost(self, head: End, lives: &impl Lives) -> Option<usize> {
-        let taken = head.count().wrapping_sub(self.words.get.done.load(Relaxed));
+        let taken = self.taken(head).max(0);
         let living: u64 = self.busy(lives).map(|(_, tasks)| u64::from(tasks)).sum();
         let is_tracked = self.words.get.untracked.load(Relaxed) == 0;
-        is_tracked.then(|| u64::from(taken).saturating_sub(living) as usize)
+        is_tracked.then(|| (taken as u64).saturating_sub(living) as usize)
+    }
+
+    /// How many of the messages that have passed `head` are not done; less than 0 if some were declared done before they were
+    /// taken. For the holder of its lock.
+    #[inline]
+    fn taken(self, head: End) -> i32 {
+        head.count().wrapping_sub(self.words.get.done.load(Relaxed)) as i32
     }
 
     /// Lets nobody put anything in from now on, and consumers know when they have had all.
