@@ -259,7 +259,11 @@ impl<T: Message> Ends<T> {
     fn discard_what_the_dead_sent(&self, courier: &Courier, _: &Room<'_>) -> Result<bool> {
         let raw = self.raw();
         // While it is held, nobody takes anything.
-        let first = raw.look()?;
+        let first = match raw.look() {
+            // A consumer was stopped with that lock: what the dead sent is left to others.
+            Err(Error::WouldBlock) => return Ok(false),
+            other => other?,
+        };
         let mut next = None;
         if let Some(first) = &first {
             let (mut at, mut left) = (first.at, first.most);
@@ -404,6 +408,9 @@ fn too_large(capacity: usize, title: Title) -> Error {
 }
 
 /// An object that was taken. Dropped when nothing came of it: nobody has got it to declare it done.
+///
+/// That takes the lock of the consumers. Who waits with a time limit has a slice for it, be the time over or not: more than
+/// that is for the case that a process was stopped with the lock, and then the object counts as one that is not done.
 struct Taken<'a, T: Message> {
     ends: &'a Ends<T>,
     me: MemberId,
@@ -412,7 +419,8 @@ struct Taken<'a, T: Message> {
 
 impl<T: Message> Drop for Taken<'_, T> {
     fn drop(&mut self) {
-        let _ = self.ends.task_done(self.me, self.wait);
+        let wait = if self.wait == Wait::Forever { Wait::Forever } else { Wait::No };
+        let _ = self.ends.task_done(self.me, wait);
     }
 }
 
