@@ -193,14 +193,21 @@ fn a_ring_of_two() {
             });
         };
         let consume = |me| {
-            let (mut consumer, mut values) = (ring.consumer(), [[0; 2]; FEW]);
-            ledger.consume(me, |some| match consumer.pop_slice_timeout(&mut values, SOON) {
-                Ok(count) => {
-                    *some = values.map(whole);
-                    count
+            let (mut consumer, mut values, mut turn) = (ring.consumer(), [[0; 2]; FEW], 0);
+            ledger.consume(me, |some| {
+                turn += 1;
+                let taken = match turn % 2 {
+                    0 => consumer.pop_timeout(SOON).map(|value| (values[0] = value, 1).1),
+                    _ => consumer.pop_slice_timeout(&mut values, SOON),
+                };
+                match taken {
+                    Ok(count) => {
+                        *some = values.map(whole);
+                        count
+                    }
+                    Err(Error::Closed) => 0,
+                    Err(error) => panic!("{error}"),
                 }
-                Err(Error::Closed) => 0,
-                Err(error) => panic!("{error}"),
             });
         };
         ledger.everybody_is_killed((1, ROUNDS / 2, FEW as u64), produce, consume, || {

@@ -15,7 +15,9 @@ use std::{
 };
 
 use shmkit::{Error, Process, Region, Result, Ring, StartMethod};
-use support::{Board, Child, Deadline, End, eventually, stop_and_go, storm_of_signals, wake_seldom};
+use support::{
+    Board, Child, Deadline, End, Flag, eventually, is_raised, raise, stop_and_go, storm_of_signals, wake_seldom,
+};
 
 shmkit::init_in_tests!();
 
@@ -222,6 +224,53 @@ fn places_of_the_dead() {
     }
 }
 
+/// MECHANISMS 1: another thread of the victim writes into its place, from inside the kernel, while it dies. Its place is not
+/// given to anybody before it has wholly ended.
+#[test]
+fn nothing_changes_in_a_place_of_the_dead() {
+    type Data = [[u8; 4096]; 1024];
+    let _deadline = Deadline::seconds(60, "nothing_changes_in_a_place_of_the_dead");
+    let ring = Ring::<Data>::with_capacity(1).unwrap();
+    // A file of memory, for its reads do not stop at a signal; all holes, so it takes none.
+    // SAFETY: a string that ends with 0.
+    let source = unsafe { libc::memfd_create(c"zeros".as_ptr(), libc::MFD_CLOEXEC) };
+    // SAFETY: the descriptor is this test's.
+    assert_eq!(unsafe { libc::ftruncate(source, 1 << 31) }, 0);
+    let busy = Board::<Flag>::new();
+    let mut victim = Child::start(|| {
+        let mut slot = ring.reserve().unwrap();
+        slot.fill([1; 4096]);
+        let address = slot.as_mut_ptr().expose_provenance();
+        let middle = slot[512].as_ptr();
+        thread::spawn(move || {
+            let base = std::ptr::with_exposed_provenance_mut(address);
+            let parts = [libc::iovec { iov_base: base, iov_len: size_of::<Data>() }; 500];
+            loop {
+                // SAFETY: the place is mapped for the life of this process.
+                unsafe { libc::preadv(source, parts.as_ptr(), parts.len() as i32, 0) };
+            }
+        });
+        // SAFETY: inside the place.
+        eventually(|| unsafe { middle.read_volatile() } == 0);
+        raise(&busy);
+        support::sleep_for_ever()
+    });
+    eventually(|| is_raised(&busy));
+    victim.kill();
+    thread::scope(|scope| {
+        // Passes over the place, which is then this one's.
+        let consumer = scope.spawn(|| ring.pop_ref_timeout(SOON).map(|value| value[7][7]));
+        let mut slot = ring.reserve_timeout(SOON).unwrap();
+        slot.fill([1; 4096]);
+        victim.wait();
+        assert!(slot.iter().flatten().all(|byte| *byte == 1), "the dead wrote on");
+        slot.publish();
+        assert_eq!(consumer.join().unwrap().unwrap(), 1);
+    });
+    // SAFETY: the descriptor is this test's.
+    unsafe { libc::close(source) };
+}
+
 fn echo(questions: Ring<u64>, answers: Ring<u64>) -> Result<u64> {
     let mut count = 0;
     loop {
@@ -269,6 +318,38 @@ fn misuse_is_an_error() {
     for wide in [[0_u8; 0].len(), 1] {
         assert_eq!(Ring::<u128>::with_capacity(wide + 1).unwrap().capacity(), wide + 1);
     }
+}
+
+/// Places that a fork copied are not the child's: what it does with them is nothing to the parent.
+#[test]
+fn copies_of_a_fork() {
+    let _deadline = Deadline::seconds(60, "copies_of_a_fork");
+    let ring = Ring::with_capacity(2).unwrap();
+    ring.push(1).unwrap();
+    let (value, mut slot) = (ring.pop_ref().unwrap(), ring.reserve().unwrap());
+    for publishes in [false, true] {
+        let mut child = Child::start(|| {
+            // It is a member of its own.
+            assert!(ring.try_pop().is_err());
+            // SAFETY: the child ends without dropping `value` itself.
+            drop(unsafe { std::ptr::read(&raw const value) });
+            // SAFETY: nor `slot`.
+            let slot = unsafe { std::ptr::read(&raw const slot) };
+            if publishes {
+                slot.publish()
+            } else {
+                drop(slot)
+            }
+            0
+        });
+        assert_eq!(child.wait(), End::Code(0));
+        assert!(ring.try_pop().is_err() && ring.try_push(3).is_err() && *value == 1);
+    }
+    *slot = 2;
+    slot.publish();
+    drop(value);
+    ring.try_push(3).unwrap();
+    assert_eq!((ring.pop().unwrap(), ring.pop().unwrap()), (2, 3));
 }
 
 /// Those who wait at both ends are told when it is closed.
