@@ -507,3 +507,101 @@ fn as_many_under_way_as_may_be() {
     }
     assert_eq!(sender.wait(), End::Code(0));
 }
+
+/// Does something to the queue while it is itself on its way: it is put in and taken among others that are.
+struct Hook {
+    depth: u32,
+    inner: Option<Box<Nested>>,
+}
+
+/// What comes before and after the hook has its own memory.
+type Nested = (Value<u32>, Hook, Value<u32>);
+
+fn nested(depth: u32) -> Nested {
+    (Value::new(depth).unwrap(), Hook { depth, inner: None }, Value::new(depth + 100).unwrap())
+}
+
+static NESTED: Mutex<Option<Queue<Nested>>> = Mutex::new(None);
+
+fn nested_queue() -> Queue<Nested> {
+    NESTED.lock().unwrap().clone().expect("set by the test")
+}
+
+impl Serialize for Hook {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.depth > 0 {
+            nested_queue().put(&nested(self.depth - 1)).unwrap();
+        }
+        serializer.serialize_u32(self.depth)
+    }
+}
+
+impl<'de> Deserialize<'de> for Hook {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let depth = u32::deserialize(deserializer)?;
+        Ok(Self { depth, inner: nested_queue().try_get().ok().map(Box::new) })
+    }
+}
+
+#[test]
+fn objects_that_use_their_queue() {
+    const DEPTH: u32 = 4;
+    let _alone = alone("objects_that_use_their_queue");
+    *NESTED.lock().unwrap() = Some(Queue::new().unwrap());
+    let queue = nested_queue();
+    let before = descriptors();
+    queue.put(&nested(DEPTH)).unwrap();
+    assert_eq!((queue.len(), descriptors()), (DEPTH as usize + 1, before));
+    // Each was put in before the one that did it was.
+    let mut found = Some(Box::new(queue.get().unwrap()));
+    for depth in 0..=DEPTH {
+        let (one, hook, other) = *found.unwrap();
+        assert_eq!((one.get().unwrap(), hook.depth, other.get().unwrap()), (depth, depth, depth + 100));
+        found = hook.inner;
+    }
+    assert!(found.is_none() && queue.is_empty());
+    *NESTED.lock().unwrap() = None;
+}
+
+/// Panics when it is serialised (1) or deserialised (2).
+struct Explosive(u8);
+
+impl Serialize for Explosive {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        assert_ne!(self.0, 1, "as it should");
+        serializer.serialize_u8(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Explosive {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let kind = u8::deserialize(deserializer)?;
+        assert_ne!(kind, 2, "as it should");
+        Ok(Self(kind))
+    }
+}
+
+/// A panic is an error, with no more consequences.
+#[test]
+fn objects_that_panic() {
+    let _alone = alone("objects_that_panic");
+    let queue = Queue::<(Value<u8>, Explosive)>::options().max_items(2).create().unwrap();
+    let value = Value::new(9).unwrap();
+    let before = descriptors();
+    let panics = |run: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
+    for _ in 0..20 {
+        assert!(panics(&|| queue.put(&(value.clone(), Explosive(1))).unwrap()));
+        assert_eq!((queue.len(), queue.unfinished_tasks(), descriptors()), (0, 0, before));
+        // Nor does the next handle go along with it.
+        assert!(postcard::to_stdvec(&value).is_err());
+        [2, 3].iter().for_each(|kind| queue.put(&(value.clone(), Explosive(*kind))).unwrap());
+        assert!(panics(&|| drop(queue.get())));
+        assert_eq!((queue.len(), queue.unfinished_tasks()), (1, 1));
+        let found = queue.try_get().unwrap();
+        assert!(found.0.is_same(&value) && found.1.0 == 3);
+        queue.task_done().unwrap();
+        queue.try_join().unwrap();
+        drop(found);
+    }
+    assert_eq!(descriptors(), before);
+}
