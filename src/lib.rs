@@ -124,7 +124,7 @@ mod sync;
 pub mod test_hooks {
     pub use crate::{
         os::{files::without_nameless_files, futex::without_waitv},
-        raw::points::arm,
+        raw::points::{arm, arm_to_stop},
     };
 }
 

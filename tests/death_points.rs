@@ -18,7 +18,7 @@ use shmkit::{
     Array, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, Queue, RLock, Region, Ring, RwLock, Semaphore,
     SpscRing, Value,
     region::Place,
-    test_hooks::{arm, without_nameless_files, without_waitv},
+    test_hooks::{arm, arm_to_stop, without_nameless_files, without_waitv},
 };
 use support::{Board, Child, Deadline, Flag, at_every_point, eventually, is_raised, raise};
 
@@ -1070,6 +1070,288 @@ fn queue_closer() {
         end
     });
     assert!(points >= 2, "{points} points");
+}
+
+/// Who waits for an object dies on the way to its sleep, or woken: the one that waits beside it loses nothing.
+#[test]
+fn queue_consumer_waits() {
+    let _alone = alone("queue_consumer_waits");
+    let points = at_every_point(|n| {
+        let queue = Queue::<Parcel>::new().unwrap();
+        let told = Board::<[AtomicU32; 2]>::new();
+        let get = |at: usize| told[at].store(queue.get_timeout(SOON).unwrap().0, SeqCst);
+        let mut victim = armed(n, || get(0));
+        victim.wait_until_asleep();
+        let mut other = armed(0, || get(1));
+        other.wait_until_asleep();
+        (1..4).for_each(|number| queue.try_put(&parcel(number)).unwrap());
+        let end = victim.wait();
+        assert_eq!(other.wait(), support::End::Code(0), "the other one, at point {n}");
+        let mut found: Vec<u32> = told.iter().map(|told| told.load(SeqCst)).filter(|number| *number != 0).collect();
+        found.extend(numbers(&queue));
+        found.sort_unstable();
+        let lost = 3 - found.len();
+        assert!(lost <= usize::from(end != support::End::Code(0)), "{found:?} at point {n}");
+        assert!(found.is_sorted_by(|one, next| one < next), "{found:?} at point {n}");
+        end
+    });
+    assert!(points >= 8, "{points} points");
+}
+
+/// Who waits for room, or until less memory is under way, dies on the way to its sleep, or woken: its object is there whole or
+/// not at all, and the one that waits beside it goes on.
+#[test]
+fn queue_producer_waits() {
+    let _alone = alone("queue_producer_waits");
+    for for_room in [true, false] {
+        let points = at_every_point(|n| {
+            let options = Queue::options().capacity(1 << 16);
+            let queue = if for_room { options.max_items(2) } else { options }.create().unwrap();
+            let first = parcel(2);
+            let count = (0..).take_while(|_| queue.try_put(&first).is_ok()).count();
+            assert!(if for_room { count == 2 } else { count > 20 && !queue.is_full() }, "{count}");
+            let (of_victim, of_other) = (parcel(4), parcel(6));
+            let mut victim = armed(n, || queue.put_timeout(&of_victim, SOON).unwrap());
+            victim.wait_until_asleep();
+            let mut other = armed(0, || queue.put_timeout(&of_other, SOON).unwrap());
+            other.wait_until_asleep();
+            let mut found: Vec<u32> = (0..count).map(|_| queue.try_get().unwrap().0).collect();
+            let end = victim.wait();
+            assert_eq!(other.wait(), support::End::Code(0), "the other one, at point {n}");
+            found.extend(numbers(&queue));
+            let mut more = found.split_off(count);
+            more.sort_unstable();
+            assert!(found.iter().all(|number| *number == 2), "{found:?} at point {n}");
+            assert!(more == [4, 6] || more == [6] && end != support::End::Code(0), "{more:?} at point {n}");
+            (0..2).for_each(|_| queue.try_put(&first).unwrap());
+            assert_eq!(numbers(&queue), [2, 2]);
+            end
+        });
+        assert!(points >= 8, "{points} points");
+    }
+}
+
+/// As `queue_consumer_waits` and `queue_producer_waits`.
+#[test]
+fn ring_waits() {
+    let _alone = alone("ring_waits");
+    let points = at_every_point(|n| {
+        let ring = Ring::with_capacity(4).unwrap();
+        let told = Board::<[AtomicU32; 2]>::new();
+        let pop = |at: usize| told[at].store(ring.pop_timeout(SOON).unwrap(), SeqCst);
+        let mut victim = armed(n, || pop(0));
+        victim.wait_until_asleep();
+        let mut other = armed(0, || pop(1));
+        other.wait_until_asleep();
+        (1..4).for_each(|value| ring.push_timeout(value, SOON).unwrap());
+        let end = victim.wait();
+        assert_eq!(other.wait(), support::End::Code(0), "the other one, at point {n}");
+        let mut found: Vec<u32> = told.iter().map(|told| told.load(SeqCst)).filter(|value| *value != 0).collect();
+        found.extend(std::iter::from_fn(|| ring.try_pop().ok()));
+        found.sort_unstable();
+        assert!(3 - found.len() <= usize::from(end != support::End::Code(0)), "{found:?} at point {n}");
+        assert!(found.is_sorted_by(|one, next| one < next), "{found:?} at point {n}");
+        end
+    });
+    assert!(points >= 5, "{points} points");
+    let points = at_every_point(|n| {
+        let ring = Ring::with_capacity(2).unwrap();
+        (0..2).for_each(|_| ring.try_push(2).unwrap());
+        let mut victim = armed(n, || ring.push_timeout(4, SOON).unwrap());
+        victim.wait_until_asleep();
+        let mut other = armed(0, || ring.push_timeout(6, SOON).unwrap());
+        other.wait_until_asleep();
+        assert_eq!([(); 2].map(|()| ring.pop_timeout(SOON).unwrap()), [2, 2]);
+        let end = victim.wait();
+        assert_eq!(other.wait(), support::End::Code(0), "the other one, at point {n}");
+        let mut found: Vec<u32> = std::iter::from_fn(|| ring.try_pop().ok()).collect();
+        found.sort_unstable();
+        assert!(found == [4, 6] || found == [6] && end != support::End::Code(0), "{found:?} at point {n}");
+        (0..2).for_each(|_| ring.try_push(2).unwrap());
+        end
+    });
+    assert!(points >= 5, "{points} points");
+}
+
+/// The victim closes a ring, puts in or takes several values at a time, and gives up places.
+#[test]
+fn ring_slices_and_closing() {
+    let _alone = alone("ring_slices_and_closing");
+    let points = at_every_point(|n| {
+        let ring = Ring::with_capacity(4).unwrap();
+        let told = Board::<AtomicU32>::new();
+        let mut victim = armed(n, || {
+            assert_eq!(ring.push_slice_timeout(&[1, 2, 3], SOON).unwrap(), 3);
+            let mut some = [0; 2];
+            assert_eq!(ring.pop_slice_timeout(&mut some, SOON).unwrap(), 2);
+            told.store(some[1], SeqCst);
+            ring.close();
+        });
+        let end = victim.wait();
+        let was_closed = match ring.try_push(9) {
+            Ok(()) => false,
+            Err(Error::Closed) => true,
+            Err(error) => panic!("{error} at point {n}"),
+        };
+        ring.close();
+        let found: Vec<u32> = std::iter::from_fn(|| ring.try_pop().ok()).collect();
+        assert!(matches!(ring.pop(), Err(Error::Closed)));
+        let values: Vec<u32> = found.iter().copied().filter(|value| *value != 9).collect();
+        // Some from the middle: those before were taken, those after not put in.
+        assert!(values.is_sorted_by(|one, next| one + 1 == *next), "{found:?} at point {n}");
+        assert_eq!(found.last() == Some(&9), !was_closed, "{found:?} at point {n}");
+        assert!(!was_closed || told.load(SeqCst) == 2 && values == [3], "{found:?} at point {n}");
+        assert!(end != support::End::Code(0) || was_closed);
+        end
+    });
+    assert!(points >= 20, "{points} points");
+}
+
+/// Who waits at a ring of two dies on the way to its sleep, or woken: its successor goes on where it was.
+#[test]
+fn spsc_waits() {
+    let _alone = alone("spsc_waits");
+    let points = at_every_point(|n| {
+        let (ring, told) = (SpscRing::with_capacity(2).unwrap(), Board::<AtomicU32>::new());
+        let mut producer = ring.producer();
+        let mut victim = armed(n, || told.store(ring.consumer().pop_timeout(SOON).unwrap(), SeqCst));
+        victim.wait_until_asleep();
+        (1..3).for_each(|value| producer.push_timeout(value, SOON).unwrap());
+        let end = victim.wait();
+        let mut consumer = ring.consumer();
+        let found: Vec<u32> = std::iter::from_fn(|| consumer.try_pop().ok()).collect();
+        let died = end != support::End::Code(0);
+        assert!(found == [2] && (died || told.load(SeqCst) == 1) || found == [1, 2] && died, "{found:?} at point {n}");
+        end
+    });
+    assert!(points >= 5, "{points} points");
+    let points = at_every_point(|n| {
+        let ring = SpscRing::with_capacity(1).unwrap();
+        let mut consumer = ring.consumer();
+        ring.producer().push(2_u32).unwrap();
+        let mut victim = armed(n, || ring.producer().push_timeout(4, SOON).unwrap());
+        victim.wait_until_asleep();
+        assert_eq!(consumer.pop().unwrap(), 2);
+        let end = victim.wait();
+        let mut found: Vec<u32> = consumer.try_pop().into_iter().collect();
+        ring.producer().push_timeout(6, SOON).unwrap();
+        found.push(consumer.pop().unwrap());
+        assert!(found == [4, 6] || found == [6] && end != support::End::Code(0), "{found:?} at point {n}");
+        end
+    });
+    assert!(points >= 5, "{points} points");
+}
+
+/// A child that stops at its `n`th point, if it has so many; it has ended or is stopped when this returns.
+fn stopped(n: u32, body: impl FnOnce()) -> Child {
+    let child = Child::start(move || {
+        arm_to_stop(n);
+        body();
+        arm(0);
+        0
+    });
+    child.wait_until_stopped();
+    child
+}
+
+/// Whether it has gone well. Else there is nothing to be had now, as somebody was stopped.
+fn has_gone<T>(said: shmkit::Result<T>) -> bool {
+    match said {
+        Ok(_) => true,
+        Err(error) if error.is_would_block() || error.is_timed_out() => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Who has a time limit, or does not wait at all, is not held up by who is stopped in the middle of something. When that goes
+/// on, nothing has gone wrong.
+#[test]
+fn queue_stops() {
+    let _alone = alone("queue_stops");
+    const SHORT: Duration = Duration::from_millis(1);
+    for n in 1.. {
+        let queue = Queue::options().capacity(1000).create().unwrap();
+        let parcels = [1, 2, 3, 4].map(parcel);
+        parcels[..2].iter().for_each(|parcel| queue.put(parcel).unwrap());
+        let mut victim = stopped(n, || {
+            queue.put(&parcels[3]).unwrap();
+            queue.get().unwrap();
+            queue.task_done().unwrap();
+            queue.join_timeout(SHORT).unwrap_err();
+        });
+        if victim.has_ended() {
+            assert!(n > 20 && victim.wait() == support::End::Code(0), "{n} points");
+            break;
+        }
+        let put = usize::from(has_gone(queue.try_put(&parcels[2])))
+            + usize::from(has_gone(queue.put_timeout(&parcels[3], SHORT)));
+        let taken = usize::from(has_gone(queue.try_get())) + usize::from(has_gone(queue.get_timeout(SHORT)));
+        assert!(!has_gone(queue.try_join()) && !has_gone(queue.join_timeout(SHORT)));
+        assert!(put + taken > 0, "held up at both ends, at point {n}");
+        assert!(queue.len() <= 5);
+        victim.signal(libc::SIGCONT);
+        assert_eq!(victim.wait(), support::End::Code(0), "at point {n}");
+        assert_eq!((queue.len(), queue.unfinished_tasks()), (2 + put - taken, 2 + put), "at point {n}");
+        assert_eq!(numbers(&queue).len(), 2 + put - taken);
+        (0..2 + put).for_each(|_| queue.task_done().unwrap());
+        queue.join().unwrap();
+    }
+}
+
+/// Who closes it, or is about to wait, and is stopped.
+#[test]
+fn queue_stops_at_the_end() {
+    let _alone = alone("queue_stops_at_the_end");
+    const SHORT: Duration = Duration::from_millis(1);
+    for n in 1.. {
+        let [empty, full] = [(); 2].map(|()| Queue::options().max_items(1).create().unwrap());
+        let parcel = parcel(2);
+        full.put(&parcel).unwrap();
+        let mut victim = stopped(n, || {
+            empty.get_timeout(SHORT).unwrap_err();
+            full.put_timeout(&parcel, SHORT).unwrap_err();
+            [&empty, &full].iter().for_each(|queue| queue.close());
+        });
+        if victim.has_ended() {
+            assert!(n > 10 && victim.wait() == support::End::Code(0), "{n} points");
+            break;
+        }
+        [&empty, &full].iter().for_each(|queue| queue.close());
+        let closed =
+            |said: shmkit::Result<()>| matches!(said, Err(Error::Closed | Error::WouldBlock | Error::TimedOut));
+        assert!(closed(empty.try_get().map(drop)) && closed(full.put_timeout(&parcel, SHORT)), "at point {n}");
+        victim.signal(libc::SIGCONT);
+        victim.wait();
+        assert!(matches!(empty.get(), Err(Error::Closed)) && matches!(full.put(&parcel), Err(Error::Closed)));
+        assert_eq!(numbers(&full), [2], "at point {n}");
+    }
+}
+
+#[test]
+fn ring_stops() {
+    let _alone = alone("ring_stops");
+    const SHORT: Duration = Duration::from_millis(1);
+    for n in 1.. {
+        let ring = Ring::with_capacity(8).unwrap();
+        assert_eq!(ring.push_slice(&[1, 2]).unwrap(), 2);
+        let mut victim = stopped(n, || {
+            ring.push(3).unwrap();
+            assert!(*ring.pop_ref().unwrap() < 6);
+            ring.reserve().unwrap().publish();
+            ring.pop().unwrap();
+        });
+        if victim.has_ended() {
+            assert!(n > 10 && victim.wait() == support::End::Code(0), "{n} points");
+            break;
+        }
+        let put = usize::from(has_gone(ring.try_push(4))) + usize::from(has_gone(ring.push_timeout(5, SHORT)));
+        assert_eq!(put, 2, "there is room, at point {n}");
+        let taken = usize::from(has_gone(ring.try_pop())) + usize::from(has_gone(ring.pop_timeout(SHORT)));
+        victim.signal(libc::SIGCONT);
+        assert_eq!(victim.wait(), support::End::Code(0), "at point {n}");
+        let left = std::iter::from_fn(|| ring.try_pop().ok()).count();
+        assert_eq!(left, 4 - taken, "at point {n}");
+    }
 }
 
 /// A queue is made, with its socket and its first member.

@@ -393,6 +393,22 @@ fn tasks_are_lost_last() {
     assert!(is_disconnected(&queue.join_timeout(SOON)), "nobody is left to take it");
 }
 
+/// A task that was declared done before it was taken is not expected of whoever takes it then.
+#[test]
+fn a_task_is_done_before_it_is_taken() {
+    let _alone = alone("a_task_is_done_before_it_is_taken");
+    let queue = queue();
+    (1..3).for_each(|task| queue.put(&task).unwrap());
+    queue.task_done().unwrap();
+    let _lives = Peer::start(&queue, takes_one, Leaving::Killed);
+    let dies = Peer::start(&queue, takes_one, Leaving::Killed);
+    dies.leaves();
+    let said = queue.join_timeout(SOON);
+    assert!(matches!(said, Err(Error::TasksLost { tasks: 1 })), "{said:?}");
+    queue.task_done().unwrap();
+    queue.join().unwrap();
+}
+
 /// Those who are dead did what they declared, and no more than one task of each may be miscounted.
 #[test]
 fn a_worker_is_killed_at_any_moment() {

@@ -13,11 +13,14 @@ use std::{
     cell::Cell,
     fs::{self, File},
     os::unix::fs::FileExt,
-    path::Path,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
     time::Duration,
 };
 
 use proptest::{prelude::*, test_runner::Config};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use shmkit::{Queue, Region, Value};
 use support::Deadline;
 
@@ -216,4 +219,61 @@ fn locks_that_stay_held() {
     assert!(queue.get_timeout(SHORT).unwrap_err().is_timed_out());
     assert!(queue.put_timeout(&object, SHORT).unwrap_err().is_timed_out());
     assert!(queue.join_timeout(SHORT).unwrap_err().is_timed_out());
+}
+
+/// A lock of the queue in this file, as one that is held by the thread that runs the tests; or free.
+fn set_lock(path: &Path, which: usize, is_held: bool) {
+    let holder = if is_held { std::process::id() } else { 0 };
+    let file = File::options().write(true).open(path).unwrap();
+    file.write_all_at(&holder.to_ne_bytes(), words_at(path) + LOCKS[which]).unwrap();
+}
+
+/// Who has memory to send and too much is under way looks at what is in, which a consumer that was stopped keeps it from.
+#[test]
+fn a_stopped_consumer_and_a_full_socket() {
+    let _deadline = Deadline::seconds(60, "a_stopped_consumer_and_a_full_socket");
+    let folder = scratch::Folder::new();
+    let path = folder.join("region");
+    let region = Region::create(path.as_path(), 1 << 17).unwrap();
+    let queue = Queue::<Object>::options().capacity(1 << 16).create_in(&region, None).unwrap();
+    let object: Object = (MARK.into(), vec![], Some(Value::new(7).unwrap()));
+    let count = (0..).take_while(|_| queue.try_put(&object).is_ok()).count();
+    assert!(!queue.is_full() && count > 20, "{count}");
+    set_lock(&path, 1, true);
+    assert!(queue.try_put(&object).unwrap_err().is_would_block());
+    for time in [SHORT, Duration::from_millis(250)] {
+        let said = queue.put_timeout(&object, time);
+        assert!(said.as_ref().is_err_and(shmkit::Error::is_timed_out), "{said:?}");
+    }
+    set_lock(&path, 1, false);
+    (0..count).for_each(|_| assert_eq!(queue.get().unwrap().2.unwrap().get().unwrap(), 7));
+    queue.put(&object).unwrap();
+}
+
+/// The time is over, and another consumer is at work, when an object turns out to be none: it is done all the same.
+#[test]
+fn an_object_is_refused_late() {
+    static PATH: Mutex<Option<PathBuf>> = Mutex::new(None);
+    #[derive(Serialize)]
+    struct Refused(&'static str);
+    impl<'de> Deserialize<'de> for Refused {
+        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            let path = PATH.lock().unwrap().clone().unwrap();
+            set_lock(&path, 1, true);
+            thread::sleep(2 * SHORT);
+            thread::spawn(move || {
+                thread::sleep(20 * SHORT);
+                set_lock(&path, 1, false);
+            });
+            Err(D::Error::custom("not this one"))
+        }
+    }
+    let _deadline = Deadline::seconds(60, "an_object_is_refused_late");
+    let folder = scratch::Folder::new();
+    let path = folder.join("queue");
+    *PATH.lock().unwrap() = Some(path.clone());
+    let queue = Queue::<Refused>::create(path).unwrap();
+    queue.put(&Refused(MARK)).unwrap();
+    assert!(matches!(queue.get_timeout(SHORT), Err(shmkit::Error::NotSendable { .. })));
+    assert_eq!(queue.unfinished_tasks(), 0);
 }

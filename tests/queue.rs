@@ -1,5 +1,6 @@
-//! Queues among threads and processes: every object once and in order, whoever is killed, stopped or interrupted. Who is told
-//! that nobody else is left stands in `death_queue.rs`, and handles as objects in `queue_tickets.rs`.
+//! Queues among threads and processes: every object once and in order, whoever is stopped or interrupted. Deaths stand in
+//! `death_channels.rs`, who is told that nobody else is left in `death_queue.rs`, and handles as objects in
+//! `queue_tickets.rs`.
 //!
 //! One test at a time: each has more processes than there are cores.
 
@@ -8,7 +9,6 @@
 mod support;
 
 use std::{
-    fs,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{
@@ -21,7 +21,7 @@ use std::{
 };
 
 use shmkit::{Error, Queue, Region};
-use support::{Board, Child, Deadline, End, Random, stop_and_go, storm_of_signals};
+use support::{Board, Child, Deadline, End, Flag, is_raised, raise, stop_and_go, storm_of_signals, wake_seldom};
 
 const SOON: Duration = Duration::from_secs(20);
 const PRODUCERS: usize = 4;
@@ -52,8 +52,7 @@ struct Account {
 
 impl Account {
     fn produce(&self, queue: &Queue<Object>, who: usize, pause: impl Fn(usize)) {
-        let start = self.published[who].load(SeqCst) as usize;
-        for number in start..VALUES {
+        for number in 0..VALUES {
             pause(number);
             let object = object(who, number);
             loop {
@@ -75,10 +74,9 @@ impl Account {
         }
     }
 
-    /// Takes objects until the queue is closed and empty. What was put in just before a death may come again from the
-    /// successor, next.
+    /// Takes objects until the queue is closed and empty.
     fn consume(&self, queue: &Queue<Object>) {
-        let mut last = [0; PRODUCERS];
+        let mut last = [None; PRODUCERS];
         for turn in 0_u64.. {
             let taken = match turn % 4 {
                 0 => queue.get(),
@@ -95,17 +93,12 @@ impl Account {
             let (who, number) = (usize::from(taken.0), taken.1 as usize);
             assert_eq!(taken, object(who, number));
             self.taken[who][number].fetch_add(1, SeqCst);
-            assert!(last[who] <= number, "out of order");
-            last[who] = number;
+            assert!(last[who].replace(number) < Some(number), "out of order");
         }
     }
 
-    fn times_taken(&self) -> impl Iterator<Item = u64> + '_ {
-        self.taken.iter().flatten().map(|count| count.load(SeqCst))
-    }
-
     fn check_all(&self) {
-        assert!(self.times_taken().all(|count| count == 1));
+        assert!(self.taken.iter().flatten().all(|count| count.load(SeqCst) == 1));
     }
 }
 
@@ -137,7 +130,7 @@ fn children(
     ((0..PRODUCERS - 1).map(producer).collect(), (0..4).map(|_| consumer()).collect())
 }
 
-/// So that there is time for many stops, or deaths.
+/// So that there is time for many stops.
 fn slowly(number: usize) {
     if number.is_multiple_of(2) {
         thread::sleep(Duration::from_micros(100));
@@ -208,56 +201,6 @@ fn stopped_processes() {
     account.check_all();
 }
 
-/// Producers and consumers are killed at random, and others take their places. What was put in arrives; a consumer takes one
-/// object with it at most, and a producer may have put in one that it did not live to count.
-#[test]
-fn producers_and_consumers_are_killed() {
-    const ROUNDS: usize = 1000;
-    let _alone = alone("producers_and_consumers_are_killed");
-    let mut random = Random::new();
-    let (queue, account) = (Queue::with_capacity(CAPACITY).unwrap(), Board::<Account>::new());
-    let start = |at: usize| {
-        Child::start(|| {
-            if at < PRODUCERS {
-                account.produce(&queue, at, slowly);
-            } else {
-                account.consume(&queue);
-            }
-            0
-        })
-    };
-    let mut children: [Child; 2 * PRODUCERS] = std::array::from_fn(start);
-    let mut kills = [0; 2 * PRODUCERS];
-    for _ in 0..ROUNDS {
-        random.pause(Duration::from_micros(800));
-        let at = random.below(children.len() as u64) as usize;
-        children[at].kill();
-        match children[at].wait() {
-            End::Signal(libc::SIGKILL) => kills[at] += 1,
-            // It had put in all.
-            end => assert!(at < PRODUCERS && end == End::Code(0), "{end:?}"),
-        }
-        children[at] = start(at);
-    }
-    let (producers, consumers) = children.split_at_mut(PRODUCERS);
-    all_end_well(producers);
-    queue.close();
-    all_end_well(consumers);
-
-    let (kills_of_producers, kills_of_consumers) = kills.split_at(PRODUCERS);
-    for (who, kills) in kills_of_producers.iter().enumerate() {
-        let more = account.taken[who].iter().map(|count| count.load(SeqCst).saturating_sub(1)).sum::<u64>();
-        assert!(more <= *kills, "{more} objects more than there were, after {kills} deaths");
-    }
-    // All that were ever put in, since none was declared done.
-    let put = queue.unfinished_tasks() as u64;
-    let (taken, kills) = (account.times_taken().sum::<u64>(), kills_of_consumers.iter().sum::<u64>());
-    assert!(taken <= put && put - taken <= kills, "{put} put in, {taken} taken, {kills} consumers killed");
-    let missing = account.times_taken().filter(|count| *count == 0).count() as u64;
-    assert!(missing <= kills, "{missing} lost with {kills} consumers");
-    assert!(kills > 50 && kills_of_producers.iter().sum::<u64>() > 50, "{kills_of_producers:?} {kills_of_consumers:?}");
-}
-
 /// The bytes that postcard writes for a vector of so many.
 fn encoded(length: usize) -> usize {
     length + if length < 128 { 1 } else { 2 }
@@ -320,6 +263,33 @@ fn impossible_queues() {
     ));
     assert!(options.open_or_create_in(&region, "queue").is_ok());
     assert!(matches!(options.capacity(1 << 20).create_in(&region, None), Err(Error::RegionFull { .. })));
+}
+
+/// What a queue tells of itself was so at one moment, whatever others do meanwhile.
+#[test]
+fn counts_are_of_one_moment() {
+    let _alone = alone("counts_are_of_one_moment");
+    let queue = Queue::options().max_items(7).create().unwrap();
+    (0..5).for_each(|n| queue.put(&n).unwrap());
+    let stop = Board::<Flag>::new();
+    let mut worker = Child::start(|| {
+        while !is_raised(&stop) {
+            queue.put(&5).unwrap();
+            queue.get().unwrap();
+            queue.task_done().unwrap();
+        }
+        0
+    });
+    let end = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < end {
+        let len = queue.len();
+        assert!((5..=6).contains(&len), "{len} are in");
+        assert!(!queue.is_full() && !queue.is_empty());
+        let unfinished = queue.unfinished_tasks();
+        assert!((5..=6).contains(&unfinished), "{unfinished} are not done");
+    }
+    raise(&stop);
+    all_end_well(std::slice::from_mut(&mut worker));
 }
 
 /// One whose objects fill the queue among many of small ones: all arrive.
@@ -393,19 +363,7 @@ fn a_waiter_sleeps() {
         child.wait_until_asleep();
         child
     });
-    let switches = || {
-        sleepers.each_ref().map(|child| {
-            let status = fs::read_to_string(format!("/proc/{}/status", child.pid())).unwrap();
-            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
-            line.trim().parse::<u128>().unwrap()
-        })
-    };
-    thread::sleep(Duration::from_millis(250));
-    let (before, start) = (switches(), Instant::now());
-    thread::sleep(Duration::from_secs(1));
-    let times: Vec<_> = switches().iter().zip(before).map(|(after, before)| after - before).collect();
-    let slices = start.elapsed().as_millis() / 100 + 2;
-    assert!(times.iter().all(|times| (1..=slices).contains(times)), "{times:?} times in {slices} slices");
+    wake_seldom(&sleepers);
     empty.put(&0).unwrap();
     assert_eq!([full.get().unwrap(), full.get().unwrap()], [1, 2]);
     (0..2).for_each(|_| full.task_done().unwrap());

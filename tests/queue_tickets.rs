@@ -14,7 +14,6 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering::SeqCst},
     },
-    thread,
     time::Duration,
 };
 
@@ -23,7 +22,7 @@ use shmkit::{
     Array, AtomicArray, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, Process, Queue, Region, Result, Ring,
     RwLock, Semaphore, Value, process::Message,
 };
-use support::{Board, Child, Deadline, End, Flag, Random, eventually, is_raised, raise};
+use support::{Board, Child, Deadline, End, Flag, eventually, is_raised, raise, wake_seldom};
 
 shmkit::init_in_tests!();
 
@@ -463,13 +462,13 @@ fn many_under_way() {
     }
     assert_eq!(sender.wait(), End::Code(0));
 
-    // And who is told of the end meanwhile.
+    // And who is told of the end meanwhile. Until then it sleeps, as who waits for room.
     let (queue, object) = (Queue::new().unwrap(), Value::new(5_u32).unwrap());
     fill(&queue, &object);
-    let mut sender = Child::start(|| i32::from(!matches!(queue.put_timeout(&object, SOON), Err(Error::Closed))));
-    sender.wait_until_asleep();
+    let mut sender = [Child::start(|| i32::from(!matches!(queue.put_timeout(&object, SOON), Err(Error::Closed))))];
+    wake_seldom(&sender);
     queue.close();
-    assert_eq!(sender.wait(), End::Code(0));
+    assert_eq!(sender[0].wait(), End::Code(0));
 }
 
 /// A user without privileges may have as many under way, over all sockets, as a process of his may have open.
@@ -509,57 +508,100 @@ fn as_many_under_way_as_may_be() {
     assert_eq!(sender.wait(), End::Code(0));
 }
 
-/// Senders and receivers are killed at random: each ticket leads to its own memory.
-#[test]
-fn senders_and_receivers_are_killed() {
-    const NUMBERS: usize = 1500;
-    struct Account {
-        published: [AtomicU32; 2],
-        taken: [[AtomicU32; NUMBERS]; 2],
-    }
-    let _alone = alone("senders_and_receivers_are_killed");
-    let mut random = Random::new();
-    let (queue, account) = (Queue::with_capacity(400).unwrap(), Board::<Account>::new());
-    let start = |at: usize| {
-        Child::start(|| {
-            if let Some(published) = account.published.get(at) {
-                for number in published.load(SeqCst)..NUMBERS as u32 {
-                    thread::sleep(Duration::from_micros(100));
-                    // Some have none, some two.
-                    let value = || Value::new([at as u32, number]).unwrap();
-                    let values = (0..number % 5).filter(|n| number % 3 != 0 && n % 2 == 0).map(|_| value()).collect();
-                    queue.put(&(at as u32, number, values)).unwrap();
-                    published.store(number + 1, SeqCst);
-                }
-                return 0;
-            }
-            for object in &queue {
-                let (who, number, values): (u32, u32, Vec<Value<[u32; 2]>>) = object.unwrap();
-                assert!(values.iter().all(|value| value.get().unwrap() == [who, number]));
-                account.taken[who as usize][number as usize].fetch_add(1, SeqCst);
-            }
-            0
-        })
-    };
-    let mut children: [Child; 4] = std::array::from_fn(start);
-    let mut kills = [0; 4];
-    for _ in 0..400 {
-        random.pause(Duration::from_micros(1500));
-        let at = random.below(4) as usize;
-        children[at].kill();
-        match children[at].wait() {
-            End::Signal(libc::SIGKILL) => kills[at] += 1,
-            end => assert!(at < 2 && end == End::Code(0), "{end:?}"),
+/// Does something to the queue while it is itself on its way: it is put in and taken among others that are.
+struct Hook {
+    depth: u32,
+    inner: Option<Box<Nested>>,
+}
+
+/// What comes before and after the hook has its own memory.
+type Nested = (Value<u32>, Hook, Value<u32>);
+
+fn nested(depth: u32) -> Nested {
+    (Value::new(depth).unwrap(), Hook { depth, inner: None }, Value::new(depth + 100).unwrap())
+}
+
+static NESTED: Mutex<Option<Queue<Nested>>> = Mutex::new(None);
+
+fn nested_queue() -> Queue<Nested> {
+    NESTED.lock().unwrap().clone().expect("set by the test")
+}
+
+impl Serialize for Hook {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.depth > 0 {
+            nested_queue().put(&nested(self.depth - 1)).unwrap();
         }
-        children[at] = start(at);
+        serializer.serialize_u32(self.depth)
     }
-    let (senders, receivers) = children.split_at_mut(2);
-    assert!(senders.iter_mut().all(|child| child.wait() == End::Code(0)));
-    queue.close();
-    assert!(receivers.iter_mut().all(|child| child.wait() == End::Code(0)));
-    let put = queue.unfinished_tasks() as u32;
-    let taken = account.taken.iter().flatten().map(|count| count.load(SeqCst)).sum::<u32>();
-    assert!(taken <= put && put - taken <= kills[2] + kills[3], "{put} put in, {taken} taken, {kills:?} killed");
-    assert!(put as usize >= 2 * NUMBERS && put <= 2 * NUMBERS as u32 + kills[0] + kills[1]);
-    assert!(kills.iter().all(|kills| *kills > 10), "{kills:?}");
+}
+
+impl<'de> Deserialize<'de> for Hook {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let depth = u32::deserialize(deserializer)?;
+        Ok(Self { depth, inner: nested_queue().try_get().ok().map(Box::new) })
+    }
+}
+
+#[test]
+fn objects_that_use_their_queue() {
+    const DEPTH: u32 = 4;
+    let _alone = alone("objects_that_use_their_queue");
+    *NESTED.lock().unwrap() = Some(Queue::new().unwrap());
+    let queue = nested_queue();
+    let before = descriptors();
+    queue.put(&nested(DEPTH)).unwrap();
+    assert_eq!((queue.len(), descriptors()), (DEPTH as usize + 1, before));
+    // Each was put in before the one that did it was.
+    let mut found = Some(Box::new(queue.get().unwrap()));
+    for depth in 0..=DEPTH {
+        let (one, hook, other) = *found.unwrap();
+        assert_eq!((one.get().unwrap(), hook.depth, other.get().unwrap()), (depth, depth, depth + 100));
+        found = hook.inner;
+    }
+    assert!(found.is_none() && queue.is_empty());
+    *NESTED.lock().unwrap() = None;
+}
+
+/// Panics when it is serialised (1) or deserialised (2).
+struct Explosive(u8);
+
+impl Serialize for Explosive {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        assert_ne!(self.0, 1, "as it should");
+        serializer.serialize_u8(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Explosive {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let kind = u8::deserialize(deserializer)?;
+        assert_ne!(kind, 2, "as it should");
+        Ok(Self(kind))
+    }
+}
+
+/// A panic is an error, with no more consequences.
+#[test]
+fn objects_that_panic() {
+    let _alone = alone("objects_that_panic");
+    let queue = Queue::<(Value<u8>, Explosive)>::options().max_items(2).create().unwrap();
+    let value = Value::new(9).unwrap();
+    let before = descriptors();
+    let panics = |run: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
+    for _ in 0..20 {
+        assert!(panics(&|| queue.put(&(value.clone(), Explosive(1))).unwrap()));
+        assert_eq!((queue.len(), queue.unfinished_tasks(), descriptors()), (0, 0, before));
+        // Nor does the next handle go along with it.
+        assert!(postcard::to_stdvec(&value).is_err());
+        [2, 3].iter().for_each(|kind| queue.put(&(value.clone(), Explosive(*kind))).unwrap());
+        assert!(panics(&|| drop(queue.get())));
+        assert_eq!((queue.len(), queue.unfinished_tasks()), (1, 1));
+        let found = queue.try_get().unwrap();
+        assert!(found.0.is_same(&value) && found.1.0 == 3);
+        queue.task_done().unwrap();
+        queue.try_join().unwrap();
+        drop(found);
+    }
+    assert_eq!(descriptors(), before);
 }

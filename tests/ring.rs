@@ -1,4 +1,5 @@
-//! Rings among threads and processes: every value once and in order, whoever is killed, stopped or interrupted.
+//! Rings among threads and processes: every value once and in order, whoever is stopped or interrupted, and places of the
+//! dead. Random deaths stand in `death_channels.rs`.
 
 #![allow(unsafe_code, reason = "the children's module forks")]
 
@@ -14,7 +15,9 @@ use std::{
 };
 
 use shmkit::{Error, Process, Region, Result, Ring, StartMethod};
-use support::{Board, Child, Deadline, End, Random, eventually, stop_and_go, storm_of_signals};
+use support::{
+    Board, Child, Deadline, End, Flag, eventually, is_raised, raise, stop_and_go, storm_of_signals, wake_seldom,
+};
 
 shmkit::init_in_tests!();
 
@@ -34,8 +37,7 @@ struct Account {
 
 impl Account {
     fn produce(&self, ring: &Ring<Message>, who: usize, pause: impl Fn(usize)) {
-        let start = self.published[who].load(SeqCst);
-        for number in start..VALUES as u64 {
+        for number in 0..VALUES as u64 {
             pause(number as usize);
             match number % 3 {
                 0 => ring.push([who as u64, number]).unwrap(),
@@ -170,98 +172,20 @@ fn signals() {
 fn stopped_processes() {
     let _deadline = Deadline::seconds(120, "stopped_processes");
     let (ring, account) = (Ring::with_capacity(3).unwrap(), Board::<Account>::new());
-    let (mut producers, mut consumers) = children(account.get(), &ring, || (), slowly);
+    let (producers, consumers) = children(account.get(), &ring, || (), slowly);
+    let mut all: Vec<Child> = producers.into_iter().chain(consumers).collect();
     thread::scope(|scope| {
-        scope.spawn(|| account.produce(&ring, PRODUCERS - 1, slowly));
-        stop_and_go(&mut producers);
-    });
-    ring.close();
-    all_end_well(&mut consumers);
-    account.check_all();
-}
-
-/// Producers are killed at random, and others take their places: what was published arrives, all of it and once.
-#[test]
-fn producers_are_killed() {
-    let _deadline = Deadline::seconds(120, "producers_are_killed");
-    let mut random = Random::new();
-    let (ring, account) = (Ring::<Message>::with_capacity(7).unwrap(), Board::<Account>::new());
-    let consumer = || {
-        Child::start(|| {
-            // Values that were published just before a death may come a second time from the successor.
-            while let Ok([who, number]) = ring.pop() {
-                account.taken[who as usize][number as usize].fetch_add(1, SeqCst);
+        scope.spawn(|| {
+            account.produce(&ring, PRODUCERS - 1, slowly);
+            let has_all = |published: &AtomicU64| published.load(SeqCst) == VALUES as u64;
+            while !account.published.iter().all(has_all) {
+                thread::sleep(Duration::from_millis(1));
             }
-            0
-        })
-    };
-    let mut consumers = [consumer(), consumer()];
-    let producer = |who| {
-        Child::start(|| {
-            account.produce(&ring, who, |_| ());
-            0
-        })
-    };
-    let mut producers: [Child; PRODUCERS] = std::array::from_fn(producer);
-    let mut kills = [0; PRODUCERS];
-    for round in 0..200 {
-        random.pause(Duration::from_micros(400));
-        let who = round % PRODUCERS;
-        producers[who].kill();
-        if producers[who].wait() != End::Code(0) {
-            kills[who] += 1;
-        }
-        producers[who] = producer(who);
-    }
-    all_end_well(&mut producers);
-    ring.close();
-    all_end_well(&mut consumers);
-    for (who, kills) in kills.into_iter().enumerate() {
-        assert!(account.times_taken(who).all(|count| count >= 1), "a published value is lost");
-        // One a death: put in by the dead one, which did not live to count it, and by its successor again.
-        let more = account.times_taken(who).map(|count| count - 1).sum::<u64>();
-        assert!(more <= kills, "{more} values more than there were, after {kills} deaths");
-    }
-    assert!(kills.iter().sum::<u64>() > 20, "{kills:?}");
-}
-
-/// Consumers are killed at random, and others take their places: each takes one value with it at most.
-#[test]
-fn consumers_are_killed() {
-    let _deadline = Deadline::seconds(120, "consumers_are_killed");
-    let mut random = Random::new();
-    let (ring, account) = (Ring::<Message>::with_capacity(7).unwrap(), Board::<Account>::new());
-    let consumer = || {
-        Child::start(|| {
-            loop {
-                let Ok(message) = ring.pop_ref() else { return 0 };
-                let [who, number] = *message;
-                account.taken[who as usize][number as usize].fetch_add(1, SeqCst);
-            }
-        })
-    };
-    let mut consumers = [(); 4].map(|()| consumer());
-    let mut kills = 0;
-    thread::scope(|scope| {
-        let producers: [_; PRODUCERS] = std::array::from_fn(|who| {
-            let (account, ring) = (account.get(), &ring);
-            scope.spawn(move || account.produce(ring, who, slowly))
+            ring.close();
         });
-        while !producers.iter().all(|producer| producer.is_finished()) {
-            random.pause(Duration::from_micros(400));
-            let at = random.below(4) as usize;
-            consumers[at].kill();
-            consumers[at].wait();
-            consumers[at] = consumer();
-            kills += 1;
-        }
+        stop_and_go(&mut all);
     });
-    ring.close();
-    all_end_well(&mut consumers);
-    let lost = (0..PRODUCERS).flat_map(|who| account.times_taken(who)).filter(|count| *count == 0).count();
-    assert!((0..PRODUCERS).all(|who| account.times_taken(who).all(|count| count <= 1)), "delivered twice");
-    assert!(lost <= kills, "{lost} lost with {kills} consumers");
-    assert!(kills > 20);
+    account.check_all();
 }
 
 /// One dies with a place, of either kind: whoever waits for it goes on.
@@ -298,6 +222,53 @@ fn places_of_the_dead() {
         assert_eq!((victim.wait(), producer.wait()), (End::Signal(libc::SIGKILL), End::Code(0)));
         assert_eq!((ring.try_pop().unwrap(), ring.try_pop().unwrap()), (3, 4));
     }
+}
+
+/// MECHANISMS 1: another thread of the victim writes into its place, from inside the kernel, while it dies. Its place is not
+/// given to anybody before it has wholly ended.
+#[test]
+fn nothing_changes_in_a_place_of_the_dead() {
+    type Data = [[u8; 4096]; 1024];
+    let _deadline = Deadline::seconds(60, "nothing_changes_in_a_place_of_the_dead");
+    let ring = Ring::<Data>::with_capacity(1).unwrap();
+    // A file of memory, for its reads do not stop at a signal; all holes, so it takes none.
+    // SAFETY: a string that ends with 0.
+    let source = unsafe { libc::memfd_create(c"zeros".as_ptr(), libc::MFD_CLOEXEC) };
+    // SAFETY: the descriptor is this test's.
+    assert_eq!(unsafe { libc::ftruncate(source, 1 << 31) }, 0);
+    let busy = Board::<Flag>::new();
+    let mut victim = Child::start(|| {
+        let mut slot = ring.reserve().unwrap();
+        slot.fill([1; 4096]);
+        let address = slot.as_mut_ptr().expose_provenance();
+        let middle = slot[512].as_ptr();
+        thread::spawn(move || {
+            let base = std::ptr::with_exposed_provenance_mut(address);
+            let parts = [libc::iovec { iov_base: base, iov_len: size_of::<Data>() }; 500];
+            loop {
+                // SAFETY: the place is mapped for the life of this process.
+                unsafe { libc::preadv(source, parts.as_ptr(), parts.len() as i32, 0) };
+            }
+        });
+        // SAFETY: inside the place.
+        eventually(|| unsafe { middle.read_volatile() } == 0);
+        raise(&busy);
+        support::sleep_for_ever()
+    });
+    eventually(|| is_raised(&busy));
+    victim.kill();
+    thread::scope(|scope| {
+        // Passes over the place, which is then this one's.
+        let consumer = scope.spawn(|| ring.pop_ref_timeout(SOON).map(|value| value[7][7]));
+        let mut slot = ring.reserve_timeout(SOON).unwrap();
+        slot.fill([1; 4096]);
+        victim.wait();
+        assert!(slot.iter().flatten().all(|byte| *byte == 1), "the dead wrote on");
+        slot.publish();
+        assert_eq!(consumer.join().unwrap().unwrap(), 1);
+    });
+    // SAFETY: the descriptor is this test's.
+    unsafe { libc::close(source) };
 }
 
 fn echo(questions: Ring<u64>, answers: Ring<u64>) -> Result<u64> {
@@ -349,6 +320,38 @@ fn misuse_is_an_error() {
     }
 }
 
+/// Places that a fork copied are not the child's: what it does with them is nothing to the parent.
+#[test]
+fn copies_of_a_fork() {
+    let _deadline = Deadline::seconds(60, "copies_of_a_fork");
+    let ring = Ring::with_capacity(2).unwrap();
+    ring.push(1).unwrap();
+    let (value, mut slot) = (ring.pop_ref().unwrap(), ring.reserve().unwrap());
+    for publishes in [false, true] {
+        let mut child = Child::start(|| {
+            // It is a member of its own.
+            assert!(ring.try_pop().is_err());
+            // SAFETY: the child ends without dropping `value` itself.
+            drop(unsafe { std::ptr::read(&raw const value) });
+            // SAFETY: nor `slot`.
+            let slot = unsafe { std::ptr::read(&raw const slot) };
+            if publishes {
+                slot.publish()
+            } else {
+                drop(slot)
+            }
+            0
+        });
+        assert_eq!(child.wait(), End::Code(0));
+        assert!(ring.try_pop().is_err() && ring.try_push(3).is_err() && *value == 1);
+    }
+    *slot = 2;
+    slot.publish();
+    drop(value);
+    ring.try_push(3).unwrap();
+    assert_eq!((ring.pop().unwrap(), ring.pop().unwrap()), (2, 3));
+}
+
 /// Those who wait at both ends are told when it is closed.
 #[test]
 fn closing_wakes_all() {
@@ -382,4 +385,29 @@ fn waits_end_in_time() {
     assert!(ring.reserve_timeout(Duration::ZERO).unwrap_err().is_timed_out());
     assert!(start.elapsed() >= 2 * time);
     assert_eq!(ring.pop_timeout(Duration::MAX).unwrap(), 1);
+}
+
+/// Who waits is woken ten times a second at most: for a value, for room, and for one that was stopped with a place.
+#[test]
+fn a_waiter_sleeps() {
+    let _deadline = Deadline::seconds(60, "a_waiter_sleeps");
+    let [empty, full, reserved] = [(); 3].map(|()| Ring::<u8>::with_capacity(1).unwrap());
+    full.push(1).unwrap();
+    let stopped = Child::start(|| {
+        let slot = reserved.reserve().unwrap();
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP).unwrap();
+        slot.publish();
+        0
+    });
+    stopped.wait_until_stopped();
+    let mut waiters = [
+        Child::start(|| i32::from(empty.pop().unwrap())),
+        Child::start(|| full.push(2).map_or(1, |()| 0)),
+        Child::start(|| i32::from(reserved.pop().unwrap())),
+    ];
+    wake_seldom(&waiters);
+    stopped.signal(libc::SIGCONT);
+    empty.push(0).unwrap();
+    assert_eq!(full.pop().unwrap(), 1);
+    all_end_well(&mut waiters);
 }

@@ -1,4 +1,4 @@
-//! Rings of two: every value in order, roles that only one has, and successors of the dead.
+//! Rings of two: every value in order, and roles that only one has. Successors of the dead stand in `death_channels.rs`.
 
 #![allow(unsafe_code, reason = "the children's module forks")]
 
@@ -11,16 +11,15 @@ use std::{
 };
 
 use shmkit::{Consumer, Error, Process, Producer, Result, Ring, SpscRing, StartMethod};
-use support::{Board, Child, Deadline, End, Random, stop_and_go, storm_of_signals};
+use support::{Board, Child, Deadline, End, stop_and_go, storm_of_signals, wake_seldom};
 
 shmkit::init_in_tests!();
 
-const SOON: Duration = Duration::from_secs(20);
 const VALUES: u64 = 100_000;
-/// Deaths in a test.
-const ROUNDS: usize = 200;
 /// Where each wait takes long.
 const FEW: u64 = 5_000;
+/// Waits that do not end by themselves end after this.
+const SOON: Duration = Duration::from_secs(20);
 
 /// Two words, so that half a value can be told from a whole one.
 type Message = [u64; 2];
@@ -170,91 +169,20 @@ fn signals_and_stops() {
     assert!(signals.load(SeqCst) > 50);
 }
 
-/// Producers are killed at random, and successors go on with the number that the dead one had come to.
+/// Who waits is woken ten times a second at most.
 #[test]
-fn producers_are_killed() {
-    let _deadline = Deadline::seconds(120, "producers_are_killed");
-    let (mut random, published) = (Random::new(), Board::<AtomicU64>::new());
-    let ring = SpscRing::<Message>::with_capacity(64).unwrap();
-    let mut consumer = Child::start(|| {
-        let (mut consumer, mut last) = (ring.consumer(), None);
-        loop {
-            match consumer.pop() {
-                Ok([number, again]) => {
-                    assert_eq!(number, again);
-                    // The last one of a dead producer may come again, for that did not live to count it.
-                    assert!(last.is_none_or(|last| number == last || number == last + 1), "{number} after {last:?}");
-                    last = Some(number);
-                }
-                Err(Error::Closed) => return i32::from(last != Some(VALUES - 1)),
-                Err(error) => panic!("{error}"),
-            }
-        }
-    });
-    let producer = || {
-        Child::start(|| {
-            let mut producer = ring.producer();
-            for number in published.load(SeqCst)..VALUES {
-                producer.push_timeout([number; 2], SOON).unwrap();
-                published.store(number + 1, SeqCst);
-            }
-            producer.close().unwrap();
-            0
-        })
-    };
-    let mut kills = 0;
-    for _ in 0..ROUNDS {
-        let mut child = producer();
-        random.pause(Duration::from_millis(1));
-        child.kill();
-        kills += u64::from(child.wait() == End::Signal(libc::SIGKILL));
-    }
-    assert_eq!(producer().wait(), End::Code(0));
-    assert_eq!(consumer.wait(), End::Code(0));
-    assert!(kills > 5, "{kills} kills");
-}
-
-/// Consumers are killed at random: what one had not counted as taken, its successor gets.
-#[test]
-fn consumers_are_killed() {
-    let _deadline = Deadline::seconds(120, "consumers_are_killed");
-    let (mut random, taken, lost) = (Random::new(), Board::<AtomicU64>::new(), Board::<AtomicU64>::new());
-    let ring = SpscRing::with_capacity(64).unwrap();
-    let mut producer = Child::start(|| {
-        let mut producer = ring.producer();
-        produce(&mut producer, VALUES, |_| ());
-        producer.close().unwrap();
-        0
-    });
-    let consumer = || {
-        Child::start(|| {
-            let mut consumer = ring.consumer();
-            loop {
-                match consumer.pop_timeout(SOON) {
-                    Ok([number, again]) => {
-                        assert_eq!(number, again);
-                        // More only if it was taken by a dead one, which did not live to count it.
-                        let skipped = number.checked_sub(taken.load(SeqCst)).expect("what was counted came again");
-                        lost.fetch_add(skipped, SeqCst);
-                        taken.store(number + 1, SeqCst);
-                    }
-                    Err(Error::Closed) => return 0,
-                    Err(error) => panic!("{error}"),
-                }
-            }
-        })
-    };
-    let mut kills = 0;
-    for _ in 0..ROUNDS {
-        let mut child = consumer();
-        random.pause(Duration::from_millis(1));
-        child.kill();
-        kills += u64::from(child.wait() == End::Signal(libc::SIGKILL));
-    }
-    assert_eq!(consumer().wait(), End::Code(0));
-    assert_eq!((producer.wait(), taken.load(SeqCst)), (End::Code(0), VALUES));
-    assert!(lost.load(SeqCst) <= kills, "{} lost in {kills} deaths", lost.load(SeqCst));
-    assert!(kills > 5, "{kills} kills");
+fn a_waiter_sleeps() {
+    let _deadline = Deadline::seconds(60, "a_waiter_sleeps");
+    let [empty, full] = [(); 2].map(|()| SpscRing::<u8>::with_capacity(1).unwrap());
+    full.producer().push(1).unwrap();
+    let mut waiters = [
+        Child::start(|| i32::from(empty.consumer().pop().unwrap())),
+        Child::start(|| full.producer().push(2).map_or(1, |()| 0)),
+    ];
+    wake_seldom(&waiters);
+    empty.producer().push(0).unwrap();
+    assert_eq!(full.consumer().pop().unwrap(), 1);
+    assert!(waiters.iter_mut().all(|waiter| waiter.wait() == End::Code(0)));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
 use rustix::thread::{CpuSet, sched_getaffinity};
 use shmkit::{
     Array, Atomic, AtomicArray, AtomicValue, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, Process, Queue,
-    RLock, Result, RwLock, Semaphore, Value,
+    RLock, Result, Ring, RwLock, Semaphore, SpscRing, Value,
     process::{Message, Target},
 };
 
@@ -533,5 +533,142 @@ fn queue() {
             assert!(said.iter().step_by(2).all(|(count, _)| *count > 0), "somebody starved: {said:?}");
             assert!(queue.is_closed() && queue.is_empty() && queue.unfinished_tasks() == 0);
         },
+    );
+}
+
+/// Half of the workers put values in, half take them, in all ways: all arrive, of each producer in order.
+#[test]
+fn ring() {
+    type Data = [u64; 2];
+    fn work(turn: Turn, (ring, putting): (Ring<Data>, AtomicValue<u64>)) -> Result<(u64, u64)> {
+        let (mut count, mut sum) = (0, 0);
+        if turn.0.is_multiple_of(2) {
+            for round in rounds(turn) {
+                let value = |number| [turn.0, number];
+                let said = match round % 5 {
+                    0 => ring.push_timeout(value(count), SHORT).map(|()| 1),
+                    1 => ring.try_push(value(count)).map(|()| 1),
+                    2 => ring.push_slice(&[count, count + 1, count + 2].map(value)),
+                    3 => ring.reserve().map(|mut slot| {
+                        *slot = value(count);
+                        perhaps_yield(round);
+                        slot.publish();
+                        1
+                    }),
+                    _ => ring.push_timeout(value(count), SOON).map(|()| 1),
+                };
+                match said {
+                    Ok(more) => {
+                        (count..count + more as u64).for_each(|number| (count, sum) = (count + 1, sum + number))
+                    }
+                    Err(error) if round % 5 < 2 && (error.is_timed_out() || error.is_would_block()) => {}
+                    Err(error) => return Err(error),
+                }
+                perhaps_yield(round);
+            }
+            if putting.fetch_sub(1, SeqCst) == 1 {
+                ring.close();
+            }
+            return Ok((count, sum));
+        }
+        let (mut next, mut some) = ([0; WORKERS as usize], [[0; 2]; 3]);
+        for round in 0.. {
+            let one = |value| ([value, [0; 2], [0; 2]], 1);
+            let taken = match round % 5 {
+                0 => ring.pop_timeout(SHORT).map(one),
+                1 => ring.try_pop().map(one),
+                2 => ring.pop_slice(&mut some).map(|count| (some, count)),
+                3 => ring.pop_ref().map(|value| {
+                    perhaps_yield(round);
+                    one(*value)
+                }),
+                _ => ring.pop_timeout(2 * SOON).map(one),
+            };
+            match taken {
+                Ok((values, many)) => {
+                    for [who, number] in &values[..many] {
+                        assert!(*number >= next[*who as usize], "out of order");
+                        next[*who as usize] = number + 1;
+                        (count, sum) = (count + 1, sum + number);
+                    }
+                    perhaps_yield(round);
+                }
+                Err(Error::Closed) => break,
+                Err(error) if round % 5 < 2 && (error.is_timed_out() || error.is_would_block()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((count, sum))
+    }
+    stress(
+        work,
+        || (Ring::with_capacity(10).unwrap(), AtomicValue::new(WORKERS / 2).unwrap()),
+        |(ring, _), said: Vec<(u64, u64)>| {
+            let total = |from: usize| {
+                let said = said.iter().skip(from).step_by(2);
+                said.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
+            };
+            assert_eq!(total(0), total(1));
+            assert!(said.iter().step_by(2).all(|(count, _)| *count > 0), "somebody starved: {said:?}");
+            assert!(ring.is_closed() && ring.is_empty());
+        },
+    );
+}
+
+/// Rings from each worker to the next: all numbers go round, and nobody is ahead of another by more than there is room for.
+#[test]
+fn rings_of_two() {
+    const ROOM: usize = 3;
+    fn work(turn: Turn, rings: Vec<SpscRing<u64>>) -> Result<u64> {
+        let at = turn.0 as usize;
+        let (mut from, mut to) = (rings[at].consumer(), rings[(at + 1) % rings.len()].producer());
+        let (mut next, mut some) = (0, [0; ROOM]);
+        if at == 0 {
+            // The first one sends numbers round, and ends when all are back.
+            let (mut back, mut time) = (0, rounds(turn));
+            loop {
+                let is_over = time.next().is_none();
+                while !is_over && next < back + (ROOM * WORKERS as usize) as u64 && to.try_push(next).is_ok() {
+                    next += 1;
+                }
+                if is_over && back == next {
+                    to.close()?;
+                    return Ok(next);
+                }
+                let count = if is_over { from.pop_slice_timeout(&mut some, SOON)? } else { from.pop_slice(&mut some)? };
+                for number in &some[..count] {
+                    assert_eq!(*number, back);
+                    back += 1;
+                }
+            }
+        }
+        loop {
+            let taken = match next % 3 {
+                0 => from.pop_timeout(SHORT).map(|number| (some[0] = number, 1).1),
+                1 => from.pop_timeout(SOON).map(|number| (some[0] = number, 1).1),
+                _ => from.pop_slice_timeout(&mut some, SOON),
+            };
+            let count = match taken {
+                Ok(count) => count,
+                Err(Error::Closed) => break,
+                Err(error) if next % 3 == 0 && error.is_timed_out() => continue,
+                Err(error) => return Err(error),
+            };
+            let mut left = &some[..count];
+            while !left.is_empty() {
+                assert_eq!(left[0], next, "out of order");
+                perhaps_yield(next);
+                let gone = to.push_slice_timeout(left, SOON)?;
+                next += gone as u64;
+                left = &left[gone..];
+            }
+        }
+        to.close()?;
+        Ok(next)
+    }
+    stress(
+        work,
+        || (0..WORKERS).map(|_| SpscRing::with_capacity(ROOM).unwrap()).collect(),
+        |_, said: Vec<u64>| assert!(said[0] > 0 && said.iter().all(|count| *count == said[0]), "{said:?}"),
     );
 }

@@ -27,13 +27,16 @@
 //! A consumer counts itself up before `head` moves on, and counts itself down before `done` goes up: a dead member's
 //! record may be wrong, but is asked no more. So what has passed `head`, is not done, and is on no living member's record,
 //! was lost with the dead. Who has nothing on record and declares a task done means a lost one, if there is any, and else
-//! one of another member's. Records and `done` are changed by whoever has the lock of `head`.
+//! one of another member's, or one that is still in: that one goes on nobody's record when it is taken. Records and `done`
+//! are changed by whoever has the lock of `head`.
 //!
 //! # Waiting
 //!
-//! Producers, consumers and those who wait for all to be done each have a [`Gate`]. Who waits may be alone in the world:
-//! it asks before each sleep, and sleeps on the lifeline of one of the others, whichever that is. Room that is not enough
-//! for the producer that was woken may be for another: it wakes the next one, once for each message that was taken.
+//! Producers, consumers and those who wait for all to be done each have a [`Gate`], and so have producers for whom there is
+//! room, but too much under way of what is sent beside messages. Who waits may be alone in the world:
+//! it asks before each sleep, and sleeps on the lifeline of one of the others, whichever that is. One that was taken makes
+//! room for several, and room that is not enough for the producer that was woken may be for another. So a producer that has
+//! slept wakes the next one: after it has got room, if some is left, and else once for each message that was taken.
 //!
 //! # Closing
 //!
@@ -102,6 +105,8 @@ struct GetSide {
     done: AtomicU32,
     /// Whether a member took a message that has no record.
     untracked: AtomicU32,
+    /// How often something was received that had been sent beside a message.
+    receipts: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -120,6 +125,8 @@ struct Gates {
     waits_alone: AtomicU32,
     /// Whether another process was ever given it.
     was_given: AtomicU32,
+    /// Where producers wait for whom too much is under way that was sent beside messages.
+    receipts: Gate,
 }
 
 #[derive(Debug, Default)]
@@ -266,9 +273,13 @@ impl<'a> Queue<'a> {
         let looks_ready = |messages| self.has_room(messages * length) || self.is_closed();
         self.wait(&gates.room, &self.words.more.producers, world, wait, looks_ready, |has_slept| {
             let room = self.try_room(length, wait)?;
-            if room.is_none() && has_slept {
-                let head = self.words.head.0.load(Relaxed);
-                if passed_on.replace(head) != Some(head) {
+            if has_slept {
+                let head = End(self.words.head.0.load(Relaxed));
+                let is_for_another = match &room {
+                    Some(room) => self.between(room.next, head).is_some_and(|used| self.fits(room.next, head, used, 1)),
+                    None => passed_on.replace(head) != Some(head),
+                };
+                if is_for_another {
                     gates.room.notify(1);
                 }
             }
@@ -331,29 +342,39 @@ impl<'a> Queue<'a> {
         number
     }
 
-    /// The messages that have been taken, modulo 2^32: for [`wait_for_a_get`](Self::wait_for_a_get).
-    pub(crate) fn gets(self) -> u32 {
-        End(self.words.head.0.load(SeqCst)).count()
+    /// How often something that was sent beside a message has been received, modulo 2^32: for
+    /// [`wait_for_a_receipt`](Self::wait_for_a_receipt).
+    pub(crate) fn receipts(self) -> u32 {
+        self.words.get.receipts.load(SeqCst)
     }
 
-    /// Waits until a message has been taken since there were `gets`, or for a slice: for whatever else is short than room.
+    /// Waits until there are other than these `receipts`, or for a slice: for whom too much is under way.
     ///
     /// # Errors
     ///
     /// `WouldBlock`, `TimedOut`, `Closed`, `Disconnected`.
-    pub(crate) fn wait_for_a_get<L: Lives, C: Fn() -> Company>(
+    pub(crate) fn wait_for_a_receipt<L: Lives, C: Fn() -> Company>(
         self,
-        gets: u32,
+        receipts: u32,
         world: impl FnOnce() -> Result<World<L, C>>,
         wait: Wait,
     ) -> Result<()> {
         if wait == Wait::No {
             return Err(Error::WouldBlock);
         }
-        let has_changed = |_| self.gets() != gets || self.is_closed();
-        self.wait(&self.words.gates.room, &self.words.more.producers, &world()?, wait, has_changed, |has_slept| {
+        let gate = &self.words.gates.receipts;
+        let has_changed = |_| self.receipts() != receipts || self.is_closed();
+        self.wait(gate, &self.words.more.producers, &world()?, wait, has_changed, |has_slept| {
             Ok((has_slept || has_changed(1)).then_some(()))
         })
+    }
+
+    /// What was sent beside the message, which was taken, has been received.
+    pub(crate) fn receive(self, _: &First<'a>) {
+        point();
+        self.words.get.receipts.fetch_add(1, SeqCst);
+        // All: nobody knows for how many of them there is enough now.
+        self.words.gates.receipts.notify(u32::MAX);
     }
 
     /// The message at the head, for who looks at what is in.
@@ -379,7 +400,9 @@ impl<'a> Queue<'a> {
         if length > first.most {
             return Err(Error::corrupt(format!("a message of {length} units where {} are", first.most)));
         }
-        self.count(me, 1);
+        if self.taken(first.head) >= 0 {
+            self.count(me, 1);
+        }
         point();
         // Release: the message has been copied.
         self.words.head.0.store(first.head.after(length, self.units).0, Release);
@@ -465,7 +488,7 @@ impl<'a> Queue<'a> {
             match (world.company)() {
                 Company::Member(id) => return Ok(Some(id)),
                 Company::Somebody => return Ok(None),
-                Company::None if self.gets() == head.count() => return Err(Error::Disconnected),
+                Company::None if self.words.head.0.load(SeqCst) == head.0 => return Err(Error::Disconnected),
                 // The last of the others has taken something before it left.
                 Company::None => {}
             }
@@ -481,10 +504,17 @@ impl<'a> Queue<'a> {
 
     /// How many tasks were lost with the dead, where that is known. For the holder of the lock of `head`.
     fn lost(self, head: End, lives: &impl Lives) -> Option<usize> {
-        let taken = head.count().wrapping_sub(self.words.get.done.load(Relaxed));
+        let taken = self.taken(head).max(0);
         let living: u64 = self.busy(lives).map(|(_, tasks)| u64::from(tasks)).sum();
         let is_tracked = self.words.get.untracked.load(Relaxed) == 0;
-        is_tracked.then(|| u64::from(taken).saturating_sub(living) as usize)
+        is_tracked.then(|| (taken as u64).saturating_sub(living) as usize)
+    }
+
+    /// How many of the messages that have passed `head` are not done; less than 0 if some were declared done before they were
+    /// taken. For the holder of its lock.
+    #[inline]
+    fn taken(self, head: End) -> i32 {
+        head.count().wrapping_sub(self.words.get.done.load(Relaxed)) as i32
     }
 
     /// Lets nobody put anything in from now on, and consumers know when they have had all.
@@ -494,7 +524,7 @@ impl<'a> Queue<'a> {
         point();
         self.words.gates.closed.swap(1, SeqCst);
         drop(held);
-        for gate in [&self.words.gates.messages, &self.words.gates.room] {
+        for gate in [&self.words.gates.messages, &self.words.gates.room, &self.words.gates.receipts] {
             gate.notify(u32::MAX);
         }
     }
@@ -512,29 +542,39 @@ impl<'a> Queue<'a> {
         self.words.gates.most_messages.load(Relaxed)
     }
 
-    /// The number of messages.
-    pub(crate) fn len(self) -> u32 {
+    /// Tail and head as they were at one moment.
+    fn ends_now(self) -> (End, End) {
         loop {
             let head = self.words.head.0.load(SeqCst);
             let tail = self.words.tail.0.load(SeqCst);
-            // Both were so at the moment of the load in the middle.
+            // It was the head at the moment of the load in the middle too.
             if self.words.head.0.load(SeqCst) == head {
-                return End(tail).count().wrapping_sub(End(head).count());
+                return (End(tail), End(head));
             }
         }
     }
 
+    /// The number of messages.
+    pub(crate) fn len(self) -> u32 {
+        let (tail, head) = self.ends_now();
+        tail.count().wrapping_sub(head.count())
+    }
+
     /// The number of messages that were not declared done.
     pub(crate) fn unfinished(self) -> u32 {
-        // What is done has been put before.
-        let done = self.words.get.done.load(SeqCst);
-        End(self.words.tail.0.load(SeqCst)).count().wrapping_sub(done)
+        loop {
+            let done = self.words.get.done.load(SeqCst);
+            let tail = End(self.words.tail.0.load(SeqCst));
+            // As in `ends_now`.
+            if self.words.get.done.load(SeqCst) == done {
+                return tail.count().wrapping_sub(done);
+            }
+        }
     }
 
     /// Whether a message of so many units fits now.
     pub(crate) fn has_room(self, length: u32) -> bool {
-        let head = End(self.words.head.0.load(SeqCst));
-        let tail = End(self.words.tail.0.load(SeqCst));
+        let (tail, head) = self.ends_now();
         // Ends that cannot be are for who has the lock to tell of.
         self.between(tail, head).is_none_or(|used| self.fits(tail, head, used, length))
     }

@@ -3,6 +3,7 @@
 
 use std::{
     env, fs,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
@@ -119,4 +120,37 @@ pub(crate) fn finish(mut child: Child) -> Output {
 /// Whether this process may make namespaces and change owners.
 pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|data| std::os::unix::fs::MetadataExt::uid(&data) == 0)
+}
+
+/// The words of an object in a file, to be overwritten while it is in use.
+pub(crate) struct Words {
+    file: fs::File,
+    at: u64,
+}
+
+impl Words {
+    /// Those of the object in the file `path` that begin `before` bytes before the first place where `mark` is.
+    pub(crate) fn find(path: &Path, mark: &[u8], before: u64) -> Self {
+        let image = fs::read(path).unwrap();
+        let at = image.windows(mark.len()).position(|bytes| bytes == mark).expect("the mark is in");
+        let file = fs::File::options().write(true).open(path).unwrap();
+        Self { file, at: at as u64 - before }
+    }
+
+    /// Where they begin in the file.
+    pub(crate) fn start(&self) -> u64 {
+        self.at
+    }
+
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) {
+        self.file.write_all_at(bytes, self.at + offset).unwrap();
+    }
+
+    pub(crate) fn set_u64(&self, offset: u64, word: u64) {
+        self.write(offset, &word.to_ne_bytes());
+    }
+
+    pub(crate) fn set_u32(&self, offset: u64, word: u32) {
+        self.write(offset, &word.to_ne_bytes());
+    }
 }

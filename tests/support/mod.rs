@@ -11,6 +11,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub(crate) mod kills;
+pub(crate) mod ledger;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -187,6 +188,27 @@ pub(crate) fn stop_and_go(children: &mut [Child]) {
     }
     assert!(children.iter_mut().all(|child| child.wait() == End::Code(0)), "after {stops} stops");
     assert!(stops >= 8, "only {stops} stops: too little to do");
+}
+
+/// Sees that processes that wait wake ten times a second at most, and do look around: each by its first thread, and with what
+/// it waits for not there.
+pub(crate) fn wake_seldom(waiters: &[Child]) {
+    let switches = || -> Vec<u128> {
+        let of = |child: &Child| {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", child.pid())).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+            line.trim().parse().unwrap()
+        };
+        waiters.iter().map(of).collect()
+    };
+    waiters.iter().for_each(Child::wait_until_asleep);
+    // Until they have spun and yielded.
+    thread::sleep(Duration::from_millis(250));
+    let (before, start) = (switches(), Instant::now());
+    thread::sleep(Duration::from_secs(1));
+    let times: Vec<_> = switches().iter().zip(before).map(|(after, before)| after - before).collect();
+    let slices = start.elapsed().as_millis() / 100 + 2;
+    assert!(times.iter().all(|times| (1..=slices).contains(times)), "{times:?} times in {slices} slices");
 }
 
 /// Waits for a condition, for 20 s at most.

@@ -28,6 +28,7 @@ use crate::{
     },
     raw::{
         lives::MemberId,
+        points::point,
         queue::{Company, MOST_UNITS, Queue as Raw, QueueWords, Room, UNIT, World},
     },
     region::{
@@ -228,12 +229,13 @@ impl<T: Message> Ends<T> {
             self.unit(room.at).store(title.to_bits(), Relaxed);
             self.write(room.at + title.length(), bytes);
             if let (Some(courier), true) = (&self.courier, !descriptors.is_empty()) {
-                let gets = raw.gets();
+                let receipts = raw.receipts();
                 let number = raw.next_ticket(&room);
                 self.unit(room.at + 1).store(number, Relaxed);
+                point();
                 if !self.send(courier, &room, number, descriptors)? {
                     drop(room);
-                    self.wait_for_the_courier(gets, wait)?;
+                    self.wait_for_the_courier(receipts, wait)?;
                     continue;
                 }
             }
@@ -257,7 +259,11 @@ impl<T: Message> Ends<T> {
     fn discard_what_the_dead_sent(&self, courier: &Courier, _: &Room<'_>) -> Result<bool> {
         let raw = self.raw();
         // While it is held, nobody takes anything.
-        let first = raw.look()?;
+        let first = match raw.look() {
+            // A consumer was stopped with that lock: what the dead sent is left to others.
+            Err(Error::WouldBlock) => return Ok(false),
+            other => other?,
+        };
         let mut next = None;
         if let Some(first) = &first {
             let (mut at, mut left) = (first.at, first.most);
@@ -274,10 +280,10 @@ impl<T: Message> Ends<T> {
     }
 
     /// Waits until less is under way.
-    fn wait_for_the_courier(&self, gets: u32, wait: Wait) -> Result<()> {
+    fn wait_for_the_courier(&self, receipts: u32, wait: Wait) -> Result<()> {
         let raw = self.raw();
         if raw.len() > 0 || wait == Wait::No {
-            return raw.wait_for_a_get(gets, || self.world(), wait);
+            return raw.wait_for_a_receipt(receipts, || self.world(), wait);
         }
         // Other queues and programs of this user have sent as much as it may send, and nothing tells when that is over.
         if wait.is_over() {
@@ -317,8 +323,10 @@ impl<T: Message> Ends<T> {
         }
         raw.take(&first, units, me)?;
         if let (Some(courier), Some(_)) = (&self.courier, &arrived) {
+            point();
             // If it fails, the packet is passed over.
             let _ = courier.take();
+            raw.receive(&first);
         }
         drop(first);
         raw.notify_room();
@@ -400,6 +408,9 @@ fn too_large(capacity: usize, title: Title) -> Error {
 }
 
 /// An object that was taken. Dropped when nothing came of it: nobody has got it to declare it done.
+///
+/// That takes the lock of the consumers. Who waits with a time limit has a slice for it, be the time over or not: more than
+/// that is for the case that a process was stopped with the lock, and then the object counts as one that is not done.
 struct Taken<'a, T: Message> {
     ends: &'a Ends<T>,
     me: MemberId,
@@ -408,7 +419,8 @@ struct Taken<'a, T: Message> {
 
 impl<T: Message> Drop for Taken<'_, T> {
     fn drop(&mut self) {
-        let _ = self.ends.task_done(self.me, self.wait);
+        let wait = if self.wait == Wait::Forever { Wait::Forever } else { Wait::No };
+        let _ = self.ends.task_done(self.me, wait);
     }
 }
 

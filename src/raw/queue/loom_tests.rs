@@ -34,7 +34,12 @@ impl Shared {
     }
 
     fn put(&self, value: u32, wait: Wait) -> Result<()> {
-        let room = self.queue().room(1, || self.world(), wait)?;
+        self.put_of(1, value, wait)
+    }
+
+    /// A message of so many units, of which the first one counts.
+    fn put_of(&self, length: u32, value: u32, wait: Wait) -> Result<()> {
+        let room = self.queue().room(length, || self.world(), wait)?;
         self.units[room.at as usize].with_mut(|unit| {
             // SAFETY: the room is this one's; the checker fails the test if it is another's too.
             unsafe { *unit = [value; 2] };
@@ -44,11 +49,15 @@ impl Shared {
     }
 
     fn get(&self, slot: usize, wait: Wait) -> Result<u32> {
+        self.get_of(1, slot, wait)
+    }
+
+    fn get_of(&self, length: u32, slot: usize, wait: Wait) -> Result<u32> {
         let first = self.queue().first(|| self.world(), wait)?;
         // SAFETY: as in `put`.
         let [value, again] = self.units[first.at as usize].with(|unit| unsafe { *unit });
         assert_eq!(value, again);
-        self.queue().take(&first, 1, Members::id(slot))?;
+        self.queue().take(&first, length, Members::id(slot))?;
         drop(first);
         self.queue().notify_room();
         Ok(value)
@@ -118,6 +127,44 @@ fn producers_wait_for_room() {
         for producer in producers {
             producer.join().unwrap();
         }
+    });
+}
+
+/// One message makes room for two: the producer that was woken for it wakes the next one.
+#[test]
+fn room_for_several() {
+    explore(2, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        shared.put_of(2, 1, Wait::No).unwrap();
+        let producers =
+            [2_u32, 3].map(|tid| start(tid, &shared, move |shared| shared.put(10 * tid, Wait::Forever).unwrap()));
+        assert_eq!(shared.get_of(2, 0, Wait::Forever).unwrap(), 1);
+        for producer in producers {
+            producer.join().unwrap();
+        }
+        assert_eq!(shared.queue().len(), 2);
+    });
+}
+
+/// Who waits for something else than room does not take the wake-up of one that waits for room.
+#[test]
+fn something_else_than_room() {
+    explore(2, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        (1..=2).for_each(|i| shared.put(i, Wait::No).unwrap());
+        let other = start(2, &shared, |shared| {
+            shared.queue().wait_for_a_receipt(0, || shared.world(), Wait::Forever).unwrap();
+        });
+        let producer = start(3, &shared, |shared| shared.put(3, Wait::Forever).unwrap());
+        let first = shared.queue().first(|| shared.world(), Wait::Forever).unwrap();
+        shared.queue().take(&first, 1, Members::id(0)).unwrap();
+        shared.queue().receive(&first);
+        drop(first);
+        shared.queue().notify_room();
+        other.join().unwrap();
+        producer.join().unwrap();
     });
 }
 
