@@ -14,11 +14,18 @@ mod workers;
 use std::{
     hint::spin_loop,
     io::{Read, Write, pipe},
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Release},
+    },
 };
 
-use compare::{Comparison, Unit};
+use compare::{Comparison, Unit, in_earnest};
 use crossbeam_queue::ArrayQueue;
-use flow::{Bytes, Message, ROOM, Role, between_processes, between_threads, check, each, each_object, message};
+use flow::{
+    Bytes, Message, ROOM, Role, between_processes, between_threads, check, each, each_object, message, there_and_back,
+};
+use shared::Shared;
 use shmkit::{Consumer, Producer, Queue, Ring, SpscRing};
 use spinning_ring::SpinningRing;
 
@@ -28,6 +35,9 @@ const BATCH: usize = 32;
 fn main() {
     shmkit::init();
     one_to_one();
+    for pairs in [1, 4] {
+        round_trip(pairs);
+    }
 }
 
 fn one_to_one() {
@@ -124,6 +134,72 @@ fn one_to_one() {
         .goal("Queue", 4.0, &["pipe"])
         .goal("Ring", 1.0, &["crossbeam ArrayQueue, threads"])
         .table();
+}
+
+/// Messages there and back between two processes, in one pair with a core for each, or in four pairs on all cores.
+fn round_trip(pairs: usize) {
+    let count = match (in_earnest(), pairs) {
+        (false, _) => 20,
+        (true, 1) => 100_000,
+        (true, _) => 2_000,
+    };
+    let title = if pairs == 1 { "there and back, two" } else { "there and back, eight in four pairs" };
+    let seat = |role| usize::from(role == Role::Consumer);
+    let mut table = Comparison::new(title, Unit::Microseconds).rounds(9);
+    if pairs == 1 {
+        table = table.custom("a cache line", move |_| {
+            let line = Shared::<AtomicU64>::zeroed();
+            flow::round_trips(pairs, count, |_, role, count| {
+                for turn in (seat(role) as u64..2 * count).step_by(2) {
+                    while line.load(Acquire) != turn {
+                        spin_loop();
+                    }
+                    line.store(turn + 1, Release);
+                }
+            })
+        });
+    }
+    let table = table
+        .custom("SpscRing", move |_| {
+            let rings: Vec<_> =
+                (0..pairs).map(|_| [(); 2].map(|()| SpscRing::with_capacity(16).expect("a ring"))).collect();
+            flow::round_trips(pairs, count, |pair, role, count| {
+                let mut producer = rings[pair][seat(role)].producer();
+                let mut consumer = rings[pair][1 - seat(role)].consumer();
+                let put = |message| producer.push(message).expect("push");
+                there_and_back(count, put, || consumer.pop().expect("pop"), role);
+            })
+        })
+        .custom("Ring", move |_| {
+            let rings: Vec<_> =
+                (0..pairs).map(|_| [(); 2].map(|()| Ring::with_capacity(16).expect("a ring"))).collect();
+            flow::round_trips(pairs, count, |pair, role, count| {
+                let (to, from) = (&rings[pair][seat(role)], &rings[pair][1 - seat(role)]);
+                there_and_back(count, |message| to.push(message).expect("push"), || from.pop().expect("pop"), role);
+            })
+        })
+        .custom("Queue", move |_| {
+            let queues: Vec<_> = (0..pairs).map(|_| [(); 2].map(|()| Queue::new().expect("a queue"))).collect();
+            flow::round_trips(pairs, count, |pair, role, count| {
+                let (to, from) = (&queues[pair][seat(role)], &queues[pair][1 - seat(role)]);
+                there_and_back(count, |message| to.put(&message).expect("put"), || from.get().expect("get"), role);
+            })
+        })
+        .custom("pipe", move |_| {
+            let pipes: Vec<_> = (0..pairs).map(|_| [(); 2].map(|()| pipe().expect("a pipe"))).collect();
+            flow::round_trips(pairs, count, |pair, role, count| {
+                let (mut to, mut from) = (&pipes[pair][seat(role)].1, &pipes[pair][1 - seat(role)].0);
+                let put = |message: Message| to.write_all(bytemuck::bytes_of(&message)).expect("write");
+                let take = || {
+                    let mut message = message(0);
+                    from.read_exact(bytemuck::bytes_of_mut(&mut message)).expect("read");
+                    message
+                };
+                there_and_back(count, put, take, role);
+            })
+        });
+    let (bound, peer) = if pairs == 1 { (4.0, "a cache line") } else { (1.0, "pipe") };
+    table.goal("Ring", bound, &[peer]).goal("SpscRing", bound, &[peer]).goal("Queue", 1.0, &["pipe"]).table();
 }
 
 fn put_some(producer: &mut Producer<Message>, some: &[Message]) -> usize {

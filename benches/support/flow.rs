@@ -81,6 +81,36 @@ pub(crate) fn between_threads(work: impl Fn(Role, u64) + Sync) -> Run {
     flow(messages(), |step| _ = threads(2, START, step), work)
 }
 
+/// Times so many round trips in each of several pairs at once: `work` is told its pair, its role, and how many. The time is
+/// that of the slowest pair.
+pub(crate) fn round_trips(pairs: usize, count: u64, work: impl Fn(usize, Role, u64) + Sync) -> Run {
+    let [next, slowest] = [(); 2].map(|()| Shared::<AtomicU64>::zeroed());
+    processes(2 * pairs, START, || {
+        let seat = next.fetch_add(1, Relaxed) as usize;
+        if seat < 2 * pairs {
+            let role = if seat.is_multiple_of(2) { Role::Producer } else { Role::Consumer };
+            let begin = Instant::now();
+            work(seat / 2, role, count);
+            slowest.fetch_max(begin.elapsed().as_nanos() as u64, Relaxed);
+        }
+    });
+    Run { operations: count, time: Duration::from_nanos(slowest.load(Relaxed)), note: 0.0 }
+}
+
+/// There and back, again and again: the consumer asks, and the producer gives back what it got.
+#[inline(always)]
+pub(crate) fn there_and_back(count: u64, mut put: impl FnMut(Message), mut take: impl FnMut() -> Message, role: Role) {
+    for number in 0..count {
+        match role {
+            Role::Producer => put(take()),
+            Role::Consumer => {
+                put(message(number));
+                check(&take(), number);
+            }
+        }
+    }
+}
+
 /// One message at a time.
 #[inline(always)]
 pub(crate) fn each(count: u64, mut put: impl FnMut(Message), mut take: impl FnMut() -> Message, role: Role) {

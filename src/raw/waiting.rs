@@ -115,7 +115,7 @@ impl<'a> Spin<'a> {
 /// Two that follow each other at the heels exchange the same cache lines for each message. Who has found few messages,
 /// and lingers for a moment, finds many at once, and leaves the other in peace meanwhile. But if the
 /// other waits for an answer, lingering is a loss: that shows in that there is still only one message. Then it is tried
-/// again a while later.
+/// again later, and later each time.
 #[derive(Debug, Default)]
 #[repr(transparent)]
 pub(crate) struct Linger(AtomicU16);
@@ -133,15 +133,18 @@ impl Linger {
     /// Turns of the spin loop: two microseconds, tens of messages.
     const TURNS: u32 = 128;
 
-    /// Waits without it after one that was in vain.
-    const PAUSE: u16 = 100;
+    /// | bits | |
+    /// | --- | --- |
+    /// | 0–11 | waits to come without lingering |
+    /// | 12–15 | how often it was in vain since it last helped |
+    const WAITS: u16 = (1 << 12) - 1;
 
     /// Passes a little time, if that has helped. What follows tells whether it [did](Self::helped).
     pub(crate) fn linger(&self) -> bool {
-        // Relaxed, here and below: the memory is a hint.
-        let pause = self.0.load(Relaxed);
-        if pause > 0 {
-            self.0.store(pause.min(Self::PAUSE) - 1, Relaxed);
+        // Relaxed, here and below: the memory is a hint, and any value will do.
+        let known = self.0.load(Relaxed);
+        if known & Self::WAITS > 0 {
+            self.0.store(known - 1, Relaxed);
             return false;
         }
         (0..Self::TURNS).for_each(|_| std::hint::spin_loop());
@@ -150,9 +153,13 @@ impl Linger {
 
     /// Says whether there was more than one message after the moment.
     pub(crate) fn helped(&self, did: bool) {
-        if !did {
-            self.0.store(Self::PAUSE, Relaxed);
-        }
+        let in_vain = self.0.load(Relaxed) >> 12;
+        let next = match did {
+            true => 0,
+            // Twice as many waits each time, from 64 on.
+            false => (in_vain + 1).min(7) << 12 | (64 << in_vain.min(6)).min(Self::WAITS),
+        };
+        self.0.store(next, Relaxed);
     }
 }
 
