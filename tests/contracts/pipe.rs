@@ -434,7 +434,7 @@ struct NoEnd;
 
 impl Serialize for NoEnd {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        memory().serialize(serializer)
+        (memory(), 0_u64).serialize(serializer)
     }
 }
 
