@@ -150,8 +150,8 @@ macro_rules! sends {
             ///
             /// [`Closed`](crate::Error::Closed) when nobody has the other end;
             /// [`NotSendable`](crate::Error::NotSendable) when it cannot be serialised,
-            /// [`InvalidArgument`](crate::Error::InvalidArgument) with more than 252 descriptors;
-            /// [`Os`](crate::Error::Os).
+            /// [`InvalidArgument`](crate::Error::InvalidArgument) with more than 252 descriptors,
+            /// [`OutOfMemory`](crate::Error::OutOfMemory) for a long one; [`Os`](crate::Error::Os).
             ///
             /// # Examples
             ///
@@ -164,7 +164,8 @@ macro_rules! sends {
             ///
             /// # Errors
             ///
-            /// [`Closed`](crate::Error::Closed) when nobody has the other end; [`Os`](crate::Error::Os).
+            /// [`Closed`](crate::Error::Closed) when nobody has the other end;
+            /// [`OutOfMemory`](crate::Error::OutOfMemory) for a long message; [`Os`](crate::Error::Os).
             ///
             /// # Examples
             ///
