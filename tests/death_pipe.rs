@@ -191,26 +191,28 @@ fn those_who_answer_are_killed() {
 #[test]
 fn the_end_is_seen_while_too_many_descriptors_are_under_way() {
     fn starve() -> Result<()> {
-        // SAFETY: takes nothing.
-        if unsafe { libc::geteuid() } == 0 {
-            // Who may do anything may have any number under way.
-            // SAFETY: takes a number.
-            assert_eq!(unsafe { libc::seteuid(65534) }, 0);
-        }
+        // What is under way is counted for each user, and who may do anything is not limited: so as one that has nothing
+        // else under way. One who may not become another user shares the count with others.
+        let user = (1 << 20) + std::process::id();
+        // SAFETY: takes numbers.
+        let is_alone = unsafe { libc::setresuid(user, user, user) } == 0;
         let limit = libc::rlimit { rlim_cur: 40, rlim_max: 40 };
         // SAFETY: reads a live struct.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
         let fd = || Fd::from(std::io::stderr().as_fd().try_clone_to_owned().unwrap());
         let (full, _receiver) = pipe::simplex::<Fd>()?;
         let sent = (0..1000).take_while(|_| full.try_send(&fd()).is_ok()).count();
-        assert!(sent < 50, "{sent} under way");
+        assert!(sent < 50 || !is_alone, "{sent} under way");
 
         let (sender, receiver) = pipe::simplex::<Fd>()?;
-        assert!(sender.try_send(&fd()).unwrap_err().is_would_block());
-        assert!(sender.send_timeout(&fd(), Duration::from_millis(20)).unwrap_err().is_timed_out());
+        if is_alone {
+            assert!(sender.try_send(&fd()).unwrap_err().is_would_block());
+            assert!(sender.send_timeout(&fd(), Duration::from_millis(20)).unwrap_err().is_timed_out());
+        }
         let waiting = thread::spawn(move || {
             let waited = sender.send(&fd());
-            [waited, sender.send(&fd()), sender.try_send(&fd()), sender.send_timeout(&fd(), Duration::MAX)]
+            assert!(matches!(waited, Err(Error::Closed)) || !is_alone, "{waited:?}");
+            [sender.send(&fd()), sender.try_send(&fd()), sender.send_timeout(&fd(), Duration::MAX)]
         });
         thread::sleep(Duration::from_millis(50));
         drop(receiver);
@@ -229,7 +231,7 @@ fn the_end_is_seen_while_too_many_descriptors_are_under_way() {
 #[test]
 fn those_who_send_and_receive_long_messages_are_killed() {
     const LENGTH: usize = 16 << 20;
-    const ROUNDS: usize = 25;
+    const ROUNDS: usize = 20;
     fn send(sender: Sender<()>) -> Result<()> {
         (1..=255).cycle().try_for_each(|number| sender.send_bytes(&vec![number; LENGTH]))
     }
@@ -241,7 +243,7 @@ fn those_who_send_and_receive_long_messages_are_killed() {
     }
     fn check(bytes: &[u8]) {
         assert_eq!(bytes.len(), LENGTH);
-        assert!(bytes == vec![bytes[0]; LENGTH] && bytes[0] != 0);
+        assert!(bytes[1..] == bytes[..LENGTH - 1] && bytes[0] != 0, "not all the same");
     }
     let _deadline = Deadline::seconds(120, "those_who_send_and_receive_long_messages_are_killed");
     let mut random = Random::new();

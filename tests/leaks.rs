@@ -9,16 +9,19 @@ mod support;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    fs,
+    fs::{self, File},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::PathBuf,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
 use scratch::{Folder, Name};
+use serde::{Deserialize, Serialize};
 use shmkit::{
     Array, AtomicArray, AtomicValue, Condvar, Error, Lock, Process, Queue, RLock, RawArray, ReadOnlyArray, Region,
     Result, Ring, Value,
+    pipe::{self, Connection, Fd},
     process::{self, StartMethod},
     region::Place,
     shared_memory::ShmemConf,
@@ -43,6 +46,8 @@ fn main() {
         ("conditions", conditions),
         ("rings", rings),
         ("queues", queues),
+        ("pipes", pipes),
+        ("pipes_without_descriptors", pipes_without_descriptors),
         ("spawned_processes", spawned_processes),
         ("forked_processes", forked_processes),
         ("processes_that_fail", processes_that_fail),
@@ -410,6 +415,100 @@ fn queues() {
             stays.task_done().unwrap();
         }
     });
+}
+
+type Parcel = (usize, Value<usize>, Vec<Fd>, Option<Connection<u8>>);
+
+#[derive(Serialize, Deserialize)]
+struct Circle(Connection<Self>, Value<usize>);
+
+fn fd() -> Fd {
+    OwnedFd::from(File::open("/dev/null").unwrap()).into()
+}
+
+/// What is received, dropped unreceived, refused, cut short by the end, and sent in a circle.
+fn pipes() {
+    steady(ROUNDS, |i| {
+        let (a, b) = pipe::duplex::<Parcel>().unwrap();
+        let parcel = || (i, Value::new(i).unwrap(), vec![fd(), fd()], Some(pipe::duplex().unwrap().0));
+        for _ in 0..3 {
+            a.send(&parcel()).unwrap();
+            a.send_bytes(&[1; 1 << 17]).unwrap();
+        }
+        let (number, value, fds, end) = b.recv().unwrap();
+        assert!(number == i && value.get().unwrap() == i && fds.len() == 2 && end.unwrap().recv().is_err());
+        assert_eq!(b.recv_bytes().unwrap().len(), 1 << 17);
+        // Neither is what is asked for.
+        assert!(matches!(b.recv_bytes(), Err(Error::TypeMismatch { .. })));
+        assert!(matches!(b.recv(), Err(Error::TypeMismatch { .. })));
+        // Not sent.
+        let too_many = (i, value, (0..260).map(|_| fd()).collect(), None);
+        assert!(matches!(a.send(&too_many), Err(Error::InvalidArgument { .. })));
+        // Under way in itself: nobody can ever receive it.
+        if i % 10 == 0 {
+            let (c, d) = pipe::duplex().unwrap();
+            c.send(&Circle(d, too_many.1)).unwrap();
+        }
+
+        let (caller, responder) = pipe::call::<Fd, Fd>().unwrap();
+        assert!(caller.call_timeout(&fd(), Duration::ZERO).unwrap_err().is_timed_out());
+        drop(responder.recv().unwrap());
+        assert!(caller.call_timeout(&fd(), Duration::ZERO).unwrap_err().is_timed_out());
+        let (fd, reply) = responder.recv().unwrap();
+        assert!(matches!(reply.send(&fd), Err(Error::Closed)));
+        assert!(caller.call_timeout(&fd, Duration::ZERO).unwrap_err().is_timed_out());
+        let sources: [&dyn AsFd; 3] = [&a, &b, &responder];
+        assert_eq!(pipe::wait(&sources).unwrap(), [1, 2]);
+    });
+}
+
+/// Whatever the first thing is that finds no descriptor left.
+fn pipes_without_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let (mut failed, mut worked) = ([0; 7], [0; 7]);
+    let limit = getrlimit(Resource::Nofile);
+    steady(ROUNDS / 10, |i| {
+        let left = i as u64 % 10;
+        let (a, b) = pipe::duplex::<Parcel>().unwrap();
+        let (caller, responder) = pipe::call::<Fd, Fd>().unwrap();
+        let parcel = (i, Value::new(i).unwrap(), vec![fd(), fd()], Some(pipe::duplex().unwrap().0));
+        b.send(&parcel).unwrap();
+        b.send_bytes(&[1; 1 << 17]).unwrap();
+        b.send(&parcel).unwrap();
+        b.send_bytes(&[1; 10]).unwrap();
+        // Each gets the lowest number that is free: the last one's is, and all below it are taken.
+        let mut fillers: Vec<_> = (0..100).map(|_| OwnedFd::from(fd())).collect();
+        let last = fillers.pop().unwrap();
+        let lowest = last.as_raw_fd() as u64;
+        drop(last);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(lowest + left), ..limit }).unwrap();
+        let results = [
+            pipe::simplex::<u8>().map(drop),
+            a.send(&parcel),
+            a.send_bytes(&[1; 1 << 17]),
+            a.recv().map(|got| assert!(got.0 == i && got.2.len() == 2)),
+            a.recv_bytes().map(|got| assert_eq!(got.len(), 1 << 17)),
+            caller.call_timeout(&parcel.2[0], Duration::ZERO).map(drop),
+            responder.recv_timeout(Duration::ZERO).map(drop),
+        ];
+        setrlimit(Resource::Nofile, limit).unwrap();
+        drop(fillers);
+        for (at, result) in results.into_iter().enumerate() {
+            match result {
+                Ok(()) => worked[at] += 1,
+                Err(error) if error.is_timed_out() => worked[at] += usize::from(at == 5),
+                Err(Error::Os { .. } | Error::NotSendable { .. }) => failed[at] += 1,
+                Err(error) => panic!("{error} with {left} left"),
+            }
+        }
+        // What there were too few for is lost, and nothing else.
+        assert!(a.recv().is_ok() && a.recv_bytes().unwrap() == [1; 10]);
+        assert!(a.try_recv().unwrap_err().is_would_block());
+        drop(b.try_recv());
+        a.send(&parcel).unwrap();
+    });
+    // Where there are enough to ask, there are enough to receive the request.
+    assert!(failed[..6].iter().chain(&worked).all(|times| *times > 0), "{failed:?} {worked:?}");
 }
 
 /// Numbers of descriptors, mappings and threads of the child itself.

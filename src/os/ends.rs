@@ -14,6 +14,7 @@
 #![expect(unsafe_code, reason = "puts another socket in the place of one that is in use")]
 
 use std::{
+    hash::{BuildHasher, RandomState},
     io,
     mem::ManuallyDrop,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
@@ -33,14 +34,39 @@ use super::packet;
 pub(crate) struct End {
     /// Invariant: it is on record.
     socket: OwnedFd,
+    which: Which,
     /// The process that has used it, as far as this copy knows.
     user: AtomicU32,
 }
 
+/// Which pipe, by a random number, and in the lowest bit which of its two ends. It travels with the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Which(u64);
+
+impl Which {
+    /// One end of a new pipe.
+    fn new(count: u64) -> Self {
+        // Threads, and processes by their forks, may have the same keys.
+        Self(RandomState::new().hash_one((process::id(), count)))
+    }
+
+    fn other(self) -> Self {
+        Self(self.0 ^ 1)
+    }
+
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// Of one that arrived. If that is a lie, forks give up others than they should.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
 struct Record {
     number: RawFd,
-    /// The same for both ends of a pipe that was made here. 0 for one that came from elsewhere.
-    pipe: u64,
+    which: Which,
     /// The process that has used it: another than this one in a fork that has not.
     user: u32,
 }
@@ -63,13 +89,17 @@ impl End {
         let (one, other) = packet::pair()?;
         let mut records = records();
         records.pipes += 1;
-        let pipe = records.pipes;
-        Ok((records.add(one, pipe), records.add(other, pipe)))
+        let which = Which::new(records.pipes);
+        Ok((records.add(one, which), records.add(other, which.other())))
     }
 
     /// One that came from another process.
-    pub(crate) fn received(socket: OwnedFd) -> Self {
-        records().add(socket, 0)
+    pub(crate) fn received(socket: OwnedFd, which: Which) -> Self {
+        records().add(socket, which)
+    }
+
+    pub(crate) fn which(&self) -> Which {
+        self.which
     }
 
     /// The socket, for use by this process.
@@ -85,12 +115,10 @@ impl End {
     #[cold]
     fn adopt(&self) {
         let (mut records, me) = (records(), process::id());
-        let pipe = records.list.iter_mut().find(|record| record.number == self.socket.as_raw_fd()).map(|record| {
-            record.user = me;
-            record.pipe
-        });
+        let number = self.socket.as_raw_fd();
+        records.list.iter_mut().filter(|record| record.number == number).for_each(|record| record.user = me);
         // Without descriptors for it, it is tried again.
-        if records.give_up(|record| Some(record.pipe) == pipe && record.pipe != 0 && record.user != me).is_ok() {
+        if records.give_up(|record| record.which == self.which.other() && record.user != me).is_ok() {
             self.user.store(me, Relaxed);
         }
     }
@@ -104,10 +132,10 @@ impl Drop for End {
 }
 
 impl Records {
-    fn add(&mut self, socket: OwnedFd, pipe: u64) -> End {
+    fn add(&mut self, socket: OwnedFd, which: Which) -> End {
         let user = process::id();
-        self.list.push(Record { number: socket.as_raw_fd(), pipe, user });
-        End { socket, user: AtomicU32::new(user) }
+        self.list.push(Record { number: socket.as_raw_fd(), which, user });
+        End { socket, which, user: AtomicU32::new(user) }
     }
 
     /// Gives up the ends that `which` finds.

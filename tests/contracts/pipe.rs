@@ -43,6 +43,7 @@ macro_rules! for_each_contract {
             a_full_pipe_makes_the_sender_wait,
             long_messages_make_the_sender_wait_too,
             small_buffers,
+            sockets_that_do_not_wait,
             descriptors_travel,
             a_descriptor_that_did_not_come,
             ends_travel,
@@ -363,6 +364,30 @@ pub(crate) fn small_buffers() {
     joined(&child);
 }
 
+/// Whoever else has an end can tell the kernel that nobody waits at it: those who want to wait do.
+pub(crate) fn sockets_that_do_not_wait() {
+    let (here, there) = pipe::duplex::<[u64; 32]>().unwrap();
+    for end in [&here, &there] {
+        // SAFETY: changes a flag of a descriptor that is open.
+        assert_eq!(unsafe { libc::fcntl(end.as_fd().as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }, 0);
+    }
+    let child = start(
+        |connection: Connection<[u64; 32]>| {
+            let numbers = connection.recv()?;
+            (0..2000).try_for_each(|_| connection.send(&numbers))?;
+            connection.recv()
+        },
+        (there,),
+    );
+    thread::sleep(Duration::from_millis(20));
+    here.send(&[1; 32]).unwrap();
+    assert!(here.poll_timeout(LONG).unwrap());
+    thread::sleep(Duration::from_millis(50));
+    (0..2000).for_each(|_| assert_eq!(here.recv().unwrap(), [1; 32]));
+    here.send(&[2; 32]).unwrap();
+    assert_eq!(joined(&child), [2; 32]);
+}
+
 fn file_of(fd: Fd) -> File {
     File::from(OwnedFd::from(fd))
 }
@@ -434,7 +459,7 @@ struct NoEnd;
 
 impl Serialize for NoEnd {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        memory().serialize(serializer)
+        (memory(), 0_u64).serialize(serializer)
     }
 }
 

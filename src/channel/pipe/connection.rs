@@ -15,7 +15,7 @@ use crate::{
     channel::{buffer, forms::four_forms},
     os::{
         clock::Wait,
-        ends::End,
+        ends::{End, Which},
         packet,
         pipe::{self, Kind},
         poll,
@@ -120,15 +120,16 @@ pub(super) use clone_of_an_end;
 
 pub(super) fn serialize<S: Serializer>(end: &End, serializer: S) -> Result<S::Ok, S::Error> {
     let number = ticket::pack(end.socket()).map_err(|error| S::Error::custom(ticket::keep_reason(error)))?;
-    number.serialize(serializer)
+    (number, end.which().to_bits()).serialize(serializer)
 }
 
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<End, D::Error> {
+    let (number, which) = <(u32, u64)>::deserialize(deserializer)?;
     let check = |socket: OwnedFd| match packet::is_end(&socket) {
-        true => Ok(End::received(socket)),
+        true => Ok(End::received(socket, Which::from_bits(which))),
         false => Err(Error::corrupt("a descriptor that is no end of a pipe")),
     };
-    let end = ticket::unpack(u32::deserialize(deserializer)?).and_then(check);
+    let end = ticket::unpack(number).and_then(check);
     end.map_err(|error| D::Error::custom(ticket::keep_reason(error)))
 }
 
@@ -149,8 +150,8 @@ macro_rules! sends {
             ///
             /// [`Closed`](crate::Error::Closed) when nobody has the other end;
             /// [`NotSendable`](crate::Error::NotSendable) when it cannot be serialised,
-            /// [`InvalidArgument`](crate::Error::InvalidArgument) with more than 252 descriptors;
-            /// [`Os`](crate::Error::Os).
+            /// [`InvalidArgument`](crate::Error::InvalidArgument) with more than 252 descriptors,
+            /// [`OutOfMemory`](crate::Error::OutOfMemory) for a long one; [`Os`](crate::Error::Os).
             ///
             /// # Examples
             ///
@@ -163,7 +164,8 @@ macro_rules! sends {
             ///
             /// # Errors
             ///
-            /// [`Closed`](crate::Error::Closed) when nobody has the other end; [`Os`](crate::Error::Os).
+            /// [`Closed`](crate::Error::Closed) when nobody has the other end;
+            /// [`OutOfMemory`](crate::Error::OutOfMemory) for a long message; [`Os`](crate::Error::Os).
             ///
             /// # Examples
             ///
