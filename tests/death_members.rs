@@ -5,7 +5,7 @@ mod support;
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use shmkit::{Barrier, BoundedSemaphore, Error, RwLock};
@@ -147,30 +147,6 @@ fn slots_of_the_dead_are_used_again() {
     let _owners: Vec<Child> = (0..4).map(|_| owner(&semaphore, false)).collect();
     let error = semaphore.try_acquire().unwrap_err();
     assert!(matches!(error, shmkit::Error::TooManyMembers { limit: 4 }), "{error}");
-}
-
-/// On kernels that wait on several words a death is seen at once; the bound here is the one for all others.
-#[test]
-fn a_death_is_noticed_within_a_second() {
-    let _deadline = Deadline::seconds(60, "a_death_is_noticed_within_a_second");
-    let semaphore = BoundedSemaphore::new(1).unwrap();
-    let mut times = Vec::new();
-    for _ in 0..20 {
-        let child = owner(&semaphore, false);
-        let waiter = std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| {
-                drop(semaphore.acquire_timeout(SOON).unwrap());
-                Instant::now()
-            });
-            std::thread::sleep(Duration::from_millis(5));
-            let killed = Instant::now();
-            child.kill();
-            waiter.join().unwrap() - killed
-        });
-        times.push(waiter);
-    }
-    times.sort();
-    println!("from SIGKILL to the permit: median {:?}, longest {:?}", times[10], times[19]);
 }
 
 /// Seven or eight processes pass in groups of four, and make the barrier whole again after each death.
