@@ -18,7 +18,7 @@ use std::{
 use shmkit::{
     Array, AtomicValue, Condvar, CondvarGuard, Error, Event, Lock, Process, RLock, Region, Result, RwLock, Value,
 };
-use support::{Board, Child, Deadline, End, eventually, storm_of_signals};
+use support::{Board, Child, Deadline, End, eventually, stop_and_go, storm_of_signals};
 
 shmkit::init_in_tests!();
 
@@ -532,6 +532,43 @@ fn a_stopped_waiter() {
     assert_eq!(through.load(SeqCst), 1);
     stopped.signal(libc::SIGCONT);
     assert_eq!(stopped.wait(), End::Code(0));
+    check_invariant(&condition);
+}
+
+/// Producers and consumers that are stopped at any moment, also half-way into a wait or a notification: nobody is forgotten.
+#[test]
+fn stopped_at_any_moment() {
+    const ROUNDS: u32 = 200;
+    let _deadline = Deadline::seconds(120, "stopped_at_any_moment");
+    let (store, condition) = (Value::new(0_u32).unwrap(), Condvar::new().unwrap());
+    let work = |produces: bool| {
+        for round in 0..ROUNDS {
+            let mut guard = store.lock_timeout(SOON).unwrap();
+            if produces {
+                condition.wait_while_timeout(&mut guard, |store| **store == 2, SOON).unwrap();
+                *guard += 1;
+            } else {
+                condition.wait_while_timeout(&mut guard, |store| **store == 0, SOON).unwrap();
+                *guard -= 1;
+            }
+            if round % 2 == 0 {
+                drop(guard);
+            }
+            condition.notify_all().unwrap();
+            thread::sleep(Duration::from_micros(200));
+        }
+    };
+    let mut children = [true, false, true].map(|produces| {
+        Child::start(move || {
+            work(produces);
+            0
+        })
+    });
+    thread::scope(|scope| {
+        scope.spawn(|| work(false));
+        stop_and_go(&mut children);
+    });
+    assert_eq!(store.get().unwrap(), 0);
     check_invariant(&condition);
 }
 

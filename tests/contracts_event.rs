@@ -15,7 +15,7 @@ use std::{
 };
 
 use shmkit::{AtomicValue, Error, Event, Lock, Process, Region, Result, Semaphore};
-use support::{Board, Child, Deadline, End, eventually, storm_of_signals};
+use support::{Board, Child, Deadline, End, eventually, stop_and_go, storm_of_signals};
 
 shmkit::init_in_tests!();
 
@@ -265,6 +265,31 @@ fn a_stopped_waiter() {
         assert_eq!(stopped.wait(), End::Code(0));
         assert!(!event.is_set());
     }
+}
+
+/// Those who hand round one set event are stopped at any moment: it is neither lost nor had twice.
+#[test]
+fn stopped_at_any_moment() {
+    let _deadline = Deadline::seconds(120, "stopped_at_any_moment");
+    let (event, inside) = (Event::auto_reset().unwrap(), Board::<AtomicU32>::new());
+    let work = || {
+        for _ in 0..200 {
+            assert!(event.wait_timeout(SOON).unwrap());
+            assert_eq!(inside.fetch_add(1, SeqCst), 0);
+            // So that others sleep meanwhile.
+            thread::sleep(Duration::from_micros(200));
+            inside.fetch_sub(1, SeqCst);
+            event.set();
+        }
+        0
+    };
+    let mut children = [(); 3].map(|()| Child::start(work));
+    event.set();
+    thread::scope(|scope| {
+        scope.spawn(work);
+        stop_and_go(&mut children);
+    });
+    assert!(event.is_set());
 }
 
 #[test]

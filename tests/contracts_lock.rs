@@ -18,7 +18,7 @@ use shmkit::{
     Array, Lock, Process, RLock, Result, Value,
     process::{Builder, Message, Outcome, Target},
 };
-use support::{Board, Child, Deadline, End, Flag, eventually, is_raised, raise, storm_of_signals};
+use support::{Board, Child, Deadline, End, Flag, eventually, is_raised, raise, stop_and_go, storm_of_signals};
 
 shmkit::init_in_tests!();
 
@@ -275,6 +275,28 @@ fn stopped_holders_and_waiters() {
     stopped.signal(libc::SIGCONT);
     assert_eq!(stopped.wait(), End::Code(0));
     assert!(lock.try_lock().is_ok());
+}
+
+/// Holders and waiters that are stopped at any moment: one is inside at a time.
+#[test]
+fn stopped_at_any_moment() {
+    let _deadline = Deadline::seconds(120, "stopped_at_any_moment");
+    const TIMES: u64 = 300;
+    let (lock, again, halves) = (Lock::new().unwrap(), RLock::new().unwrap(), Array::zeros(2).unwrap());
+    let mut children = [(); 3].map(|()| {
+        Child::start(|| {
+            for _ in 0..TIMES {
+                count(lock.clone(), again.clone(), halves.clone(), 1).unwrap();
+                thread::sleep(Duration::from_micros(200));
+            }
+            0
+        })
+    });
+    thread::scope(|scope| {
+        scope.spawn(|| count(lock.clone(), again.clone(), halves.clone(), TIMES).unwrap());
+        stop_and_go(&mut children);
+    });
+    assert_eq!(halves.to_vec().unwrap(), [4 * TIMES; 2]);
 }
 
 /// Upstream a child acquires and exits, and its parent releases. Here the lock is its holder's: one that ends in good

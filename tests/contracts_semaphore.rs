@@ -15,7 +15,7 @@ use std::{
 };
 
 use shmkit::{AtomicArray, AtomicValue, Error, Event, Lock, Process, Region, Result, Semaphore};
-use support::{Board, Child, Deadline, End, Flag, eventually, is_raised, raise, storm_of_signals};
+use support::{Board, Child, Deadline, End, Flag, eventually, is_raised, raise, stop_and_go, storm_of_signals};
 
 shmkit::init_in_tests!();
 
@@ -252,6 +252,30 @@ fn a_stopped_waiter() {
         assert_eq!(stopped.wait(), End::Code(0));
         assert_eq!(semaphore.value(), 0);
     }
+}
+
+/// Those who pass permits round are stopped at any moment: none is lost, and none had twice.
+#[test]
+fn stopped_at_any_moment() {
+    let _deadline = Deadline::seconds(120, "stopped_at_any_moment");
+    let (semaphore, inside) = (Semaphore::new(2).unwrap(), Board::<AtomicU64>::new());
+    let work = || {
+        for _ in 0..300 {
+            semaphore.acquire_timeout(SOON).unwrap();
+            assert!(inside.fetch_add(1, SeqCst) < 2);
+            // So that others sleep meanwhile.
+            thread::sleep(Duration::from_micros(200));
+            inside.fetch_sub(1, SeqCst);
+            semaphore.release().unwrap();
+        }
+        0
+    };
+    let mut children = [(); 3].map(|()| Child::start(work));
+    thread::scope(|scope| {
+        scope.spawn(work);
+        stop_and_go(&mut children);
+    });
+    assert_eq!((semaphore.value(), inside.load(SeqCst)), (2, 0));
 }
 
 #[test]

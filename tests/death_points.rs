@@ -289,6 +289,93 @@ fn barrier_reset() {
     assert!(points >= 1, "{points} points");
 }
 
+/// The victim breaks it for one who sleeps: by an abort, which is done or not.
+#[test]
+fn barrier_abort() {
+    let _alone = alone("barrier_abort");
+    let points = at_every_point(|n| {
+        let barrier = Barrier::new(2).unwrap();
+        let mut sleeper = armed(0, || {
+            assert!(matches!(barrier.wait_timeout(SOON), Err(Error::BarrierBroken { pid: None })));
+        });
+        eventually(|| barrier.n_waiting() == 1);
+        sleeper.wait_until_asleep();
+        let end = armed(n, || barrier.abort()).wait();
+        assert_eq!(barrier.is_broken(), n > 1);
+        if n == 1 {
+            barrier.abort();
+        }
+        assert_eq!(sleeper.wait(), support::End::Code(0), "at point {n}");
+        end
+    });
+    assert_eq!(points, 2);
+}
+
+/// The victim is a party whose time is over, or who is killed before it is: the others are told, and it can be used again.
+#[test]
+fn barrier_time_out() {
+    let _alone = alone("barrier_time_out");
+    let points = at_every_point(|n| {
+        let barrier = Barrier::new(3).unwrap();
+        let mut sleeper = armed(0, || {
+            assert!(matches!(barrier.wait_timeout(SOON), Err(Error::BarrierBroken { .. })));
+        });
+        eventually(|| barrier.n_waiting() == 1);
+        sleeper.wait_until_asleep();
+        let mut victim = armed(n, || {
+            assert!(barrier.wait_timeout(Duration::from_millis(1)).unwrap_err().is_timed_out());
+        });
+        let end = victim.wait();
+        // As one that was not yet on record would be missed by nobody.
+        barrier.abort();
+        assert_eq!(sleeper.wait(), support::End::Code(0), "at point {n}");
+        barrier.reset().unwrap();
+        let mut three = [(); 3].map(|()| armed(0, || assert!(barrier.wait_timeout(SOON).is_ok())));
+        assert!(three.iter_mut().all(|one| one.wait() == support::End::Code(0)), "at point {n}");
+        end
+    });
+    assert!(points >= 4, "{points} points");
+}
+
+/// The victim waits behind a writer, to read or to write, and another one behind it.
+#[test]
+fn readers_and_writers_in_the_queue() {
+    let _alone = alone("readers_and_writers_in_the_queue");
+    let pair = RwLock::new([0_u64; 2]).unwrap();
+    let write = || {
+        let mut guard = pair.recover_timeout(SOON).unwrap();
+        if guard.poison().is_some() {
+            guard[1] = guard[0];
+            guard.clear_poison();
+        }
+        assert_eq!(guard[0], guard[1]);
+        guard[0] += 1;
+        guard[1] += 1;
+    };
+    let read = || match pair.read_timeout(SOON) {
+        Ok(guard) => assert_eq!(guard[0], guard[1]),
+        // The other victim's, that died as it wrote.
+        Err(error) => assert!(error.is_poisoned()),
+    };
+    for (victim_writes, other_writes) in [(false, false), (false, true), (true, false), (true, true)] {
+        let go = |writes: bool| if writes { write() } else { read() };
+        let points = at_every_point(|n| {
+            let held = pair.recover_timeout(SOON).unwrap();
+            let mut victim = armed(n, || go(victim_writes));
+            victim.wait_until_asleep();
+            let mut other = armed(0, || go(other_writes));
+            other.wait_until_asleep();
+            drop(held);
+            let end = victim.wait();
+            assert_eq!(other.wait(), support::End::Code(0), "the other, at point {n}");
+            assert!(victim_writes || pair.read_timeout(SOON).is_ok(), "a reader poisons nothing");
+            write();
+            end
+        });
+        assert!(points >= 8, "{points} points");
+    }
+}
+
 /// Dies at every step of a read, of a write with a reader to wait for, and of a downgrade.
 #[test]
 fn readers_and_writers() {

@@ -102,13 +102,11 @@ impl Stamp {
     /// Whether the process lives, but without the memory that this process has at `address`: it has called `exec`,
     /// which ended all its threads, and what it is now knows nothing of what it held.
     pub(crate) fn has_let_go(self, address: usize) -> bool {
-        // Of a process whose first thread has ended there is nothing to read, and others may live.
-        self.pid().is_some_and(|pid| !has_empty_maps(pid) && lacks_memory(pid, address).unwrap_or(false))
+        // Of a process whose first thread has ended there is nothing to read, and others may live. It may be ending just
+        // now: hence one look for both.
+        let has_let_go = |pid| lacks_memory(pid, address).is_ok_and(|lacks| lacks == Lacks::ThisOnly);
+        self.pid().is_some_and(has_let_go)
     }
-}
-
-fn has_empty_maps(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.is_empty())
 }
 
 /// The file that a line of `/proc/<pid>/maps` is about, device and inode.
@@ -143,8 +141,8 @@ pub(crate) fn file_mapped_at(address: usize) -> io::Result<Option<FileId>> {
 /// Whether the thread `tid` cannot hold a lock at `address` of this process: there is none, or its process does not
 /// have that memory (the id is in use again, or was never a holder's).
 pub(crate) fn thread_is_gone(tid: u32, address: usize) -> bool {
-    // Of a thread that has given its memory up, the kernel has walked the list before: an empty answer is one too.
-    has_no_thread(tid) || lacks_memory(tid, address).unwrap_or(false)
+    // Of a thread that has given its memory up, the kernel has walked the list before.
+    has_no_thread(tid) || lacks_memory(tid, address).is_ok_and(|lacks| lacks != Lacks::Nothing)
 }
 
 /// Whether no thread has the id `tid`.
@@ -153,11 +151,26 @@ pub(crate) fn has_no_thread(tid: u32) -> bool {
     Pid::from_raw(tid as i32).is_some_and(|id| matches!(test_kill_process(id), Err(Errno::SRCH)))
 }
 
-/// Whether the process of `id`, a process or a thread, has not mapped the file that this one has at `address`.
-fn lacks_memory(id: u32, address: usize) -> io::Result<bool> {
+/// What the memory of a thread is without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lacks {
+    Nothing,
+    /// The file that was asked for.
+    ThisOnly,
+    /// It has given up all of it.
+    Everything,
+}
+
+/// What the thread `id` lacks, of a process perhaps the first, when asked for the file that this process has at `address`.
+fn lacks_memory(id: u32, address: usize) -> io::Result<Lacks> {
     let ours = fs::read_to_string("/proc/self/maps")?;
+    // Opened once: the kernel shows the memory that the thread had then, or nothing.
     let theirs = fs::read_to_string(format!("/proc/{id}/maps"))?;
-    Ok(file_at(&ours, address).is_some_and(|file| !theirs.lines().any(|line| mapped_file(line) == Some(file))))
+    Ok(match file_at(&ours, address) {
+        _ if theirs.is_empty() => Lacks::Everything,
+        Some(file) if !theirs.lines().any(|line| mapped_file(line) == Some(file)) => Lacks::ThisOnly,
+        _ => Lacks::Nothing,
+    })
 }
 
 /// The time a process started, in clock ticks since boot: field 22 of `/proc/<pid>/stat`.

@@ -126,6 +126,31 @@ fn a_reset_is_no_passage() {
     });
 }
 
+/// One that resets dies at each point, and the next one resets again: who waited is told, and all pass after that.
+#[test]
+fn one_that_resets_dies_at_every_point() {
+    at_every_point(2, |points| {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let waiter = start(2, &shared, |shared| {
+            // By none, one or both of the two.
+            let told = std::iter::repeat_with(|| shared.wait(1)).take_while(|said| match said {
+                Ok(_) => false,
+                Err(error) => matches!(error, Error::BarrierBroken { pid: None }) || panic!("{error}"),
+            });
+            assert!(told.count() <= 2);
+        });
+        let victim = start(3, &shared, move |shared| {
+            mortal(points, &shared.none, || shared.barrier().reset(&&shared.members));
+        });
+        victim.join().unwrap();
+        shared.barrier().reset(&&shared.members);
+        assert!(!shared.barrier().is_broken());
+        shared.wait(0).unwrap();
+        waiter.join().unwrap();
+    });
+}
+
 /// One dies at each point of its wait; the other one passes with it or is told who died.
 #[test]
 fn a_party_dies_at_every_point() {

@@ -109,6 +109,43 @@ fn a_read_again_does_not_queue() {
     });
 }
 
+/// One for whom there is no record reads twice, and so does one that downgrades, while the reads on record end and another
+/// one writes.
+#[test]
+fn a_guest_and_a_writer_exclude_each_other() {
+    for by_downgrade in [false, true] {
+        explore(2, move || {
+            enter(1);
+            let shared = Arc::new(Shared::default());
+            let others = [1, 2].map(|slot| {
+                let me = Members::id(slot);
+                (me, shared.words.read(me, || false, || Ok(&shared.members), Wait::Forever).unwrap())
+            });
+            let guest = start(2, &shared, move |shared| {
+                let (me, lives) = (Members::id(0), || Ok(&shared.members));
+                let first = if by_downgrade {
+                    shared.words.write(false, lives, Wait::Forever).unwrap();
+                    shared.change();
+                    shared.words.downgrade(me, Some(&&shared.members))
+                } else {
+                    shared.words.read(me, || false, lives, Wait::Forever).unwrap()
+                };
+                let seen = shared.look();
+                let second = shared.words.read(me, || true, lives, Wait::Forever).unwrap();
+                shared.words.end_read(me, first);
+                assert_eq!(shared.look(), seen);
+                shared.words.end_read(me, second);
+            });
+            for (me, reading) in others {
+                shared.words.end_read(me, reading);
+            }
+            shared.write();
+            guest.join().unwrap();
+            assert_eq!(shared.look(), 1 + u32::from(by_downgrade));
+        });
+    }
+}
+
 #[test]
 fn nobody_writes_during_a_downgrade() {
     explore(3, || {
