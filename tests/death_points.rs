@@ -1072,6 +1072,34 @@ fn queue_closer() {
     assert!(points >= 2, "{points} points");
 }
 
+/// Many die with their memory sent, and the object that it belongs to not there: it does not stay in the way of others.
+#[test]
+fn queue_of_what_the_dead_sent() {
+    let _alone = alone("queue_of_what_the_dead_sent");
+    let queue = Queue::<Parcel>::new().unwrap();
+    let (with_memory, without) = (parcel(2), parcel(1));
+    // What is in after that. All have as many points: none of them finds a lock of a dead one, and each is a member before.
+    let after_a_death_at = |n| {
+        let mut victim = Child::start(|| {
+            assert!(queue.try_get().is_err());
+            arm(n);
+            queue.put_timeout(&with_memory, SOON).map_or(1, |()| 0)
+        });
+        assert_eq!(victim.wait(), support::End::Signal(libc::SIGKILL));
+        queue.try_put(&without).unwrap();
+        numbers(&queue)
+    };
+    let last = (1..).find(|n| after_a_death_at(*n) != [1]).expect("the object is in at some point");
+    // More than can be under way.
+    for _ in 0..500 {
+        assert_eq!(after_a_death_at(last - 1), [1]);
+    }
+    for _ in 0..20 {
+        queue.try_put(&with_memory).unwrap();
+    }
+    assert_eq!(numbers(&queue), [2; 20]);
+}
+
 /// Who waits for an object dies on the way to its sleep, or woken: the one that waits beside it loses nothing.
 #[test]
 fn queue_consumer_waits() {

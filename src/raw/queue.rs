@@ -210,7 +210,7 @@ pub(crate) struct Room<'a> {
     pub(crate) at: u32,
 }
 
-/// The message at the head, and the lock of that end.
+/// The message at the head, if there is one, and the lock of that end.
 pub(crate) struct First<'a> {
     _held: Hold<'a>,
     head: End,
@@ -385,16 +385,17 @@ impl<'a> Queue<'a> {
         self.words.gates.receipts.notify(u32::MAX);
     }
 
-    /// The message at the head, for who looks at what is in.
+    /// All that is in, for who looks at it: to the tail, and not as far as consumers know of, while nothing is published
+    /// since the caller has `room`.
     ///
     /// # Errors
     ///
     /// `WouldBlock`, those of the lock; `Corrupt`.
-    pub(crate) fn look(self) -> Result<Option<First<'a>>> {
-        match self.try_first(Wait::No) {
-            Err(Error::Closed) => Ok(None),
-            other => other,
-        }
+    pub(crate) fn look(self, _room: &Room<'_>) -> Result<First<'a>> {
+        let held = self.hold(&self.words.get.lock, Wait::No)?;
+        let (tail, head) = self.ends()?;
+        let most = self.between(tail, head).unwrap_or(0);
+        Ok(First { _held: held, head, at: head.index(self.units), most })
     }
 
     /// Takes the message of so many units, at most as many as there are, that the member `me` has copied. It is to call

@@ -256,25 +256,19 @@ impl<T: Message> Ends<T> {
     /// Takes away what was sent for messages that were never published, and says whether there was anything. Nothing is sent
     /// meanwhile: that takes the room.
     #[cold]
-    fn discard_what_the_dead_sent(&self, courier: &Courier, _: &Room<'_>) -> Result<bool> {
-        let raw = self.raw();
+    fn discard_what_the_dead_sent(&self, courier: &Courier, room: &Room<'_>) -> Result<bool> {
         // While it is held, nobody takes anything.
-        let first = match raw.look() {
+        let first = match self.raw().look(room) {
             // A consumer was stopped with that lock: what the dead sent is left to others.
             Err(Error::WouldBlock) => return Ok(false),
             other => other?,
         };
-        let mut next = None;
-        if let Some(first) = &first {
-            let (mut at, mut left) = (first.at, first.most);
-            while left > 0 && next.is_none() {
-                let title = Title::from_bits(self.unit(at).load(Relaxed));
-                let units = title.units().filter(|units| *units <= left);
-                let units = units.ok_or_else(|| Error::corrupt(format!("a message of {} bytes", title.bytes)))?;
-                next = (title.descriptors > 0).then(|| self.unit(at + 1).load(Relaxed));
-                at = self.wrapped(at + units) as u32;
-                left -= units;
-            }
+        let (mut at, mut left, mut next) = (first.at, first.most, None);
+        while left > 0 && next.is_none() {
+            let (title, units) = self.title(at, left)?;
+            next = (title.descriptors > 0).then(|| self.unit(at + 1).load(Relaxed));
+            at = self.wrapped(at + units) as u32;
+            left -= units;
         }
         courier.discard_until(next).map_err(|error| Error::os("receiving descriptors", error))
     }
@@ -311,9 +305,7 @@ impl<T: Message> Ends<T> {
     fn get_parcel(&self, me: MemberId, buffer: &mut Vec<u8>, wait: Wait) -> Result<Option<Arrived>> {
         let raw = self.raw();
         let first = raw.first(|| self.world(), wait)?;
-        let title = Title::from_bits(self.unit(first.at).load(Relaxed));
-        let units = title.units().filter(|units| *units <= first.most);
-        let units = units.ok_or_else(|| Error::corrupt(format!("a message of {} bytes in a queue", title.bytes)))?;
+        let (title, units) = self.title(first.at, first.most)?;
         self.read(first.at + title.length(), title.bytes, buffer);
         let mut arrived = None;
         if title.descriptors > 0 {
@@ -345,6 +337,16 @@ impl<T: Message> Ends<T> {
     fn look(&self, number: u64) -> io::Result<Option<Arrived>> {
         let Some(courier) = &self.courier else { return Ok(None) };
         courier.look(number)?.map(Arrived::new).transpose()
+    }
+
+    /// The title of the message at a unit, and the units of it, which are `most` at most.
+    #[inline]
+    fn title(&self, at: u32, most: u32) -> Result<(Title, u32)> {
+        let title = Title::from_bits(self.unit(at).load(Relaxed));
+        match title.units() {
+            Some(units) if units <= most => Ok((title, units)),
+            _ => Err(Error::corrupt(format!("a message of {} bytes in a queue", title.bytes))),
+        }
     }
 
     /// A unit; positions after the last one begin at the first again.
