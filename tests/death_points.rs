@@ -249,8 +249,8 @@ fn barrier() {
                 other()
             };
             let end = victim.wait();
-            // A victim that died before it was on record leaves room for somebody else. One that died after it had arrived
-            // may be met by that one before the other comes, which then finds both dead.
+            // A victim that died before it was on record leaves room for somebody else. One that died after it had
+            // arrived may be met by that one before the other comes, which then finds both dead.
             let _replacement = (end != support::End::Code(0)).then(|| {
                 armed(0, || {
                     replacement.store(std::process::id(), SeqCst);
@@ -605,8 +605,8 @@ fn condition_notifier() {
     assert!(points >= 8, "{points} points");
 }
 
-/// One has died with a notification, and the victim is the one to pass it on to another, which is stopped meanwhile: that
-/// one receives it, whatever becomes of the victim.
+/// One has died with a notification, and the victim is the one to pass it on to another, which is stopped meanwhile:
+/// that one receives it, whatever becomes of the victim.
 #[test]
 fn condition_heir() {
     let _alone = alone("condition_heir");
@@ -650,7 +650,8 @@ fn add_in(array: &Array<u64>, rows: std::ops::Range<usize>) {
     }
 }
 
-/// What the survivors find after a victim's claim of rows 2 to 5: equal pairs, or its poison, and that in no other rows.
+/// What the survivors find after a victim's claim of rows 2 to 5: equal pairs, or its poison, and that in no other
+/// rows.
 fn check_rows(array: &Array<u64>, victim: u32) {
     assert!(array.claim_rows_mut_timeout(..2, SOON).is_ok());
     assert!(array.claim_rows_timeout(6.., SOON).is_ok());
@@ -1126,8 +1127,8 @@ fn queue_consumer_waits() {
     assert!(points >= 8, "{points} points");
 }
 
-/// Who waits for room, or until less memory is under way, dies on the way to its sleep, or woken: its object is there whole or
-/// not at all, and the one that waits beside it goes on.
+/// Who waits for room, or until less memory is under way, dies on the way to its sleep, or woken: its object is there
+/// whole or not at all, and the one that waits beside it goes on.
 #[test]
 fn queue_producer_waits() {
     let _alone = alone("queue_producer_waits");
@@ -1291,8 +1292,8 @@ fn has_gone<T>(said: shmkit::Result<T>) -> bool {
     }
 }
 
-/// Who has a time limit, or does not wait at all, is not held up by who is stopped in the middle of something. When that goes
-/// on, nothing has gone wrong.
+/// Who has a time limit, or does not wait at all, is not held up by who is stopped in the middle of something. When
+/// that goes on, nothing has gone wrong.
 #[test]
 fn queue_stops() {
     let _alone = alone("queue_stops");

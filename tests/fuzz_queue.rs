@@ -1,7 +1,7 @@
 //! A queue whose words and units were overwritten: whatever a user does with it then, there is an answer.
 //!
-//! An answer is a value or an error, without much memory on the way. A crash ends this test; so does a hang, by the deadline
-//! of each case.
+//! An answer is a value or an error, without much memory on the way. A crash ends this test; so does a hang, by the
+//! deadline of each case.
 
 #![allow(unsafe_code, reason = "measures what is allocated; the module with the deadline forks")]
 
@@ -228,7 +228,8 @@ fn set_lock(path: &Path, which: usize, is_held: bool) {
     file.write_all_at(&holder.to_ne_bytes(), words_at(path) + LOCKS[which]).unwrap();
 }
 
-/// Who has memory to send and too much is under way looks at what is in, which a consumer that was stopped keeps it from.
+/// Who has memory to send and too much is under way looks at what is in, which a consumer that was stopped keeps it
+/// from.
 #[test]
 fn a_stopped_consumer_and_a_full_socket() {
     let _deadline = Deadline::seconds(60, "a_stopped_consumer_and_a_full_socket");

@@ -1,5 +1,5 @@
-//! Handles of shared memory as objects of queues: the memory arrives whatever becomes of the sender, and descriptors are
-//! neither lost nor left.
+//! Handles of shared memory as objects of queues: the memory arrives whatever becomes of the sender, and descriptors
+//! are neither lost nor left.
 //!
 //! One test at a time: they count what this process has, and fork.
 

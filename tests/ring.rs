@@ -1,5 +1,5 @@
-//! Rings among threads and processes: every value once and in order, whoever is stopped or interrupted, and places of the
-//! dead. Random deaths stand in `death_channels.rs`.
+//! Rings among threads and processes: every value once and in order, whoever is stopped or interrupted, and places of
+//! the dead. Random deaths stand in `death_channels.rs`.
 
 #![allow(unsafe_code, reason = "the children's module forks")]
 
@@ -224,8 +224,8 @@ fn places_of_the_dead() {
     }
 }
 
-/// MECHANISMS 1: another thread of the victim writes into its place, from inside the kernel, while it dies. Its place is not
-/// given to anybody before it has wholly ended.
+/// MECHANISMS 1: another thread of the victim writes into its place, from inside the kernel, while it dies. Its place
+/// is not given to anybody before it has wholly ended.
 #[test]
 fn nothing_changes_in_a_place_of_the_dead() {
     type Data = [[u8; 4096]; 1024];

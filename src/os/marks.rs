@@ -1,8 +1,8 @@
-//! Marks on a file, each of which lasts as long as an *open file description*: until every descriptor that was duplicated,
-//! inherited by a fork or sent from one `open` is closed, those on their way through a socket included.
+//! Marks on a file, each of which lasts as long as an *open file description*: until every descriptor that was
+//! duplicated, inherited by a fork or sent from one `open` is closed, those on their way through a socket included.
 //!
-//! A mark is a lock for reading on a byte far behind the end; it excludes nobody. The kernel tells whether there is any but that
-//! of the open file description that is asked with, and not whose.
+//! A mark is a lock for reading on a byte far behind the end; it excludes nobody. The kernel tells whether there is any
+//! but that of the open file description that is asked with, and not whose.
 //!
 //! Source: `fcntl_locking(2)`, open file description locks.
 

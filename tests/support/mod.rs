@@ -190,8 +190,8 @@ pub(crate) fn stop_and_go(children: &mut [Child]) {
     assert!(stops >= 8, "only {stops} stops: too little to do");
 }
 
-/// Sees that processes that wait wake ten times a second at most, and do look around: each by its first thread, and with what
-/// it waits for not there.
+/// Sees that processes that wait wake ten times a second at most, and do look around: each by its first thread, and
+/// with what it waits for not there.
 pub(crate) fn wake_seldom(waiters: &[Child]) {
     let switches = || -> Vec<u128> {
         let of = |child: &Child| {

@@ -253,8 +253,8 @@ impl<T: Message> Ends<T> {
         Ok(send()? || self.discard_what_the_dead_sent(courier, room)? && send()?)
     }
 
-    /// Takes away what was sent for messages that were never published, and says whether there was anything. Nothing is sent
-    /// meanwhile: that takes the room.
+    /// Takes away what was sent for messages that were never published, and says whether there was anything. Nothing is
+    /// sent meanwhile: that takes the room.
     #[cold]
     fn discard_what_the_dead_sent(&self, courier: &Courier, room: &Room<'_>) -> Result<bool> {
         // While it is held, nobody takes anything.
@@ -411,8 +411,9 @@ fn too_large(capacity: usize, title: Title) -> Error {
 
 /// An object that was taken. Dropped when nothing came of it: nobody has got it to declare it done.
 ///
-/// That takes the lock of the consumers. Who waits with a time limit has a slice for it, be the time over or not: more than
-/// that is for the case that a process was stopped with the lock, and then the object counts as one that is not done.
+/// That takes the lock of the consumers. Who waits with a time limit has a slice for it, be the time over or not: more
+/// than that is for the case that a process was stopped with the lock, and then the object counts as one that is not
+/// done.
 struct Taken<'a, T: Message> {
     ends: &'a Ends<T>,
     me: MemberId,
