@@ -132,9 +132,11 @@ impl<T> From<Handle<QueueCell<T>>> for Ends<T> {
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl<T: Message> Ends<T> {
-    /// A queue that was made just now, and that others can come by only by a handle of this one.
-    pub(super) fn with_courier(handle: Handle<QueueCell<T>>) -> Result<Self> {
+    /// A queue that `make` makes, and that others can come by only by a handle of this one.
+    pub(super) fn with_courier(make: impl FnOnce() -> Result<Handle<QueueCell<T>>>) -> Result<Self> {
+        // First, since what is made in a region stays there.
         let courier = Courier::new().map_err(|error| Error::os("socketpair", error))?;
+        let handle = make()?;
         // From now on others know that somebody has it, forks of this process included.
         handle.member()?;
         handle.mark()?;

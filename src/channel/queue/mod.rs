@@ -557,8 +557,8 @@ impl<T: Message> QueueOptions<T> {
     ///
     /// As [`Queue::with_capacity`].
     pub fn create(&self) -> Result<Queue<T>> {
-        let handle = Handle::new(ends::dims(self.capacity)?, &|fresh| self.initialise(fresh))?;
-        Ends::with_courier(handle).map(Queue)
+        let dims = ends::dims(self.capacity)?;
+        Ends::with_courier(|| Handle::new(dims, &|fresh| self.initialise(fresh))).map(Queue)
     }
 
     /// A new queue in a region, under a name or (`None`) without one. With a name, objects in it can hold handles only
@@ -570,11 +570,11 @@ impl<T: Message> QueueOptions<T> {
     /// [`RegionFull`](crate::Error::RegionFull), [`InvalidName`](crate::Error::InvalidName),
     /// [`ReadOnly`](crate::Error::ReadOnly).
     pub fn create_in<'n>(&self, region: &Region, name: impl Into<Option<&'n str>>) -> Result<Queue<T>> {
-        let name = name.into();
-        let handle = Handle::new_in(region, name, ends::dims(self.capacity)?, &|fresh| self.initialise(fresh))?;
+        let (name, dims) = (name.into(), ends::dims(self.capacity)?);
+        let make = || Handle::new_in(region, name, dims, &|fresh| self.initialise(fresh));
         match name {
-            None => Ends::with_courier(handle).map(Queue),
-            Some(_) => Ok(Queue(handle.into())),
+            None => Ends::with_courier(make).map(Queue),
+            Some(_) => make().map(|handle| Queue(handle.into())),
         }
     }
 
