@@ -51,7 +51,10 @@ enum No {
 
 /// What an operation says, where `expected` is what it is to say: for that tells which forms may be used.
 macro_rules! say {
-    ($form:expr, $expected:expr, $object:expr, $forever:ident, $try:ident, $timeout:ident, $deadline:ident ($($argument:expr),*)) => {
+    (
+        $form:expr, $expected:expr, $object:expr,
+        $forever:ident, $try:ident, $timeout:ident, $deadline:ident ($($argument:expr),*)
+    ) => {
         match $form {
             Form::Forever if !matches!($expected, Err(No::NotNow)) => in_short($form, $object.$forever($($argument),*)),
             Form::Timeout => in_short($form, $object.$timeout($($argument,)* Duration::ZERO)),
@@ -648,7 +651,12 @@ proptest! {
 
     /// The lap of a slot has 30 bits, and that of an end 32.
     #[test]
-    fn a_ring(capacity in 1..6_usize, begins in begins(), bits in prop_oneof![Just(30_u32), Just(32)], steps in ring_steps()) {
+    fn a_ring(
+        capacity in 1..6_usize,
+        begins in begins(),
+        bits in prop_oneof![Just(30_u32), Just(32)],
+        steps in ring_steps(),
+    ) {
         let _deadline = Deadline::seconds(60, "a case");
         check_ring(capacity, begins, bits, steps);
     }

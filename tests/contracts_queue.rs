@@ -1,5 +1,5 @@
-//! What every queue promises, among forked processes, fresh ones and threads. Not under libtest, whose threads a fork cannot
-//! copy: `main` runs the tests one after the other, those with threads last.
+//! What every queue promises, among forked processes, fresh ones and threads. Not under libtest, whose threads a fork
+//! cannot copy: `main` runs the tests one after the other, those with threads last.
 //!
 //! Not here: objects that a feeder thread has not yet sent, for there is none; an object is in when `put` returns.
 

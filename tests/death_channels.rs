@@ -1,5 +1,6 @@
-//! Producers and consumers of every channel are killed at random, hundreds of times, and others take their places: what was
-//! put in arrives exactly once, of each producer in its order, or was taken by a consumer that died; and nobody hangs.
+//! Producers and consumers of every channel are killed at random, hundreds of times, and others take their places: what
+//! was put in arrives exactly once, of each producer in its order, or was taken by a consumer that died; and nobody
+//! hangs.
 //!
 //! One test at a time: each has more processes than there are cores.
 

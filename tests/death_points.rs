@@ -249,8 +249,8 @@ fn barrier() {
                 other()
             };
             let end = victim.wait();
-            // A victim that died before it was on record leaves room for somebody else. One that died after it had arrived
-            // may be met by that one before the other comes, which then finds both dead.
+            // A victim that died before it was on record leaves room for somebody else. One that died after it had
+            // arrived may be met by that one before the other comes, which then finds both dead.
             let _replacement = (end != support::End::Code(0)).then(|| {
                 armed(0, || {
                     replacement.store(std::process::id(), SeqCst);
@@ -692,8 +692,8 @@ fn condition_notifier() {
     assert!(points >= 8, "{points} points");
 }
 
-/// One has died with a notification, and the victim is the one to pass it on to another, which is stopped meanwhile: that
-/// one receives it, whatever becomes of the victim.
+/// One has died with a notification, and the victim is the one to pass it on to another, which is stopped meanwhile:
+/// that one receives it, whatever becomes of the victim.
 #[test]
 fn condition_heir() {
     let _alone = alone("condition_heir");
@@ -737,7 +737,8 @@ fn add_in(array: &Array<u64>, rows: std::ops::Range<usize>) {
     }
 }
 
-/// What the survivors find after a victim's claim of rows 2 to 5: equal pairs, or its poison, and that in no other rows.
+/// What the survivors find after a victim's claim of rows 2 to 5: equal pairs, or its poison, and that in no other
+/// rows.
 fn check_rows(array: &Array<u64>, victim: u32) {
     assert!(array.claim_rows_mut_timeout(..2, SOON).is_ok());
     assert!(array.claim_rows_timeout(6.., SOON).is_ok());
@@ -1159,6 +1160,34 @@ fn queue_closer() {
     assert!(points >= 2, "{points} points");
 }
 
+/// Many die with their memory sent, and the object that it belongs to not there: it does not stay in the way of others.
+#[test]
+fn queue_of_what_the_dead_sent() {
+    let _alone = alone("queue_of_what_the_dead_sent");
+    let queue = Queue::<Parcel>::new().unwrap();
+    let (with_memory, without) = (parcel(2), parcel(1));
+    // What is in after that. All have as many points: none of them finds a lock of a dead one, and each is a member before.
+    let after_a_death_at = |n| {
+        let mut victim = Child::start(|| {
+            assert!(queue.try_get().is_err());
+            arm(n);
+            queue.put_timeout(&with_memory, SOON).map_or(1, |()| 0)
+        });
+        assert_eq!(victim.wait(), support::End::Signal(libc::SIGKILL));
+        queue.try_put(&without).unwrap();
+        numbers(&queue)
+    };
+    let last = (1..).find(|n| after_a_death_at(*n) != [1]).expect("the object is in at some point");
+    // More than can be under way.
+    for _ in 0..500 {
+        assert_eq!(after_a_death_at(last - 1), [1]);
+    }
+    for _ in 0..20 {
+        queue.try_put(&with_memory).unwrap();
+    }
+    assert_eq!(numbers(&queue), [2; 20]);
+}
+
 /// Who waits for an object dies on the way to its sleep, or woken: the one that waits beside it loses nothing.
 #[test]
 fn queue_consumer_waits() {
@@ -1185,8 +1214,8 @@ fn queue_consumer_waits() {
     assert!(points >= 8, "{points} points");
 }
 
-/// Who waits for room, or until less memory is under way, dies on the way to its sleep, or woken: its object is there whole or
-/// not at all, and the one that waits beside it goes on.
+/// Who waits for room, or until less memory is under way, dies on the way to its sleep, or woken: its object is there
+/// whole or not at all, and the one that waits beside it goes on.
 #[test]
 fn queue_producer_waits() {
     let _alone = alone("queue_producer_waits");
@@ -1350,8 +1379,8 @@ fn has_gone<T>(said: shmkit::Result<T>) -> bool {
     }
 }
 
-/// Who has a time limit, or does not wait at all, is not held up by who is stopped in the middle of something. When that goes
-/// on, nothing has gone wrong.
+/// Who has a time limit, or does not wait at all, is not held up by who is stopped in the middle of something. When
+/// that goes on, nothing has gone wrong.
 #[test]
 fn queue_stops() {
     let _alone = alone("queue_stops");

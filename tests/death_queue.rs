@@ -1,6 +1,7 @@
 //! Who waits for a queue that nobody else has any more, and for tasks that dead processes had taken.
 //!
-//! One test at a time: a child of another test has the memory of this one's queues, and counts as somebody who has them.
+//! One test at a time: a child of another test has the memory of this one's queues, and counts as somebody who has
+//! them.
 
 #![allow(unsafe_code, reason = "the children's module forks")]
 
@@ -343,7 +344,8 @@ fn a_fork_that_has_not_used_it() {
     assert!(is_disconnected(&queue.get_timeout(SOON)));
 }
 
-/// What the dead had taken is missed by who waits for all to be done, whenever it begins; others can do it in their stead.
+/// What the dead had taken is missed by who waits for all to be done, whenever it begins; others can do it in their
+/// stead.
 #[test]
 fn tasks_are_lost() {
     let _alone = alone("tasks_are_lost");

@@ -1,7 +1,7 @@
 //! A queue whose words and units were overwritten: whatever a user does with it then, there is an answer.
 //!
-//! An answer is a value or an error, without much memory on the way. A crash ends this test; so does a hang, by the deadline
-//! of each case.
+//! An answer is a value or an error, without much memory on the way. A crash ends this test; so does a hang, by the
+//! deadline of each case.
 
 #![allow(unsafe_code, reason = "measures what is allocated; the module with the deadline forks")]
 
@@ -221,6 +221,31 @@ fn locks_that_stay_held() {
     assert!(queue.join_timeout(SHORT).unwrap_err().is_timed_out());
 }
 
+/// An object whose memory is not under way is told of, taken, and done; the next one is whole.
+#[test]
+fn a_ticket_that_leads_nowhere() {
+    let _deadline = Deadline::seconds(30, "a_ticket_that_leads_nowhere");
+    let folder = scratch::Folder::new();
+    let path = folder.join("region");
+    let region = Region::create(path.as_path(), 1 << 16).unwrap();
+    let queue = Queue::<Object>::options().capacity(CAPACITY).create_in(&region, None).unwrap();
+    let value = Value::new(7).unwrap();
+    let object: Object = (MARK.into(), vec![], Some(value.clone()));
+    for number in [0, 2, u64::MAX] {
+        queue.put(&object).unwrap();
+        // Before the object are its length, the number and the title.
+        let words = scratch::Words::find(&path, MARK.as_bytes(), 1 + 8);
+        words.set_u64(0, number);
+        assert!(matches!(queue.get(), Err(shmkit::Error::Corrupt { .. })), "{number}");
+        assert_eq!((queue.len(), queue.unfinished_tasks()), (0, 0));
+        // One that is nowhere else in the file, so that the next mark is found.
+        words.write(0, &[0; 8 + 1 + MARK.len()]);
+        queue.put(&("another".into(), vec![], Some(value.clone()))).unwrap();
+        assert!(queue.get().unwrap().2.unwrap().is_same(&value));
+        queue.task_done().unwrap();
+    }
+}
+
 /// A lock of the queue in this file, as one that is held by the thread that runs the tests; or free.
 fn set_lock(path: &Path, which: usize, is_held: bool) {
     let holder = if is_held { std::process::id() } else { 0 };
@@ -228,7 +253,8 @@ fn set_lock(path: &Path, which: usize, is_held: bool) {
     file.write_all_at(&holder.to_ne_bytes(), words_at(path) + LOCKS[which]).unwrap();
 }
 
-/// Who has memory to send and too much is under way looks at what is in, which a consumer that was stopped keeps it from.
+/// Who has memory to send and too much is under way looks at what is in, which a consumer that was stopped keeps it
+/// from.
 #[test]
 fn a_stopped_consumer_and_a_full_socket() {
     let _deadline = Deadline::seconds(60, "a_stopped_consumer_and_a_full_socket");

@@ -1,4 +1,5 @@
-//! Rings and rings of two whose words and slots were overwritten: whatever a user does with one then, there is an answer.
+//! Rings and rings of two whose words and slots were overwritten: whatever a user does with one then, there is an
+//! answer.
 //!
 //! An answer is a value or an error. A crash ends this test; so does a hang, by the deadline of each case.
 

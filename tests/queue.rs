@@ -1,5 +1,5 @@
-//! Queues among threads and processes: every object once and in order, whoever is stopped or interrupted. Deaths stand in
-//! `death_channels.rs`, who is told that nobody else is left in `death_queue.rs`, and handles as objects in
+//! Queues among threads and processes: every object once and in order, whoever is stopped or interrupted. Deaths stand
+//! in `death_channels.rs`, who is told that nobody else is left in `death_queue.rs`, and handles as objects in
 //! `queue_tickets.rs`.
 //!
 //! One test at a time: each has more processes than there are cores.
@@ -102,8 +102,8 @@ impl Account {
     }
 }
 
-/// Producers that do `pause` before each object, and consumers of two threads; all do `first` before they begin. The last
-/// producer is left for this process.
+/// Producers that do `pause` before each object, and consumers of two threads; all do `first` before they begin. The
+/// last producer is left for this process.
 fn children(
     account: &Account,
     queue: &Queue<Object>,

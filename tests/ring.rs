@@ -1,5 +1,5 @@
-//! Rings among threads and processes: every value once and in order, whoever is stopped or interrupted, and places of the
-//! dead. Random deaths stand in `death_channels.rs`.
+//! Rings among threads and processes: every value once and in order, whoever is stopped or interrupted, and places of
+//! the dead. Random deaths stand in `death_channels.rs`.
 
 #![allow(unsafe_code, reason = "the children's module forks")]
 
@@ -224,34 +224,18 @@ fn places_of_the_dead() {
     }
 }
 
-/// MECHANISMS 1: another thread of the victim writes into its place, from inside the kernel, while it dies. Its place is not
-/// given to anybody before it has wholly ended.
+/// MECHANISMS 1: another thread of the victim writes into its place, from inside the kernel, while it dies. Its place
+/// is not given to anybody before it has wholly ended.
 #[test]
 fn nothing_changes_in_a_place_of_the_dead() {
     type Data = [[u8; 4096]; 1024];
     let _deadline = Deadline::seconds(60, "nothing_changes_in_a_place_of_the_dead");
     let ring = Ring::<Data>::with_capacity(1).unwrap();
-    // A file of memory, for its reads do not stop at a signal; all holes, so it takes none.
-    // SAFETY: a string that ends with 0.
-    let source = unsafe { libc::memfd_create(c"zeros".as_ptr(), libc::MFD_CLOEXEC) };
-    // SAFETY: the descriptor is this test's.
-    assert_eq!(unsafe { libc::ftruncate(source, 1 << 31) }, 0);
     let busy = Board::<Flag>::new();
     let mut victim = Child::start(|| {
         let mut slot = ring.reserve().unwrap();
-        slot.fill([1; 4096]);
-        let address = slot.as_mut_ptr().expose_provenance();
-        let middle = slot[512].as_ptr();
-        thread::spawn(move || {
-            let base = std::ptr::with_exposed_provenance_mut(address);
-            let parts = [libc::iovec { iov_base: base, iov_len: size_of::<Data>() }; 500];
-            loop {
-                // SAFETY: the place is mapped for the life of this process.
-                unsafe { libc::preadv(source, parts.as_ptr(), parts.len() as i32, 0) };
-            }
-        });
-        // SAFETY: inside the place.
-        eventually(|| unsafe { middle.read_volatile() } == 0);
+        // SAFETY: the place is mapped for the life of this process.
+        unsafe { support::write_from_the_kernel(slot.as_mut_ptr().cast(), size_of::<Data>()) };
         raise(&busy);
         support::sleep_for_ever()
     });
@@ -267,8 +251,6 @@ fn nothing_changes_in_a_place_of_the_dead() {
         slot.publish();
         assert_eq!(consumer.join().unwrap().unwrap(), 1);
     });
-    // SAFETY: the descriptor is this test's.
-    unsafe { libc::close(source) };
 }
 
 fn echo(questions: Ring<u64>, answers: Ring<u64>) -> Result<u64> {

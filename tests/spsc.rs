@@ -11,7 +11,9 @@ use std::{
 };
 
 use shmkit::{Consumer, Error, Process, Producer, Result, Ring, SpscRing, StartMethod};
-use support::{Board, Child, Deadline, End, stop_and_go, storm_of_signals, wake_seldom};
+use support::{
+    Board, Child, Deadline, End, Flag, eventually, is_raised, raise, stop_and_go, storm_of_signals, wake_seldom,
+};
 
 shmkit::init_in_tests!();
 
@@ -124,6 +126,33 @@ fn a_role_is_one_ends_alone() {
     assert!(matches!(other.try_pop(), Err(Error::RoleTaken { .. })));
     drop(one);
     assert_eq!((other.pop().unwrap(), other.pop().unwrap()), (4, 5));
+}
+
+/// MECHANISMS 1: a role is free only when all of the process that had it has ended, and not with the first of its threads.
+#[test]
+fn a_role_of_one_that_dies_slowly() {
+    let _deadline = Deadline::seconds(60, "a_role_of_one_that_dies_slowly");
+    let (ring, busy) = (SpscRing::with_capacity(4).unwrap(), Board::<Flag>::new());
+    let mut victim = Child::start(|| {
+        let (mut producer, mut buffer) = (ring.producer(), vec![0; 4 << 20]);
+        producer.push(1).unwrap();
+        // SAFETY: the buffer is there as long as this process sleeps.
+        unsafe { support::write_from_the_kernel(buffer.as_mut_ptr(), buffer.len()) };
+        raise(&busy);
+        support::sleep_for_ever()
+    });
+    eventually(|| is_raised(&busy));
+    let mut next = ring.producer();
+    assert!(matches!(next.push(2), Err(Error::RoleTaken { .. })));
+    victim.kill();
+    let mut times = 0;
+    while let Err(error) = next.push(2) {
+        assert!(matches!(error, Error::RoleTaken { pid: Some(pid) } if pid == victim.pid()), "{error}");
+        times += 1;
+    }
+    assert!(victim.has_ended(), "after {times} attempts");
+    let mut consumer = ring.consumer();
+    assert_eq!((consumer.pop().unwrap(), consumer.pop().unwrap()), (1, 2));
 }
 
 #[test]

@@ -615,7 +615,8 @@ fn ring() {
     );
 }
 
-/// Rings from each worker to the next: all numbers go round, and nobody is ahead of another by more than there is room for.
+/// Rings from each worker to the next: all numbers go round, and nobody is ahead of another by more than there is room
+/// for.
 #[test]
 fn rings_of_two() {
     const ROOM: usize = 3;

@@ -1,11 +1,12 @@
 //! Descriptors on their way beside messages that lie in shared memory.
 //!
-//! Both ends of a pair of sockets are held by all who use the queue. A packet is a number and descriptors. Senders agree
-//! who sends, and receivers who receives, so packets come in the order of their numbers. What is under way is kept by the
-//! kernel, whatever becomes of the sender.
+//! Both ends of a pair of sockets are held by all who use the queue. A packet is a number and descriptors. Senders
+//! agree who sends, and receivers who receives, so packets come in the order of their numbers. What is under way is
+//! kept by the kernel, whatever becomes of the sender.
 //!
 //! A receiver looks at a packet, takes the message, and only then takes the packet: one that dies on the way leaves a
-//! packet that the next one passes over. So does a sender that dies before its message is there.
+//! packet that the next one passes over. So does a sender that dies before its message is there; and a sender that finds
+//! no room takes such packets away.
 //!
 //! Source: `unix(7)`; a look (`MSG_PEEK`) gives descriptors of its own to the same files.
 

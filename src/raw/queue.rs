@@ -2,10 +2,10 @@
 //!
 //! # Ends
 //!
-//! `tail` is where the next message goes in, `head` where the next one comes out. Each is one word: the number of messages
-//! that have passed it in the upper half, and in the lower one where it stands, in units, modulo twice the size of the
-//! circle: so a full circle can be told from an empty one. What lies between the two ends is whole messages, and nobody
-//! changes it.
+//! `tail` is where the next message goes in, `head` where the next one comes out. Each is one word: the number of
+//! messages that have passed it in the upper half, and in the lower one where it stands, in units, modulo twice the
+//! size of the circle: so a full circle can be told from an empty one. What lies between the two ends is whole
+//! messages, and nobody changes it.
 //!
 //! Each end has a lock. A producer that has the one of `tail` writes its message behind it, and publishes it by the one
 //! store that moves `tail` on; a consumer that has the one of `head` copies the message there, and takes it by the one
@@ -22,20 +22,20 @@
 //!
 //! # Tasks
 //!
-//! `done` counts the messages that were declared done, so as many are unfinished as have passed `tail` and are not among
-//! them. Each member that takes messages has a record, its id and how many more messages it took than it declared done.
-//! A consumer counts itself up before `head` moves on, and counts itself down before `done` goes up: a dead member's
-//! record may be wrong, but is asked no more. So what has passed `head`, is not done, and is on no living member's record,
-//! was lost with the dead. Who has nothing on record and declares a task done means a lost one, if there is any, and else
-//! one of another member's, or one that is still in: that one goes on nobody's record when it is taken. Records and `done`
-//! are changed by whoever has the lock of `head`.
+//! `done` counts the messages that were declared done, so as many are unfinished as have passed `tail` and are not
+//! among them. Each member that takes messages has a record, its id and how many more messages it took than it declared
+//! done. A consumer counts itself up before `head` moves on, and counts itself down before `done` goes up: a dead
+//! member's record may be wrong, but is asked no more. So what has passed `head`, is not done, and is on no living
+//! member's record, was lost with the dead. Who has nothing on record and declares a task done means a lost one, if
+//! there is any, and else one of another member's, or one that is still in: that one goes on nobody's record when it is
+//! taken. Records and `done` are changed by whoever has the lock of `head`.
 //!
 //! # Waiting
 //!
-//! Producers, consumers and those who wait for all to be done each have a [`Gate`], and so have producers for whom there is
-//! room, but too much under way of what is sent beside messages. Who waits may be alone in the world:
-//! it asks before each sleep, and sleeps on the lifeline of one of the others, whichever that is. One that was taken makes
-//! room for several, and room that is not enough for the producer that was woken may be for another. So a producer that has
+//! Producers, consumers and those who wait for all to be done each have a [`Gate`], and so have producers for whom
+//! there is room, but too much under way of what is sent beside messages. Who waits may be alone in the world: it asks
+//! before each sleep, and sleeps on the lifeline of one of the others, whichever that is. One that was taken makes room
+//! for several, and room that is not enough for the producer that was woken may be for another. So a producer that has
 //! slept wakes the next one: after it has got room, if some is left, and else once for each message that was taken.
 //!
 //! # Closing
@@ -70,8 +70,8 @@ const RECORDS: usize = if cfg!(loom) { 3 } else { 256 };
 
 /// The words of a queue. Zeroed memory is one that nothing was ever put into.
 ///
-/// Who waits at one end looks at the other one all the time: so the ends are not beside the locks. A pair of cache lines
-/// for each, since processors fetch them in pairs.
+/// Who waits at one end looks at the other one all the time: so the ends are not beside the locks. A pair of cache
+/// lines for each, since processors fetch them in pairs.
 #[repr(C)]
 pub(crate) struct QueueWords {
     put: PutSide,
@@ -202,7 +202,7 @@ pub(crate) struct Room<'a> {
     pub(crate) at: u32,
 }
 
-/// The message at the head, and the lock of that end.
+/// The message at the head, if there is one, and the lock of that end.
 pub(crate) struct First<'a> {
     _held: Hold<'a>,
     head: End,
@@ -377,16 +377,17 @@ impl<'a> Queue<'a> {
         self.words.gates.receipts.notify(u32::MAX);
     }
 
-    /// The message at the head, for who looks at what is in.
+    /// All that is in, for who looks at it: to the tail, and not as far as consumers know of, while nothing is published
+    /// since the caller has `room`.
     ///
     /// # Errors
     ///
     /// `WouldBlock`, those of the lock; `Corrupt`.
-    pub(crate) fn look(self) -> Result<Option<First<'a>>> {
-        match self.try_first(Wait::No) {
-            Err(Error::Closed) => Ok(None),
-            other => other,
-        }
+    pub(crate) fn look(self, _room: &Room<'_>) -> Result<First<'a>> {
+        let held = self.hold(&self.words.get.lock, Wait::No)?;
+        let (tail, head) = self.ends()?;
+        let most = self.between(tail, head).unwrap_or(0);
+        Ok(First { _held: held, head, at: head.index(self.units), most })
     }
 
     /// Takes the message of so many units, at most as many as there are, that the member `me` has copied. It is to call
@@ -495,7 +496,8 @@ impl<'a> Queue<'a> {
         }
     }
 
-    /// The living members with unfinished tasks on record, and how many those are. For the holder of the lock of `head`.
+    /// The living members with unfinished tasks on record, and how many those are. For the holder of the lock of
+    /// `head`.
     fn busy(self, lives: &impl Lives) -> impl Iterator<Item = (MemberId, u32)> {
         let records = self.words.records.iter().map(|record| record.load(Relaxed));
         let busy = records.filter_map(|record| Some((MemberId::from_bits((record >> 32) as u32)?, record as u32)));
@@ -510,8 +512,8 @@ impl<'a> Queue<'a> {
         is_tracked.then(|| (taken as u64).saturating_sub(living) as usize)
     }
 
-    /// How many of the messages that have passed `head` are not done; less than 0 if some were declared done before they were
-    /// taken. For the holder of its lock.
+    /// How many of the messages that have passed `head` are not done; less than 0 if some were declared done before
+    /// they were taken. For the holder of its lock.
     #[inline]
     fn taken(self, head: End) -> i32 {
         head.count().wrapping_sub(self.words.get.done.load(Relaxed)) as i32
@@ -607,8 +609,8 @@ impl<'a> Queue<'a> {
         }
     }
 
-    /// Takes one of the two locks. Its holder copies a message at most, or was stopped while it did: who does not want to
-    /// wait at all does so for a slice.
+    /// Takes one of the two locks. Its holder copies a message at most, or was stopped while it did: who does not want
+    /// to wait at all does so for a slice.
     #[inline]
     fn hold(self, lock: &'a RawMutex, wait: Wait) -> Result<Hold<'a>> {
         if lock.lock_uncontended(Use::Table) {
@@ -627,8 +629,8 @@ impl<'a> Queue<'a> {
         }
     }
 
-    /// Room, if it is there as far as this end knows, and nobody has the lock. No errors: they would make the caller's code
-    /// for the common case slower.
+    /// Room, if it is there as far as this end knows, and nobody has the lock. No errors: they would make the caller's
+    /// code for the common case slower.
     #[inline(always)]
     fn room_at_once(self, length: u32) -> Option<Room<'a>> {
         let lock = &self.words.put.lock;
@@ -701,8 +703,8 @@ impl<'a> Queue<'a> {
         }
     }
 
-    /// Waits until `attempt`, which is told whether this thread has slept, has a result. `looks_ready` tells whether it may
-    /// have one, or even as many as it is asked for.
+    /// Waits until `attempt`, which is told whether this thread has slept, has a result. `looks_ready` tells whether it
+    /// may have one, or even as many as it is asked for.
     fn wait<R, L: Lives, C: Fn() -> Company>(
         self,
         gate: &Gate,

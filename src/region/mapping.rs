@@ -200,7 +200,7 @@ impl Mapping {
     pub(crate) fn with_mark<T>(&self, f: impl FnOnce(BorrowedFd<'_>) -> Result<T>) -> Result<T> {
         let mut kept = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.is_none() {
-            *kept = Some(Mark::new(&self.fd).map_err(|error| Error::os("marking a region's file", error))?.fd);
+            *kept = Some(Mark::new(&self.fd).map_err(|error| Error::os("marking a region's file", error))?.into_fd());
         }
         f(kept.as_ref().expect("made above").as_fd())
     }
@@ -225,7 +225,7 @@ impl Mapping {
         let mark = Mark::new(&self.fd)?;
         *kept = None;
         let has_company = mark.has_company();
-        *kept = Some(mark.fd);
+        *kept = Some(mark.into_fd());
         has_company
     }
 

@@ -182,7 +182,8 @@ impl Handles {
 }
 
 thread_local! {
-    /// Invariant: the scope that is open in this thread, or null. It is lent to its [`within`](Scope::within), which is running.
+    /// Invariant: the scope that is open in this thread, or null. It is lent to its [`within`](Scope::within), which is
+    /// running.
     static SCOPE: Cell<*const Scope> = const { Cell::new(ptr::null()) };
 }
 

@@ -1,7 +1,7 @@
 //! What producers have put in and consumers taken, to the last message, whoever was killed meanwhile.
 //!
-//! A successor tries again what a dead producer did not live to count. So each message tells at which attempt it was put
-//! in, and none is like another: one that is delivered twice is told from one that was put in twice.
+//! A successor tries again what a dead producer did not live to count. So each message tells at which attempt it was
+//! put in, and none is like another: one that is delivered twice is told from one that was put in twice.
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
@@ -89,8 +89,8 @@ impl Ledger {
         assert!(missing <= lost, "{missing} are missing, {lost} were on their way to dead consumers");
     }
 
-    /// Producers and consumers, `count` of each, are killed at random and others take their places, `rounds` times; in the
-    /// end all is accounted for. A consumer takes `with_it` messages with it at most.
+    /// Producers and consumers, `count` of each, are killed at random and others take their places, `rounds` times; in
+    /// the end all is accounted for. A consumer takes `with_it` messages with it at most.
     pub(crate) fn everybody_is_killed(
         &self,
         (count, rounds, with_it): (usize, usize, u64),

@@ -190,8 +190,36 @@ pub(crate) fn stop_and_go(children: &mut [Child]) {
     assert!(stops >= 8, "only {stops} stops: too little to do");
 }
 
-/// Sees that processes that wait wake ten times a second at most, and do look around: each by its first thread, and with what
-/// it waits for not there.
+/// Starts a thread for which the kernel writes zeros to `len` bytes from `base` on, over and over, and does not stop for a
+/// signal: so this process takes its time to die, and writes on meanwhile. Returns as soon as it writes.
+///
+/// # Safety
+///
+/// The bytes can be written for the life of this process.
+pub(crate) unsafe fn write_from_the_kernel(base: *mut u8, len: usize) {
+    // A file of memory, for its reads do not stop at a signal; all holes, so it takes none.
+    // SAFETY: a string that ends with 0.
+    let source = unsafe { libc::memfd_create(c"zeros".as_ptr(), libc::MFD_CLOEXEC) };
+    // SAFETY: the descriptor was just made.
+    assert_eq!(unsafe { libc::ftruncate(source, 1 << 31) }, 0);
+    let last = base.wrapping_add(len - 1);
+    // SAFETY: the caller's promise.
+    unsafe { last.write_volatile(1) };
+    let address = base.expose_provenance();
+    thread::spawn(move || {
+        let base = std::ptr::with_exposed_provenance_mut(address);
+        let parts = [libc::iovec { iov_base: base, iov_len: len }; 500];
+        loop {
+            // SAFETY: the caller's promise.
+            unsafe { libc::preadv(source, parts.as_ptr(), parts.len() as i32, 0) };
+        }
+    });
+    // SAFETY: the caller's promise.
+    eventually(|| unsafe { last.read_volatile() } == 0);
+}
+
+/// Sees that processes that wait wake ten times a second at most, and do look around: each by its first thread, and
+/// with what it waits for not there.
 pub(crate) fn wake_seldom(waiters: &[Child]) {
     let switches = || -> Vec<u128> {
         let of = |child: &Child| {

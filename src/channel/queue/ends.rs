@@ -132,9 +132,11 @@ impl<T> From<Handle<QueueCell<T>>> for Ends<T> {
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl<T: Message> Ends<T> {
-    /// A queue that was made just now, and that others can come by only by a handle of this one.
-    pub(super) fn with_courier(handle: Handle<QueueCell<T>>) -> Result<Self> {
+    /// A queue that `make` makes, and that others can come by only by a handle of this one.
+    pub(super) fn with_courier(make: impl FnOnce() -> Result<Handle<QueueCell<T>>>) -> Result<Self> {
+        // First, since what is made in a region stays there.
         let courier = Courier::new().map_err(|error| Error::os("socketpair", error))?;
+        let handle = make()?;
         // From now on others know that somebody has it, forks of this process included.
         handle.member()?;
         handle.mark()?;
@@ -253,28 +255,22 @@ impl<T: Message> Ends<T> {
         Ok(send()? || self.discard_what_the_dead_sent(courier, room)? && send()?)
     }
 
-    /// Takes away what was sent for messages that were never published, and says whether there was anything. Nothing is sent
-    /// meanwhile: that takes the room.
+    /// Takes away what was sent for messages that were never published, and says whether there was anything. Nothing is
+    /// sent meanwhile: that takes the room.
     #[cold]
-    fn discard_what_the_dead_sent(&self, courier: &Courier, _: &Room<'_>) -> Result<bool> {
-        let raw = self.raw();
+    fn discard_what_the_dead_sent(&self, courier: &Courier, room: &Room<'_>) -> Result<bool> {
         // While it is held, nobody takes anything.
-        let first = match raw.look() {
+        let first = match self.raw().look(room) {
             // A consumer was stopped with that lock: what the dead sent is left to others.
             Err(Error::WouldBlock) => return Ok(false),
             other => other?,
         };
-        let mut next = None;
-        if let Some(first) = &first {
-            let (mut at, mut left) = (first.at, first.most);
-            while left > 0 && next.is_none() {
-                let title = Title::from_bits(self.unit(at).load(Relaxed));
-                let units = title.units().filter(|units| *units <= left);
-                let units = units.ok_or_else(|| Error::corrupt(format!("a message of {} bytes", title.bytes)))?;
-                next = (title.descriptors > 0).then(|| self.unit(at + 1).load(Relaxed));
-                at = self.wrapped(at + units) as u32;
-                left -= units;
-            }
+        let (mut at, mut left, mut next) = (first.at, first.most, None);
+        while left > 0 && next.is_none() {
+            let (title, units) = self.title(at, left)?;
+            next = (title.descriptors > 0).then(|| self.unit(at + 1).load(Relaxed));
+            at = self.wrapped(at + units) as u32;
+            left -= units;
         }
         courier.discard_until(next).map_err(|error| Error::os("receiving descriptors", error))
     }
@@ -311,9 +307,7 @@ impl<T: Message> Ends<T> {
     fn get_parcel(&self, me: MemberId, buffer: &mut Vec<u8>, wait: Wait) -> Result<Option<Arrived>> {
         let raw = self.raw();
         let first = raw.first(|| self.world(), wait)?;
-        let title = Title::from_bits(self.unit(first.at).load(Relaxed));
-        let units = title.units().filter(|units| *units <= first.most);
-        let units = units.ok_or_else(|| Error::corrupt(format!("a message of {} bytes in a queue", title.bytes)))?;
+        let (title, units) = self.title(first.at, first.most)?;
         self.read(first.at + title.length(), title.bytes, buffer);
         let mut arrived = None;
         if title.descriptors > 0 {
@@ -345,6 +339,16 @@ impl<T: Message> Ends<T> {
     fn look(&self, number: u64) -> io::Result<Option<Arrived>> {
         let Some(courier) = &self.courier else { return Ok(None) };
         courier.look(number)?.map(Arrived::new).transpose()
+    }
+
+    /// The title of the message at a unit, and the units of it, which are `most` at most.
+    #[inline]
+    fn title(&self, at: u32, most: u32) -> Result<(Title, u32)> {
+        let title = Title::from_bits(self.unit(at).load(Relaxed));
+        match title.units() {
+            Some(units) if units <= most => Ok((title, units)),
+            _ => Err(Error::corrupt(format!("a message of {} bytes in a queue", title.bytes))),
+        }
     }
 
     /// A unit; positions after the last one begin at the first again.
@@ -409,8 +413,9 @@ fn too_large(capacity: usize, title: Title) -> Error {
 
 /// An object that was taken. Dropped when nothing came of it: nobody has got it to declare it done.
 ///
-/// That takes the lock of the consumers. Who waits with a time limit has a slice for it, be the time over or not: more than
-/// that is for the case that a process was stopped with the lock, and then the object counts as one that is not done.
+/// That takes the lock of the consumers. Who waits with a time limit has a slice for it, be the time over or not: more
+/// than that is for the case that a process was stopped with the lock, and then the object counts as one that is not
+/// done.
 struct Taken<'a, T: Message> {
     ends: &'a Ends<T>,
     me: MemberId,

@@ -15,25 +15,30 @@ use crate::{
 /// A bounded queue of objects in shared memory, for any number of producers and consumers, first in, first out.
 ///
 /// Objects are of any size up to the [capacity](Self::capacity), and travel in serde's form. Handles of shared memory
-/// ([`Value`](crate::Value), [`Array`](crate::Array), locks, other queues) can be put in, alone or as parts of objects: only a
-/// ticket travels, and the memory lives on whatever becomes of the sender. At most 253 different regions can go with one
-/// object, and a few hundred objects with such handles can be under way at a time: more wait, as for room.
+/// ([`Value`](crate::Value), [`Array`](crate::Array), locks, other queues) can be put in, alone or as parts of objects:
+/// only a ticket travels, and the memory lives on whatever becomes of the sender. At most 253 different regions can go
+/// with one object, and a few hundred objects with such handles can be under way at a time: more wait, as for room.
 ///
 /// It is a *joinable* queue too: [`task_done`](Self::task_done) declares that the work on an object is done, and
 /// [`join`](Self::join) waits until that is so for all.
 ///
+/// A process that is stopped in the middle of a `put` or a `get` holds up those who do the same. Those who have a time
+/// limit are told in time, and those who do not wait at all after 100 ms at most.
+///
 /// # If a process dies
 ///
-/// An object whose `put` has returned arrives exactly once, unless its consumer dies: what a process has taken is lost with
-/// it, also if it died before its `get` returned. Who dies in the middle of a `put` leaves the object whole, or nothing of
-/// it. The queue goes on in any case, and each producer's objects come in its order.
+/// An object whose `put` has returned arrives exactly once, unless its consumer dies: what a process has taken is lost
+/// with it, also if it died before its `get` returned, and never comes again. It is one object for each thread that was
+/// in a `get`, and all that the process had at work; [`join`](Self::join) tells how many. Who dies in the middle of a
+/// `put` leaves the object whole, or nothing of it. The queue goes on in any case, and each producer's objects come in
+/// its order.
 ///
 /// A `get`, `put` or `join` that waits ends with [`Disconnected`](crate::Error::Disconnected) when there was another
-/// process that had the queue, and every other one is dead or has dropped its handles: nobody is left who could do anything.
-/// Threads of the same process do not count as others; a program whose threads use the queue among themselves after the
-/// others have gone can [switch that off](QueueOptions::waits_alone), and it is off for queues that programs find by name.
-/// A handle that is on its way counts, to a child that is being started or inside another channel, and so does a fork of
-/// a process that has the queue, whether it has used it or not.
+/// process that had the queue, and every other one is dead or has dropped its handles: nobody is left who could do
+/// anything. Threads of the same process do not count as others; a program whose threads use the queue among themselves
+/// after the others have gone can [switch that off](QueueOptions::waits_alone), and it is off for queues in regions
+/// that programs find by name. A handle that is on its way counts, to a child that is being started or inside another
+/// channel, and so does a fork of a process that has the queue, whether it has used it or not.
 ///
 /// # Examples
 ///
@@ -114,8 +119,8 @@ impl<T: Message> Queue<T> {
     }
 
     /// A new queue with room for `bytes`, in shared memory of its own. An object takes 8 bytes more than its serialised
-    /// form, rounded up to a multiple of 8, and 8 more if handles are in it; one object of `bytes` without handles fits in
-    /// any case.
+    /// form, rounded up to a multiple of 8, and 8 more if handles are in it; one object of `bytes` without handles fits
+    /// in any case.
     ///
     /// # Errors
     ///
@@ -206,11 +211,13 @@ impl<T: Message> Queue<T> {
         /// # Errors
         ///
         /// [`NotSendable`](crate::Error::NotSendable) when it cannot be serialised,
-        /// [`TooLarge`](crate::Error::TooLarge) when it can never fit; nothing has happened to the queue then.
-        /// [`Closed`](crate::Error::Closed); [`Disconnected`](crate::Error::Disconnected) instead of waiting for nobody
-        /// (`try_put`, which does not wait, gives `WouldBlock`);
-        /// [`TooManyMembers`](crate::Error::TooManyMembers), [`ReadOnly`](crate::Error::ReadOnly),
-        /// [`Corrupt`](crate::Error::Corrupt), [`Os`](crate::Error::Os) for descriptors that cannot be sent.
+        /// [`TooLarge`](crate::Error::TooLarge) when it can never fit,
+        /// [`InvalidArgument`](crate::Error::InvalidArgument) when more than 253 regions go with it; nothing has
+        /// happened to the queue then. [`Closed`](crate::Error::Closed); [`Disconnected`](crate::Error::Disconnected)
+        /// instead of waiting for nobody (`try_put`, which does not wait, gives `WouldBlock`);
+        /// [`TooManyMembers`](crate::Error::TooManyMembers), [`TooManyLocks`](crate::Error::TooManyLocks) in a thread
+        /// that holds as many as it may, [`ReadOnly`](crate::Error::ReadOnly), [`Corrupt`](crate::Error::Corrupt),
+        /// [`Os`](crate::Error::Os) for descriptors that cannot be sent.
         ///
         /// # If a process dies
         ///
@@ -228,8 +235,10 @@ impl<T: Message> Queue<T> {
         /// # Errors
         ///
         /// [`Closed`](crate::Error::Closed) when nothing is left besides; [`Disconnected`](crate::Error::Disconnected)
-        /// instead of waiting for nobody (`try_get`, which does not wait, gives `WouldBlock`). [`NotSendable`](crate::Error::NotSendable) when it cannot be deserialised: it is
-        /// taken then, and counts as done. Else as [`put`](Self::put); what this process has no descriptors left for stays.
+        /// instead of waiting for nobody (`try_get`, which does not wait, gives `WouldBlock`).
+        /// [`NotSendable`](crate::Error::NotSendable) when it cannot be deserialised: it is taken then, and counts as
+        /// done, and so it does when its deserialisation panics. Else as [`put`](Self::put); what this process has no
+        /// descriptors left for stays.
         ///
         /// # If a process dies
         ///
@@ -246,9 +255,10 @@ impl<T: Message> Queue<T> {
         ///
         /// # Errors
         ///
-        /// [`TasksLost`](crate::Error::TasksLost) when nothing else is left to wait for than what dead processes had taken
-        /// and not declared done (it is not told where more than 256 processes had the queue at a time). It stays so, until somebody declares those tasks done in their stead (perhaps when they
-        /// have been put in again). [`Disconnected`](crate::Error::Disconnected) when nobody is left to take what is in.
+        /// [`TasksLost`](crate::Error::TasksLost) when nothing else is left to wait for than what dead processes had
+        /// taken and not declared done (it is not told where more than 256 processes had the queue at a time). It stays
+        /// so, until somebody declares those tasks done in their stead (perhaps when they have been put in again).
+        /// [`Disconnected`](crate::Error::Disconnected) when nobody is left to take what is in.
         ///
         /// # If a process dies
         ///
@@ -260,8 +270,9 @@ impl<T: Message> Queue<T> {
         join, try_join, join_timeout, join_deadline() -> (): join_within
     }
 
-    /// Declares the work on one object done that was taken out, by this process or another. A process that has nothing to
-    /// declare itself declares what was lost with dead ones, if anything was.
+    /// Declares the work on one object done that was taken out, by this process or another, or that nobody needs to
+    /// take any more. A process that has nothing to declare itself declares what was lost with dead ones, if anything
+    /// was.
     ///
     /// # Errors
     ///
@@ -316,7 +327,8 @@ impl<T: Message> Queue<T> {
         Iter { queue: Some(self) }
     }
 
-    /// Lets nobody put anything in from now on, in any process. What is in can still be taken. Closing again does nothing.
+    /// Lets nobody put anything in from now on, in any process. What is in can still be taken. Closing again does
+    /// nothing.
     ///
     /// # Examples
     ///
@@ -421,8 +433,8 @@ impl<T: Message> Queue<T> {
         (most != 0).then_some(most as usize)
     }
 
-    /// The number of objects that were put in and not yet declared [done](Self::task_done). Of a queue where that is never
-    /// done it starts anew after 2^32.
+    /// The number of objects that were put in and not yet declared [done](Self::task_done). Of a queue where that is
+    /// never done it starts anew after 2^32.
     ///
     /// # Examples
     ///
@@ -545,12 +557,12 @@ impl<T: Message> QueueOptions<T> {
     ///
     /// As [`Queue::with_capacity`].
     pub fn create(&self) -> Result<Queue<T>> {
-        let handle = Handle::new(ends::dims(self.capacity)?, &|fresh| self.initialise(fresh))?;
-        Ends::with_courier(handle).map(Queue)
+        let dims = ends::dims(self.capacity)?;
+        Ends::with_courier(|| Handle::new(dims, &|fresh| self.initialise(fresh))).map(Queue)
     }
 
-    /// A new queue in a region, under a name or (`None`) without one. With a name, objects in it can hold handles only of
-    /// what has a name, too, or lies in the same region.
+    /// A new queue in a region, under a name or (`None`) without one. With a name, objects in it can hold handles only
+    /// of what has a name, too, or lies in the same region.
     ///
     /// # Errors
     ///
@@ -558,11 +570,11 @@ impl<T: Message> QueueOptions<T> {
     /// [`RegionFull`](crate::Error::RegionFull), [`InvalidName`](crate::Error::InvalidName),
     /// [`ReadOnly`](crate::Error::ReadOnly).
     pub fn create_in<'n>(&self, region: &Region, name: impl Into<Option<&'n str>>) -> Result<Queue<T>> {
-        let name = name.into();
-        let handle = Handle::new_in(region, name, ends::dims(self.capacity)?, &|fresh| self.initialise(fresh))?;
+        let (name, dims) = (name.into(), ends::dims(self.capacity)?);
+        let make = || Handle::new_in(region, name, dims, &|fresh| self.initialise(fresh));
         match name {
-            None => Ends::with_courier(handle).map(Queue),
-            Some(_) => Ok(Queue(handle.into())),
+            None => Ends::with_courier(make).map(Queue),
+            Some(_) => make().map(|handle| Queue(handle.into())),
         }
     }
 
