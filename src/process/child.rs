@@ -110,6 +110,8 @@ pub(super) struct Child {
     starter: u32,
     name: String,
     daemon: bool,
+    /// Whether it is this process's fork server, which users do not see.
+    is_server: bool,
     sentinel: OwnedFd,
     socket: OwnedFd,
     progress: Mutex<Progress>,
@@ -125,15 +127,41 @@ struct Progress {
 }
 
 impl Child {
-    /// A child that was started just now, and that this crate has not waited for.
-    pub(super) fn new(pid: u32, name: String, daemon: bool, socket: OwnedFd) -> Result<Arc<Self>> {
+    /// A child that was started just now, and that this crate has not waited for; with its pidfd, if somebody has it.
+    pub(super) fn new(
+        pid: u32,
+        pidfd: Option<OwnedFd>,
+        name: String,
+        daemon: bool,
+        socket: OwnedFd,
+    ) -> Result<Arc<Self>> {
+        Self::add(pid, pidfd, name, daemon, false, socket)
+    }
+
+    /// The fork server.
+    pub(super) fn server(pid: u32, socket: OwnedFd) -> Result<Arc<Self>> {
+        Self::add(pid, None, "forkserver".into(), true, true, socket)
+    }
+
+    fn add(
+        pid: u32,
+        pidfd: Option<OwnedFd>,
+        name: String,
+        daemon: bool,
+        is_server: bool,
+        socket: OwnedFd,
+    ) -> Result<Arc<Self>> {
         let cannot_be_watched = |error| {
             // No descriptors are left, say. What cannot be watched must not run.
             pidfd::kill_and_reap(pid);
             Error::os("pidfd_open", error)
         };
         let mut progress = Progress::default();
-        let sentinel = match pidfd::open(pid).map_err(cannot_be_watched)? {
+        let pidfd = match pidfd {
+            None => pidfd::open(pid).map_err(cannot_be_watched)?,
+            some => some,
+        };
+        let sentinel = match pidfd {
             Some(sentinel) => sentinel,
             // It has ended, and the kernel (SIGCHLD is ignored) or other code has taken it from the process table.
             None => {
@@ -142,7 +170,7 @@ impl Child {
             }
         };
         let (starter, progress) = (process::id(), Mutex::new(progress));
-        let child = Arc::new(Self { pid, starter, name, daemon, sentinel, socket, progress });
+        let child = Arc::new(Self { pid, starter, name, daemon, is_server, sentinel, socket, progress });
         family::add(&child);
         Ok(child)
     }
@@ -155,8 +183,16 @@ impl Child {
         &self.name
     }
 
+    pub(super) fn is_server(&self) -> bool {
+        self.is_server
+    }
+
     pub(super) fn sentinel(&self) -> &OwnedFd {
         &self.sentinel
+    }
+
+    pub(super) fn socket(&self) -> &OwnedFd {
+        &self.socket
     }
 
     pub(super) fn signal(&self, signal: i32) -> Result<()> {
@@ -193,11 +229,11 @@ impl Child {
         self.progress().status.is_some()
     }
 
-    fn is_ours(&self) -> bool {
+    pub(super) fn is_ours(&self) -> bool {
         self.starter == process::id()
     }
 
-    fn status(&self) -> Option<ExitStatus> {
+    pub(super) fn status(&self) -> Option<ExitStatus> {
         self.look_for_end(&mut self.progress())
     }
 
@@ -514,7 +550,7 @@ mod tests {
         program.wait().unwrap();
         let (ours, theirs) = packet::pair().unwrap();
         report::send(&theirs, &Report::Returned(7_u32));
-        let child = Process::<u32>::new(Child::new(program.id(), "true".into(), false, ours).unwrap());
+        let child = Process::<u32>::new(Child::new(program.id(), None, "true".into(), false, ours).unwrap());
         assert_eq!((child.is_alive(), child.exit_status()), (false, Some(ExitStatus::Unknown)));
         assert!(poll::is_readable(&child.child.sentinel, Wait::No).unwrap());
         child.terminate().unwrap();

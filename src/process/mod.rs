@@ -1,7 +1,7 @@
 //! Processes that run a function of this program, and what becomes of them.
 //!
-//! A child is a fresh start of the same executable ([`StartMethod::Spawn`], the default) or a copy of this process
-//! ([`StartMethod::Fork`]). Its function is a plain `fn`; its arguments are sent, handles of shared memory among them;
+//! A child is a fresh start of the same executable ([`StartMethod::Spawn`], the default), a copy of this process
+//! ([`StartMethod::Fork`]), or a copy of a small process that was made to be copied ([`StartMethod::ForkServer`]). Its function is a plain `fn`; its arguments are sent, handles of shared memory among them;
 //! its value, error or panic comes back through [`Process::join`].
 //!
 //! The process ends when its function returns, whatever other threads it has started: join them first.
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 mod builder;
 mod child;
 mod family;
+pub mod forkserver;
 mod init;
 mod report;
 mod target;
@@ -45,6 +46,9 @@ pub enum StartMethod {
     /// The child has the arguments themselves, moved and never encoded: it meets no error of an encoding, and a handle
     /// among them is the one that was given.
     Fork,
+    /// A copy of a small process that was started afresh for this purpose: nearly as fast as a fork of that, whatever this
+    /// process has in memory and however many threads. See [`forkserver`].
+    ForkServer,
 }
 
 /// The start method of the program, as a number: 0 is unset.
@@ -73,6 +77,7 @@ pub fn set_start_method(method: StartMethod) -> Result<()> {
     let number = match method {
         StartMethod::Spawn => 1,
         StartMethod::Fork => 2,
+        StartMethod::ForkServer => 3,
     };
     match METHOD.compare_exchange(0, number, Relaxed, Relaxed) {
         Err(set) if set != number => Err(Error::invalid_argument("the start method was set already")),
@@ -89,6 +94,7 @@ pub fn set_start_method(method: StartMethod) -> Result<()> {
 pub fn start_method() -> StartMethod {
     match METHOD.load(Relaxed) {
         2 => StartMethod::Fork,
+        3 => StartMethod::ForkServer,
         _ => StartMethod::Spawn,
     }
 }

@@ -251,7 +251,7 @@ pub(crate) fn the_sentinel_is_readable_at_the_end() {
 }
 
 pub(crate) fn all_terminated() {
-    let count = if process::start_method() == StartMethod::Fork { 100 } else { 5 };
+    let count = if process::start_method() == StartMethod::Spawn { 5 } else { 100 };
     let children: Vec<_> = (0..count).map(|_| start(sleep_for_ever, ())).collect();
     assert!(children.iter().all(|child| child.is_alive() && is_listed(child.pid())));
     children.iter().for_each(|child| child.terminate().unwrap());
@@ -489,22 +489,28 @@ pub(crate) fn without_standard_streams() {
 }
 
 pub(crate) fn children_use_the_start_method_of_the_program() {
-    fn forks(depth: u32) -> Result<Vec<bool>> {
-        let mut below = if depth > 0 { joined(&start(forks, (depth - 1,)))? } else { Vec::new() };
-        below.push(process::start_method() == StartMethod::Fork);
+    fn methods(depth: u32) -> Result<Vec<u8>> {
+        let mut below = if depth > 0 { joined(&start(methods, (depth - 1,)))? } else { Vec::new() };
+        below.push(number(process::start_method()));
         Ok(below)
     }
-    let mine = process::start_method() == StartMethod::Fork;
-    assert_eq!(forks(2).unwrap(), [mine; 3]);
+    let mine = number(process::start_method());
+    assert_eq!(methods(2).unwrap(), [mine; 3]);
     // What one process is told does not change the program's method, and its children are told nothing of it.
-    for method in [StartMethod::Spawn, StartMethod::Fork] {
+    for by in ALL {
         // A fork needs a process without threads, which a spawned one is.
-        let told = |fork: bool| -> Result<Vec<bool>> {
-            let method = if fork { StartMethod::Fork } else { StartMethod::Spawn };
-            joined(&Process::builder(forks).args((1,)).start_method(method).daemon(true).start()?)
+        let told = |by: u8| -> Result<Vec<u8>> {
+            let builder = Process::builder(methods).args((1,)).start_method(ALL[usize::from(by)]).daemon(true);
+            joined(&builder.start()?)
         };
-        assert_eq!(run(told, (method == StartMethod::Fork,)).unwrap(), [mine; 2]);
+        assert_eq!(run(told, (number(by),)).unwrap(), [mine; 2], "{by:?}");
     }
+}
+
+const ALL: [StartMethod; 3] = [StartMethod::Spawn, StartMethod::Fork, StartMethod::ForkServer];
+
+fn number(method: StartMethod) -> u8 {
+    ALL.iter().position(|one| *one == method).unwrap() as u8
 }
 
 /// Upstream a lock of one way to start is refused by another. Here there is one kind of lock.
@@ -515,7 +521,7 @@ pub(crate) fn locks_work_by_every_start_method() {
         if depth == 0 {
             return Lock::new();
         }
-        let method = if depth.is_multiple_of(2) { StartMethod::Spawn } else { StartMethod::Fork };
+        let method = ALL[depth as usize % ALL.len()];
         let child = Process::builder(pass).args((lock, depth - 1)).start_method(method).daemon(true).start()?;
         let made = joined(&child)?;
         drop(made.try_lock()?);
@@ -532,7 +538,7 @@ pub(crate) fn locks_work_by_every_start_method() {
         };
         let holder = start(hold, (lock.clone(), ready.clone(), go.clone()));
         wait_for(&ready);
-        let made = joined(&start(pass, (lock.clone(), 4)))?;
+        let made = joined(&start(pass, (lock.clone(), 6)))?;
         go.set(1)?;
         joined(&holder)?;
         drop(lock.lock()?);
@@ -554,8 +560,11 @@ pub(crate) fn five_generations_alike() {
     }
     let seen = joined(&Process::spawn(descend, (4,)).unwrap()).unwrap();
     assert!(seen.iter().all(|(_, children)| *children == 0), "{seen:?}");
-    if process::start_method() == StartMethod::Spawn {
-        assert!(seen.iter().all(|one| *one == seen[0]), "{seen:?}");
+    if process::start_method() != StartMethod::Fork {
+        // One that has a server of its own to ask has two descriptors for it. The last of all has none.
+        let last = seen[0].0;
+        let server = if process::start_method() == StartMethod::ForkServer { 2 } else { 0 };
+        assert!(seen[1..].iter().all(|(open, _)| *open <= last + server && *open >= last), "{seen:?}");
     } else {
         // A fork has copies of its ancestors' descriptors: as many more in each generation.
         let more: Vec<_> = seen.windows(2).map(|pair| pair[0].0 - pair[1].0).collect();
