@@ -5,7 +5,10 @@ use std::{
     fmt, fs, mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     process,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -115,6 +118,8 @@ pub(super) struct Child {
     sentinel: OwnedFd,
     socket: OwnedFd,
     progress: Mutex<Progress>,
+    /// Whether a handle was joined.
+    is_taken: AtomicBool,
 }
 
 /// What is known so far.
@@ -170,7 +175,17 @@ impl Child {
             }
         };
         let (starter, progress) = (process::id(), Mutex::new(progress));
-        let child = Arc::new(Self { pid, starter, name, daemon, is_server, sentinel, socket, progress });
+        let child = Arc::new(Self {
+            pid,
+            starter,
+            name,
+            daemon,
+            is_server,
+            sentinel,
+            socket,
+            progress,
+            is_taken: false.into(),
+        });
         family::add(&child);
         Ok(child)
     }
@@ -402,9 +417,52 @@ impl<T> Process<T> {
     fn wait(&self, wait: Wait) -> Result<Option<T>> {
         let Some((report, status)) = self.child.wait(wait)? else { return Ok(None) };
         family::forget(&self.child);
+        self.child.is_taken.store(true, Relaxed);
         match report {
             Some(packet) => (self.read)(&packet, self.pid()).map(Some),
             None => Err(Error::ChildDied { pid: self.pid(), status: status.to_string() }),
+        }
+    }
+
+    /// A second handle.
+    pub(super) fn second(&self) -> Self {
+        Self { child: Arc::clone(&self.child), read: self.read }
+    }
+
+    /// Waits for the end. The error is nobody's who has joined another handle.
+    pub(super) fn wait_unless_taken(&self) -> Result<()> {
+        if self.child.is_taken.load(Relaxed) { Ok(()) } else { self.join().map(drop) }
+    }
+
+    /// Ends it in good order: asks it to end ([`terminate`](Self::terminate)), gives it time, and then ends it
+    /// ([`kill`](Self::kill)). Returns how it ended; [`join`](Self::join) still has what it returned, if it did.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`]; [`Error::InvalidArgument`] as [`join`](Self::join).
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// use std::time::Duration;
+    /// use shmkit::{Process, Result, process::ExitStatus};
+    ///
+    /// fn main() -> Result<()> {
+    ///     shmkit::init();
+    ///     let child = Process::spawn(|| std::thread::sleep(Duration::from_secs(60)), ())?;
+    ///     assert_eq!(child.shutdown(Duration::from_secs(10))?, ExitStatus::Signal(15));
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn shutdown(&self, grace: Duration) -> Result<ExitStatus> {
+        self.terminate()?;
+        if let Some((_, status)) = self.child.wait(Wait::timeout(grace))? {
+            return Ok(status);
+        }
+        self.kill()?;
+        match self.child.wait(Wait::Forever)? {
+            Some((_, status)) => Ok(status),
+            None => unreachable!("a wait without end"),
         }
     }
 

@@ -159,32 +159,30 @@ impl Server {
             Err(error) if is_closed(&error) => return self.end().map(|()| None),
             Err(error) => return Err(Error::os("asking the fork server", error)),
         }
-        let mut is_over = false;
-        loop {
-            match socket::receive(self.child.socket(), false) {
-                Ok(Some(answer)) => {
-                    let outcome = match postcard::from_bytes(&answer.bytes) {
-                        Ok(Answer::Started(pid)) => {
-                            let pidfd = answer.descriptors.first().and_then(|fd| fd.try_clone().ok());
-                            Ok(Started { pid, pidfd })
-                        }
-                        Ok(Answer::Failed(error)) => Err(error),
-                        Err(error) => Err(Error::corrupt(error.to_string())),
-                    };
-                    return Ok(Some(outcome));
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && !is_over => {}
-                // This process can open no more, say: the answer came, but not the descriptor in it.
-                Err(error) if !is_over && !is_closed(&error) && error.kind() != std::io::ErrorKind::WouldBlock => {
-                    let started = self.ledger.entry().map(|pid| Started { pid, pidfd: None });
-                    return Ok(Some(started.ok_or_else(|| Error::os("hearing from the fork server", error))));
-                }
-                _ => return self.end().map(|()| None),
+        let events = [self.child.socket().as_fd(), self.child.sentinel().as_fd()];
+        // Without an answer nobody may ask again: the next one would get it.
+        let Ok(ready) = poll::readable(&events, Wait::Forever) else { return self.end().map(|()| None) };
+        // What it said before it ended is there, if it did.
+        match socket::receive(self.child.socket(), false) {
+            Ok(Some(answer)) => {
+                let outcome = match postcard::from_bytes(&answer.bytes) {
+                    Ok(Answer::Started(pid)) => {
+                        let pidfd = answer.descriptors.first().and_then(|fd| fd.try_clone().ok());
+                        Ok(Started { pid, pidfd })
+                    }
+                    Ok(Answer::Failed(error)) => Err(error),
+                    Err(error) => Err(Error::corrupt(error.to_string())),
+                };
+                Ok(Some(outcome))
             }
-            let events = [self.child.socket().as_fd(), self.child.sentinel().as_fd()];
-            let ready = poll::readable(&events, Wait::Forever).map_err(|error| Error::os("poll", error))?;
-            // What it said before it ended is looked for once more.
-            is_over = ready == [1];
+            // It is closed, or it is not and the server has ended.
+            Ok(None) => self.end().map(|()| None),
+            Err(error) if is_closed(&error) || ready == [1] => self.end().map(|()| None),
+            // This process can open no more, say: the answer came, but not the descriptor in it.
+            Err(error) => {
+                let started = self.ledger.entry().map(|pid| Started { pid, pidfd: None });
+                Ok(Some(started.ok_or_else(|| Error::os("hearing from the fork server", error))))
+            }
         }
     }
 
