@@ -437,7 +437,8 @@ alone! {
     }
 
     a_server_dies_while_it_is_asked {
-        let done = AtomicArray::<u32>::zeros(400)?;
+        const MOST: usize = 4000;
+        let done = AtomicArray::<u32>::zeros(MOST)?;
         let mut random = Random::new();
         let stop = std::sync::atomic::AtomicBool::new(false);
         let kills = AtomicU32::new(0);
@@ -453,8 +454,13 @@ alone! {
                     }
                 }
             });
-            let mut died = 0;
-            for i in 0..400_usize {
+            let (mut started, mut died) = (0, 0);
+            for i in 0..MOST {
+                // Until enough were hit, on a fast machine too.
+                if i >= 400 && kills.load(SeqCst) >= 40 {
+                    break;
+                }
+                started += 1;
                 let mark = |done: AtomicArray<u32>, i: usize| -> () {
                     done[i].fetch_add(1, SeqCst);
                 };
@@ -475,12 +481,15 @@ alone! {
                 assert!(done[i].load(SeqCst) <= 1, "round {i}: never twice");
             }
             stop.store(true, SeqCst);
-            assert!(died < 200, "{died}");
+            assert!(died < started / 2, "{died} of {started}");
         });
-        assert!(kills.load(SeqCst) > 20);
-        assert!(process::active_children().is_empty());
-        let left = children_of(id());
-        assert!(left.len() <= 1 && left.iter().all(|(_, state)| *state != 'Z'), "{left:?}");
+        assert!(kills.load(SeqCst) >= 40);
+        // The last one may die just now.
+        eventually(|| {
+            assert!(process::active_children().is_empty());
+            let left = children_of(id());
+            left.len() <= 1 && left.iter().all(|(_, state)| *state != 'Z')
+        });
     }
 
     the_server_goes_with_its_parent {
