@@ -297,6 +297,13 @@ pub enum Error {
         reason: String,
     },
 
+    /// The server that starts processes died, and so did those that replaced it.
+    #[error("the fork server died before it could start the process, and so did those that replaced it: {status}")]
+    ForkServerDied {
+        /// How the last one ended, for example `exit code 1`.
+        status: String,
+    },
+
     /// The child runs another executable than its parent.
     #[error("the child runs another executable than its parent: {reason}")]
     OtherExecutable {

@@ -40,7 +40,7 @@
 //!
 //! * [`init`], which stands first in `main`.
 //! * [`Process`], a function that another process runs.
-//! * [`StartMethod`], by a fresh start of the program or by a fork.
+//! * [`StartMethod`], by a fresh start of the program, by a fork, or by a fork of a small server.
 //! * [`process`], the rest: the builder, children, parent, processors.
 //! * [`init_in_tests!`], for test programs that start processes.
 //!

@@ -50,6 +50,7 @@ fn main() {
         ("pipes_without_descriptors", pipes_without_descriptors),
         ("spawned_processes", spawned_processes),
         ("forked_processes", forked_processes),
+        ("processes_of_the_fork_server", processes_of_the_fork_server),
         ("processes_that_fail", processes_that_fail),
         ("processes_that_nobody_joins", processes_that_nobody_joins),
     ]);
@@ -550,6 +551,10 @@ fn forked_processes() {
     processes(StartMethod::Fork);
 }
 
+fn processes_of_the_fork_server() {
+    processes(StartMethod::ForkServer);
+}
+
 /// Errors, panics and deaths of the child, and starts that come to nothing, with handles among the arguments.
 fn processes_that_fail() {
     fn fail(value: Value<usize>, how: usize) -> Result<Value<usize>> {
@@ -567,7 +572,7 @@ fn processes_that_fail() {
             }
         }
     }
-    for method in [StartMethod::Spawn, StartMethod::Fork] {
+    for method in [StartMethod::Spawn, StartMethod::Fork, StartMethod::ForkServer] {
         steady(ROUNDS / 5, |i| {
             let value = Value::new(i).unwrap();
             let builder = || Process::builder(fail).args((value.clone(), i % 4)).start_method(method);
@@ -586,7 +591,7 @@ fn processes_that_fail() {
 
 /// Handles that are dropped at once: the crate waits for the children itself.
 fn processes_that_nobody_joins() {
-    for method in [StartMethod::Spawn, StartMethod::Fork] {
+    for method in [StartMethod::Spawn, StartMethod::Fork, StartMethod::ForkServer] {
         let value = Value::new(0_usize).unwrap();
         let add = |value: Value<usize>| value.update(|n| n + 1);
         steady(ROUNDS / 2, |i| {

@@ -59,6 +59,12 @@ pub(crate) fn facts(fd: impl AsFd) -> io::Result<Facts> {
     })
 }
 
+/// The directory that this process works in; `None` where it may not look at it.
+pub(crate) fn working_directory() -> Option<FileId> {
+    let stat = rustix::fs::stat(".").ok()?;
+    Some(FileId { device: stat.st_dev, inode: stat.st_ino })
+}
+
 /// Whether both lead to one file, and allow the same.
 pub(crate) fn are_alike(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(facts(one)?.id == facts(other)?.id && fcntl_getfl(one)? == fcntl_getfl(other)?)

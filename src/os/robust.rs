@@ -141,6 +141,53 @@ extern "C" fn thread_ends(_: *mut libc::c_void) {
     LEFT_BEHIND.fetch_add(held(), Release);
 }
 
+/// Where glibc keeps what a copy of the calling thread must have set right, if something else than glibc makes it.
+///
+/// Behind the head of the list is the thread's control block. The id of the thread stands right before `prev` of the head,
+/// padded to 8 bytes, in every version with robust mutexes (`struct pthread` in `nptl/descr.h`). It is compared with the
+/// kernel's before it is relied on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ControlBlock {
+    /// Invariant: the calling thread's registered head, and its id stands [`HEAD_TO_TID`](Self::HEAD_TO_TID) bytes before.
+    head: *const Head,
+}
+
+impl ControlBlock {
+    const HEAD_TO_TID: usize = 16;
+
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] with a C library that is laid out in another way.
+    pub(crate) fn of_this_thread() -> Result<Self> {
+        let this = Self { head: registered_head()? };
+        // SAFETY: as long before the head as `prev` and a padded id are, inside the same block.
+        let tid = unsafe { this.tid().read() };
+        if tid == rustix::thread::gettid().as_raw_nonzero().get() {
+            Ok(this)
+        } else {
+            Err(Error::unsupported("the C library keeps thread ids in another place than glibc"))
+        }
+    }
+
+    /// Where the kernel is to write the id of a copy.
+    pub(crate) fn tid(self) -> *mut i32 {
+        self.head.cast_mut().cast::<i32>().wrapping_byte_sub(Self::HEAD_TO_TID)
+    }
+
+    /// In the copy: registers an empty list, as the kernel gives it none.
+    pub(crate) fn begin_anew(self) {
+        // SAFETY: the invariant; the copy has the block at the same address.
+        let head = unsafe { &*self.head };
+        let address = self.head.addr();
+        head.first.store(address, Relaxed);
+        head.pending.store(0, Relaxed);
+        // SAFETY: glibc keeps a `prev` before the head.
+        unsafe { prev_of(address) }.store(address, Relaxed);
+        // SAFETY: the head lives as long as the thread. It fails only for another size.
+        unsafe { libc::syscall(libc::SYS_set_robust_list, self.head, size_of::<Head>()) };
+    }
+}
+
 /// The first entry of the calling thread's list, asked for before the lock is taken: a load after it would wait for it.
 #[derive(Clone, Copy)]
 pub(crate) struct First(usize);

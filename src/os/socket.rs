@@ -45,14 +45,14 @@ pub(crate) struct Message {
 }
 
 /// Sends one message, whole.
-pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<()> {
+pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[impl AsFd]) -> io::Result<()> {
     let mut file = None;
     if bytes.len() > INLINE {
         let mut memory = File::from(files::anonymous()?);
         memory.write_all(bytes)?;
         file = Some(OwnedFd::from(memory));
     }
-    let all: Vec<_> = file.iter().chain(descriptors).map(AsFd::as_fd).collect();
+    let all: Vec<_> = file.iter().map(AsFd::as_fd).chain(descriptors.iter().map(AsFd::as_fd)).collect();
     let count = u32::try_from(all.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let mut head = [IN_PACKET; HEAD];
     head[0] = if file.is_some() { IN_FILE } else { IN_PACKET };

@@ -62,11 +62,20 @@ pub(crate) fn spawn_parked(name: &str, run: impl FnOnce() + Send + 'static) -> i
 ///
 /// A thread that was joined is still counted by the kernel for a moment; this looks again for as long as that takes.
 pub(crate) fn others() -> io::Result<u64> {
+    besides(parked)
+}
+
+/// The same, with the parked ones.
+pub(crate) fn all_others() -> io::Result<u64> {
+    besides(|| 0)
+}
+
+fn besides(some: impl Fn() -> u32) -> io::Result<u64> {
     let mut looks = 0;
     loop {
         // Each thread is a directory there, and a directory's link count is that of its subdirectories and two more.
         let threads = rustix::fs::stat("/proc/self/task")?.st_nlink.saturating_sub(2);
-        let others = threads.saturating_sub(1 + u64::from(parked()));
+        let others = threads.saturating_sub(1 + u64::from(some()));
         if others == 0 || looks == LOOKS {
             return Ok(others);
         }

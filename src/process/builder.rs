@@ -16,7 +16,8 @@ use super::{
     StartMethod,
     child::{Child, Process},
     family::{self, Origin},
-    init::{self, Bootstrap},
+    forkserver,
+    init::{self, Bootstrap, Errand},
     report,
     target::{Outcome, Target},
 };
@@ -26,7 +27,7 @@ use crate::{
         affinity, ends,
         executable::Executable,
         identity::{self, Stamp},
-        packet, robust, socket, start, threads,
+        packet, robust, socket, start, streams, threads,
     },
     region::ticket::{self, Belongings, Message, Seat},
 };
@@ -44,7 +45,7 @@ use crate::{
 ///
 /// fn main() -> Result<()> {
 ///     shmkit::init();
-///     for method in [StartMethod::Spawn, StartMethod::Fork] {
+///     for method in [StartMethod::Spawn, StartMethod::ForkServer, StartMethod::Fork] {
 ///         let child = Process::builder(greeting)
 ///             .args(("world".to_owned(),))
 ///             .name("w7")
@@ -82,14 +83,15 @@ struct Plan {
 impl Process<()> {
     /// Starts `target(args)` in a new process, by the [start method](super::set_start_method) of the program.
     ///
-    /// The arguments are encoded and sent by `Spawn`, and moved as they are by `Fork`; either way the caller's are gone
+    /// The arguments are encoded and sent by `Spawn` and `ForkServer`, and moved as they are by `Fork`; either way the caller's are gone
     /// when this returns.
     ///
     /// # Errors
     ///
     /// [`Error::NotInitialised`] without [`init`](crate::init) in `main`, [`Error::NotSendable`] for an argument that
     /// cannot travel, [`Error::Os`] when no more processes or descriptors can be had; under `Fork` as
-    /// [`fork`](Self::fork).
+    /// [`fork`](Self::fork). By `ForkServer` also what [`preload`](super::forkserver::preload) says, and
+    /// [`Error::ForkServerDied`].
     ///
     /// # If a process dies
     ///
@@ -221,7 +223,7 @@ impl<F, A> Builder<F, A> {
         };
         let Self { target, args, plan } = self;
         match plan.method.unwrap_or_else(super::start_method) {
-            StartMethod::Spawn => plan.spawn::<F, A>(&args),
+            method @ (StartMethod::Spawn | StartMethod::ForkServer) => plan.send::<F, A>(method, &args),
             // Nothing travels: the child has a copy of the arguments as it has of all else.
             StartMethod::Fork => plan.fork(ticket::belongings_of(&args), move || target.call(args)),
         }
@@ -239,12 +241,17 @@ impl Plan {
         }
     }
 
-    fn spawn<F: Target<A>, A: Message>(mut self, args: &A) -> Result<Process<<F::Outcome as Outcome>::Output>> {
+    /// Starts a process that receives what it is to do: a fresh one, or one that the fork server makes.
+    fn send<F: Target<A>, A: Message>(
+        mut self,
+        method: StartMethod,
+        args: &A,
+    ) -> Result<Process<<F::Outcome as Outcome>::Output>> {
         init::check_initialised()?;
         self.check_environment()?;
         let origin = self.origin();
         let args = ticket::encode(args)?;
-        let message = Bootstrap {
+        let message = Errand::Function(Bootstrap {
             build: Executable::this().identity().into(),
             trampoline: init::place_of::<F, A>()?,
             parent: origin.parent.to_bits(),
@@ -253,49 +260,48 @@ impl Plan {
             daemon: origin.daemon,
             cpu: self.cpu,
             method: super::METHOD.load(Relaxed),
-        }
+            preloads: forkserver::preloads(),
+        })
         .before(&args.bytes)?;
         let (ours, theirs) = socket_pair()?;
         // Before the start: what cannot be sent starts nothing.
         socket::send(&ours, &message, &args.descriptors).map_err(|error| Error::os("sending the arguments", error))?;
-        let pid = start::fresh(start::Fresh {
-            arguments: env::args_os().collect(),
-            environment: self.environment(),
-            directory: self.directory.as_deref(),
-            socket: &theirs,
-        })
-        .map_err(|error| Error::os("starting a process", error))?;
+        let (pid, pidfd) = if method == StartMethod::ForkServer {
+            let started = forkserver::start(&forkserver::Order {
+                socket: &theirs,
+                environment: &self.environment,
+                directory: self.open_directory()?,
+                streams: streams::inheritable(),
+            })?;
+            (started.pid, started.pidfd)
+        } else {
+            let pid = start::fresh(start::Fresh {
+                arguments: env::args_os().collect(),
+                environment: environment(&self.environment),
+                directory: self.directory.as_deref(),
+                socket: &theirs,
+            })
+            .map_err(|error| Error::os("starting a process", error))?;
+            (pid, None)
+        };
         expect(&args.seats, pid);
-        Child::new(pid, origin.name, origin.daemon, ours).map(Process::new)
+        Child::new(pid, pidfd, origin.name, origin.daemon, ours).map(Process::new)
     }
 
-    /// A name that the C library cannot represent would set another variable, or panic in the child.
+    fn open_directory(&self) -> Result<Option<OwnedFd>> {
+        let directory = self.directory.as_deref().map(start::directory).transpose();
+        directory.map_err(|error| Error::os("opening the directory to work in", error))
+    }
+
     fn check_environment(&self) -> Result<()> {
-        for (name, value) in &self.environment {
-            let bytes = name.as_encoded_bytes();
-            let value = value.as_deref().unwrap_or_default().as_encoded_bytes();
-            if bytes.is_empty() || bytes.contains(&b'=') || bytes.contains(&0) || value.contains(&0) {
-                return Err(Error::invalid_argument(format!(
-                    "the environment variable {name:?}: empty, or has = or NUL"
-                )));
+        let unfit =
+            |(name, value): &(&OsString, &Option<OsString>)| !is_variable(name, value.as_deref().unwrap_or_default());
+        match self.environment.iter().find(unfit) {
+            None => Ok(()),
+            Some((name, _)) => {
+                Err(Error::invalid_argument(format!("the environment variable {name:?}: empty, or has = or NUL")))
             }
         }
-        Ok(())
-    }
-
-    /// This process's environment with the changes and the marker.
-    fn environment(&self) -> Vec<OsString> {
-        let kept = env::vars_os().filter(|(name, _)| !self.environment.contains_key(name) && name != init::MARKER);
-        let changed = self.environment.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
-        let marker = (init::MARKER.into(), env!("CARGO_PKG_VERSION").into());
-        kept.chain(changed)
-            .chain([marker])
-            .map(|(mut entry, value)| {
-                entry.push("=");
-                entry.push(value);
-                entry
-            })
-            .collect()
     }
 
     fn fork<R: Outcome>(mut self, belongings: Belongings, run: impl FnOnce() -> R) -> Result<Process<R::Output>> {
@@ -322,11 +328,10 @@ impl Plan {
         self.check_environment()?;
         let origin = self.origin();
         let (ours, theirs) = socket_pair()?;
-        let directory = self.directory.as_deref().map(start::directory).transpose();
-        let directory = directory.map_err(|error| Error::os("opening the directory to work in", error))?;
+        let directory = self.open_directory()?;
         // What stands in the buffer would be written twice.
         let _ = std::io::stdout().flush();
-        let still = (family::still(), ends::still());
+        let still = (forkserver::still(), family::still(), ends::still());
         // SAFETY: there are no other threads but parked ones, which hold nothing now, or the caller has promised.
         let forked = unsafe { start::fork() };
         drop(still);
@@ -334,7 +339,7 @@ impl Plan {
         match forked {
             Some(pid) => {
                 expect(&belongings.seats, pid);
-                Child::new(pid, origin.name, origin.daemon, ours).map(Process::new)
+                Child::new(pid, None, origin.name, origin.daemon, ours).map(Process::new)
             }
             None => {
                 drop(ours);
@@ -352,14 +357,8 @@ impl Plan {
         belongings: Belongings,
         run: impl FnOnce() -> R,
     ) -> ! {
-        /// A panic that got past `report::run` (of a destructor, say) must not go on in the parent's code.
-        struct ExitOnUnwind;
-        impl Drop for ExitOnUnwind {
-            fn drop(&mut self) {
-                start::exit_now(101);
-            }
-        }
-        let _guard = ExitOnUnwind;
+        // A panic that got past `report::run`: of a destructor, say.
+        let _guard = start::ExitOnUnwind;
         let code = report::run(socket, || {
             self.settle(&origin, directory)?;
             family::set_origin(origin);
@@ -389,6 +388,28 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// Whether this can stand in an environment: a name that the C library cannot represent would set another variable, or panic
+/// in the child.
+pub(super) fn is_variable(name: &OsStr, value: &OsStr) -> bool {
+    let (name, value) = (name.as_encoded_bytes(), value.as_encoded_bytes());
+    !(name.is_empty() || name.contains(&b'=') || name.contains(&0) || value.contains(&0))
+}
+
+/// This process's environment with the changes and the marker: `NAME=value` each.
+pub(super) fn environment(changes: &BTreeMap<OsString, Option<OsString>>) -> Vec<OsString> {
+    let kept = env::vars_os().filter(|(name, _)| !changes.contains_key(name) && name != init::MARKER);
+    let changed = changes.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    let marker = (init::MARKER.into(), env!("CARGO_PKG_VERSION").into());
+    kept.chain(changed)
+        .chain([marker])
+        .map(|(mut entry, value)| {
+            entry.push("=");
+            entry.push(value);
+            entry
+        })
+        .collect()
 }
 
 /// Puts the new process on record where it counts from now on: it may die before it has done so itself.

@@ -5,7 +5,10 @@ use std::{
     fmt, fs, mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     process,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -110,9 +113,13 @@ pub(super) struct Child {
     starter: u32,
     name: String,
     daemon: bool,
+    /// Whether it is this process's fork server, which users do not see.
+    is_server: bool,
     sentinel: OwnedFd,
     socket: OwnedFd,
     progress: Mutex<Progress>,
+    /// Whether a handle was joined.
+    is_taken: AtomicBool,
 }
 
 /// What is known so far.
@@ -125,15 +132,41 @@ struct Progress {
 }
 
 impl Child {
-    /// A child that was started just now, and that this crate has not waited for.
-    pub(super) fn new(pid: u32, name: String, daemon: bool, socket: OwnedFd) -> Result<Arc<Self>> {
+    /// A child that was started just now, and that this crate has not waited for; with its pidfd, if somebody has it.
+    pub(super) fn new(
+        pid: u32,
+        pidfd: Option<OwnedFd>,
+        name: String,
+        daemon: bool,
+        socket: OwnedFd,
+    ) -> Result<Arc<Self>> {
+        Self::add(pid, pidfd, name, daemon, false, socket)
+    }
+
+    /// The fork server.
+    pub(super) fn server(pid: u32, socket: OwnedFd) -> Result<Arc<Self>> {
+        Self::add(pid, None, "forkserver".into(), true, true, socket)
+    }
+
+    fn add(
+        pid: u32,
+        pidfd: Option<OwnedFd>,
+        name: String,
+        daemon: bool,
+        is_server: bool,
+        socket: OwnedFd,
+    ) -> Result<Arc<Self>> {
         let cannot_be_watched = |error| {
             // No descriptors are left, say. What cannot be watched must not run.
             pidfd::kill_and_reap(pid);
             Error::os("pidfd_open", error)
         };
         let mut progress = Progress::default();
-        let sentinel = match pidfd::open(pid).map_err(cannot_be_watched)? {
+        let pidfd = match pidfd {
+            None => pidfd::open(pid).map_err(cannot_be_watched)?,
+            some => some,
+        };
+        let sentinel = match pidfd {
             Some(sentinel) => sentinel,
             // It has ended, and the kernel (SIGCHLD is ignored) or other code has taken it from the process table.
             None => {
@@ -142,7 +175,17 @@ impl Child {
             }
         };
         let (starter, progress) = (process::id(), Mutex::new(progress));
-        let child = Arc::new(Self { pid, starter, name, daemon, sentinel, socket, progress });
+        let child = Arc::new(Self {
+            pid,
+            starter,
+            name,
+            daemon,
+            is_server,
+            sentinel,
+            socket,
+            progress,
+            is_taken: false.into(),
+        });
         family::add(&child);
         Ok(child)
     }
@@ -155,8 +198,16 @@ impl Child {
         &self.name
     }
 
+    pub(super) fn is_server(&self) -> bool {
+        self.is_server
+    }
+
     pub(super) fn sentinel(&self) -> &OwnedFd {
         &self.sentinel
+    }
+
+    pub(super) fn socket(&self) -> &OwnedFd {
+        &self.socket
     }
 
     pub(super) fn signal(&self, signal: i32) -> Result<()> {
@@ -193,11 +244,11 @@ impl Child {
         self.progress().status.is_some()
     }
 
-    fn is_ours(&self) -> bool {
+    pub(super) fn is_ours(&self) -> bool {
         self.starter == process::id()
     }
 
-    fn status(&self) -> Option<ExitStatus> {
+    pub(super) fn status(&self) -> Option<ExitStatus> {
         self.look_for_end(&mut self.progress())
     }
 
@@ -366,9 +417,52 @@ impl<T> Process<T> {
     fn wait(&self, wait: Wait) -> Result<Option<T>> {
         let Some((report, status)) = self.child.wait(wait)? else { return Ok(None) };
         family::forget(&self.child);
+        self.child.is_taken.store(true, Relaxed);
         match report {
             Some(packet) => (self.read)(&packet, self.pid()).map(Some),
             None => Err(Error::ChildDied { pid: self.pid(), status: status.to_string() }),
+        }
+    }
+
+    /// A second handle.
+    pub(super) fn second(&self) -> Self {
+        Self { child: Arc::clone(&self.child), read: self.read }
+    }
+
+    /// Waits for the end. The error is nobody's who has joined another handle.
+    pub(super) fn wait_unless_taken(&self) -> Result<()> {
+        if self.child.is_taken.load(Relaxed) { Ok(()) } else { self.join().map(drop) }
+    }
+
+    /// Ends it in good order: asks it to end ([`terminate`](Self::terminate)), gives it time, and then ends it
+    /// ([`kill`](Self::kill)). Returns how it ended; [`join`](Self::join) still has what it returned, if it did.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`]; [`Error::InvalidArgument`] as [`join`](Self::join).
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// use std::time::Duration;
+    /// use shmkit::{Process, Result, process::ExitStatus};
+    ///
+    /// fn main() -> Result<()> {
+    ///     shmkit::init();
+    ///     let child = Process::spawn(|| std::thread::sleep(Duration::from_secs(60)), ())?;
+    ///     assert_eq!(child.shutdown(Duration::from_secs(10))?, ExitStatus::Signal(15));
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn shutdown(&self, grace: Duration) -> Result<ExitStatus> {
+        self.terminate()?;
+        if let Some((_, status)) = self.child.wait(Wait::timeout(grace))? {
+            return Ok(status);
+        }
+        self.kill()?;
+        match self.child.wait(Wait::Forever)? {
+            Some((_, status)) => Ok(status),
+            None => unreachable!("a wait without end"),
         }
     }
 
@@ -514,7 +608,7 @@ mod tests {
         program.wait().unwrap();
         let (ours, theirs) = packet::pair().unwrap();
         report::send(&theirs, &Report::Returned(7_u32));
-        let child = Process::<u32>::new(Child::new(program.id(), "true".into(), false, ours).unwrap());
+        let child = Process::<u32>::new(Child::new(program.id(), None, "true".into(), false, ours).unwrap());
         assert_eq!((child.is_alive(), child.exit_status()), (false, Some(ExitStatus::Unknown)));
         assert!(poll::is_readable(&child.child.sentinel, Wait::No).unwrap());
         child.terminate().unwrap();

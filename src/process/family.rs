@@ -186,7 +186,7 @@ impl ActiveChild {
 pub fn active_children() -> Vec<ActiveChild> {
     let mut family = family();
     sweep(&mut family);
-    family.children.iter().cloned().map(ActiveChild).collect()
+    family.children.iter().filter(|child| !child.is_server()).cloned().map(ActiveChild).collect()
 }
 
 /// What a process that the crate started knows of itself.

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     family::{self, Origin},
+    forkserver::{self, Charter},
     report::{self, Report},
     target::Target,
 };
@@ -46,7 +47,14 @@ pub(super) const MARKER: &str = "SHMKIT_CHILD";
 
 static INITIALISED: AtomicBool = AtomicBool::new(false);
 
-/// What a fresh start is told, before its arguments.
+/// What a fresh start is for: its first message.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Errand {
+    Function(Bootstrap),
+    Server(Charter),
+}
+
+/// What a child is told, before its arguments.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Bootstrap {
     pub(super) build: Vec<u8>,
@@ -58,9 +66,11 @@ pub(super) struct Bootstrap {
     pub(super) cpu: Option<usize>,
     /// The program's start method, as [`METHOD`](super::METHOD) has it.
     pub(super) method: u8,
+    /// What the program's fork servers run first.
+    pub(super) preloads: Vec<u64>,
 }
 
-impl Bootstrap {
+impl Errand {
     /// One message of this and the arguments.
     pub(super) fn before(&self, args: &[u8]) -> Result<Vec<u8>> {
         let mut message = postcard::to_stdvec(self).map_err(|error| Error::corrupt(error.to_string()))?;
@@ -71,13 +81,16 @@ impl Bootstrap {
     /// This, and where in the message the arguments begin.
     fn split(message: &[u8]) -> Result<(Self, usize)> {
         postcard::take_from_bytes(message)
-            .map(|(bootstrap, args)| (bootstrap, message.len() - args.len()))
+            .map(|(errand, args)| (errand, message.len() - args.len()))
             .map_err(|_| Error::OtherExecutable { reason: "its first message makes no sense".into() })
     }
 }
 
 /// Runs a function with the arguments that stand in the message from a point on, and reports; returns the exit code.
 type Trampoline = fn(&OwnedFd, Packet, usize) -> i32;
+
+/// Runs a function that a fork server runs first.
+type Preload = fn() -> Result<()>;
 
 /// Makes this program able to start processes. Call it first in `main`.
 ///
@@ -103,6 +116,10 @@ pub fn init() {
     INITIALISED.store(true, Relaxed);
 }
 
+pub(super) fn set_initialised() {
+    INITIALISED.store(true, Relaxed);
+}
+
 /// # Errors
 ///
 /// [`Error::NotInitialised`] before [`init`].
@@ -117,7 +134,15 @@ pub(super) fn own_stamp() -> Stamp {
 
 /// The place of the trampoline for `F` in the executable.
 pub(super) fn place_of<F: Target<A>, A: DeserializeOwned + 'static>() -> Result<u64> {
-    let address = trampoline::<F, A> as Trampoline as usize;
+    place_of_address::<F>(trampoline::<F, A> as Trampoline as usize)
+}
+
+/// The same for a function that a fork server runs first.
+pub(super) fn place_of_preload<F: Target<()>>() -> Result<u64> {
+    place_of_address::<F>(preload::<F> as Preload as usize)
+}
+
+fn place_of_address<F>(address: usize) -> Result<u64> {
     Executable::this().offset_of(address).ok_or_else(|| Error::NotSendable {
         type_name: std::any::type_name::<F>().into(),
         reason: "it is not part of the executable, which is all that a fresh start has (is it in a plug-in?)".into(),
@@ -134,6 +159,21 @@ fn trampoline<F: Target<A>, A: DeserializeOwned + 'static>(socket: &OwnedFd, mes
     })
 }
 
+fn preload<F: Target<()>>() -> Result<()> {
+    instance::<F>().call(()).into_result().map(drop)
+}
+
+/// A function that stands at the place that the parent named.
+pub(super) fn preload_at(place: u64) -> Result<Preload> {
+    address_of(place).map(preload_at_address)
+}
+
+fn address_of(place: u64) -> Result<usize> {
+    Executable::this()
+        .address_of(place)
+        .ok_or_else(|| Error::OtherExecutable { reason: format!("no code is at {place:#x} from its start") })
+}
+
 use super::target::Outcome as _;
 
 /// The child's life: returns its exit code.
@@ -143,30 +183,47 @@ fn become_child() -> i32 {
         return 1;
     };
     start::restore_name();
-    let message = match socket::receive(&socket, false) {
-        Ok(Some(message)) => message,
-        // Nobody else takes it, and it was sent before this process began.
-        Ok(None) => return report::send(&socket, &failed(Error::corrupt("the first message is cut off"))),
-        Err(error) => return report::send(&socket, &failed(Error::os("receiving the arguments", error))),
-    };
-    match Bootstrap::split(&message.bytes).and_then(|(bootstrap, start)| Ok((prepare(bootstrap)?, start))) {
-        Ok((trampoline, start)) => trampoline(&socket, message, start),
+    match errand(&socket) {
+        Ok((Errand::Function(bootstrap), message, start)) => run(bootstrap, &socket, message, start),
+        Ok((Errand::Server(charter), message, _)) => {
+            let socket = forkserver::serve(socket, charter, message);
+            // A child of the server. What was registered for the end of the process is the server's, as in a fork.
+            let _guard = start::ExitOnUnwind;
+            start::exit_now(match errand(&socket) {
+                Ok((Errand::Function(bootstrap), message, start)) => run(bootstrap, &socket, message, start),
+                Ok((Errand::Server(_), ..)) => report::send(&socket, &failed(Error::corrupt("a server of a server"))),
+                Err(error) => report::send(&socket, &failed(error)),
+            })
+        }
         Err(error) => report::send(&socket, &failed(error)),
     }
 }
 
-fn failed(error: Error) -> Report<()> {
+/// Takes the first message: nobody else does, and it was sent before this process began.
+fn errand(socket: &OwnedFd) -> Result<(Errand, Packet, usize)> {
+    match socket::receive(socket, false) {
+        Ok(Some(message)) => Errand::split(&message.bytes).map(|(errand, start)| (errand, message, start)),
+        Ok(None) => Err(Error::corrupt("the first message is cut off")),
+        Err(error) => Err(Error::os("receiving the arguments", error)),
+    }
+}
+
+fn run(bootstrap: Bootstrap, socket: &OwnedFd, message: Packet, start: usize) -> i32 {
+    match prepare(bootstrap) {
+        Ok(trampoline) => trampoline(socket, message, start),
+        Err(error) => report::send(socket, &failed(error)),
+    }
+}
+
+pub(super) fn failed(error: Error) -> Report<()> {
     Report::Failed(error)
 }
 
 fn prepare(bootstrap: Bootstrap) -> Result<Trampoline> {
-    let executable = Executable::this();
-    if bootstrap.build != executable.identity() {
+    if bootstrap.build != Executable::this().identity() {
         return Err(Error::OtherExecutable { reason: "the build ids differ".into() });
     }
-    let address = executable.address_of(bootstrap.trampoline).ok_or_else(|| Error::OtherExecutable {
-        reason: format!("no code is at {:#x} from its start", bootstrap.trampoline),
-    })?;
+    let address = address_of(bootstrap.trampoline)?;
     if let Some(cpu) = bootstrap.cpu {
         affinity::pin_to(cpu).map_err(|error| Error::os(format!("pinning to processor {cpu}"), error))?;
     }
@@ -178,14 +235,15 @@ fn prepare(bootstrap: Bootstrap) -> Result<Trampoline> {
         parent_name: bootstrap.parent_name,
     });
     super::METHOD.store(bootstrap.method, Relaxed);
+    forkserver::set_preloads(bootstrap.preloads);
     if bootstrap.daemon {
         family::die_with(parent)?;
     }
-    INITIALISED.store(true, Relaxed);
+    set_initialised();
     Ok(function_at(address))
 }
 
-pub(super) use imp::{function_at, instance, remove_marker, take_socket};
+pub(super) use imp::{function_at, instance, preload_at_address, remove_marker, take_socket};
 
 /// The steps that the compiler cannot check.
 mod imp {
@@ -193,7 +251,7 @@ mod imp {
 
     use std::{env, io, os::fd::OwnedFd, ptr::NonNull};
 
-    use super::{MARKER, Trampoline};
+    use super::{MARKER, Preload, Trampoline};
     use crate::os::start;
 
     /// The function value of a type that has only one, of no size.
@@ -215,6 +273,12 @@ mod imp {
         // lies in this executable's code (checked before). The socket that it came over was inherited: the sender is
         // whoever started this process.
         unsafe { std::mem::transmute::<usize, Trampoline>(address) }
+    }
+
+    /// The same for a function that a fork server runs first.
+    pub(in crate::process) fn preload_at_address(address: usize) -> Preload {
+        // SAFETY: as above, of the places that `place_of_preload` found.
+        unsafe { std::mem::transmute::<usize, Preload>(address) }
     }
 
     pub(in crate::process) fn remove_marker() {

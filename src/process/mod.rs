@@ -1,8 +1,23 @@
 //! Processes that run a function of this program, and what becomes of them.
 //!
-//! A child is a fresh start of the same executable ([`StartMethod::Spawn`], the default) or a copy of this process
-//! ([`StartMethod::Fork`]). Its function is a plain `fn`; its arguments are sent, handles of shared memory among them;
+//! A child is a fresh start of the same executable ([`StartMethod::Spawn`], the default), a copy of this process
+//! ([`StartMethod::Fork`]), or a copy of a small process that was made to be copied ([`StartMethod::ForkServer`]). Its function is a plain `fn`; its arguments are sent, handles of shared memory among them;
 //! its value, error or panic comes back through [`Process::join`].
+//!
+//! # The life of a process
+//!
+//! | state | | goes to |
+//! | --- | --- | --- |
+//! | new | a [`Builder`]: nothing runs, there is no process | running, by [`start`](Builder::start) |
+//! | [`Running`](State::Running) | it runs, or could | blocked, stopped, terminated |
+//! | [`Blocked`](State::Blocked) | it waits for something | running, stopped; terminated by a signal |
+//! | [`Stopped`](State::Stopped) | by SIGSTOP, Ctrl-Z or a debugger | running, by SIGCONT; terminated by [`kill`](Process::kill) |
+//! | [`Terminated`](State::Terminated) | it has ended, and [`exit_status`](Process::exit_status) says how | |
+//!
+//! [`terminate`](Process::terminate) asks it to end, [`kill`](Process::kill) ends it, [`shutdown`](Process::shutdown) does
+//! the one after the other; [`join`](Process::join) waits. All that a [`scope`] has started have ended when it ends. A
+//! *daemon* dies when its parent has ended, by whatever cause; any other process goes on, and may ask
+//! [`parent`] whether that is there.
 //!
 //! The process ends when its function returns, whatever other threads it has started: join them first.
 //!
@@ -12,16 +27,21 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 mod builder;
 mod child;
+mod context;
 mod family;
+pub mod forkserver;
 mod init;
 mod report;
+mod scope;
 mod target;
 
 pub use self::{
     builder::Builder,
     child::{ExitStatus, Process, State},
+    context::Context,
     family::{ActiveChild, Current, Parent, active_children, current, parent},
     init::init,
+    scope::{Scope, scope},
     target::{Outcome, Target},
 };
 pub use crate::region::ticket::Message;
@@ -45,6 +65,9 @@ pub enum StartMethod {
     /// The child has the arguments themselves, moved and never encoded: it meets no error of an encoding, and a handle
     /// among them is the one that was given.
     Fork,
+    /// A copy of a small process that was started afresh for this purpose: nearly as fast as a fork of that, whatever this
+    /// process has in memory and however many threads. See [`forkserver`].
+    ForkServer,
 }
 
 /// The start method of the program, as a number: 0 is unset.
@@ -70,14 +93,53 @@ static METHOD: AtomicU8 = AtomicU8::new(0);
 /// # }
 /// ```
 pub fn set_start_method(method: StartMethod) -> Result<()> {
-    let number = match method {
-        StartMethod::Spawn => 1,
-        StartMethod::Fork => 2,
-    };
+    let number = number_of(method);
     match METHOD.compare_exchange(0, number, Relaxed, Relaxed) {
         Err(set) if set != number => Err(Error::invalid_argument("the start method was set already")),
         _ => Ok(()),
     }
+}
+
+/// Sets the start method of the program, whether one was set or not.
+///
+/// For the program itself. A library leaves the choice to its users, and takes a [`Context`] where it needs one method.
+///
+/// # Examples
+///
+/// ```standalone_crate
+/// use shmkit::process::{StartMethod, force_start_method, set_start_method, start_method};
+///
+/// # fn main() -> shmkit::Result<()> {
+/// set_start_method(StartMethod::Fork)?;
+/// force_start_method(StartMethod::ForkServer);
+/// assert_eq!(start_method(), StartMethod::ForkServer);
+/// # Ok(())
+/// # }
+/// ```
+pub fn force_start_method(method: StartMethod) {
+    METHOD.store(number_of(method), Relaxed);
+}
+
+fn number_of(method: StartMethod) -> u8 {
+    match method {
+        StartMethod::Spawn => 1,
+        StartMethod::Fork => 2,
+        StartMethod::ForkServer => 3,
+    }
+}
+
+/// Every start method that there is here, the default one first.
+///
+/// # Examples
+///
+/// ```
+/// use shmkit::process::{StartMethod, all_start_methods};
+///
+/// assert_eq!(all_start_methods()[0], StartMethod::Spawn);
+/// ```
+#[must_use]
+pub const fn all_start_methods() -> [StartMethod; 3] {
+    [StartMethod::Spawn, StartMethod::Fork, StartMethod::ForkServer]
 }
 
 /// The start method of the program: [`StartMethod::Spawn`] if none was set.
@@ -89,6 +151,7 @@ pub fn set_start_method(method: StartMethod) -> Result<()> {
 pub fn start_method() -> StartMethod {
     match METHOD.load(Relaxed) {
         2 => StartMethod::Fork,
+        3 => StartMethod::ForkServer,
         _ => StartMethod::Spawn,
     }
 }

@@ -56,6 +56,18 @@ pub(super) fn run<R: Outcome>(socket: &OwnedFd, function: impl FnOnce() -> R) ->
     code
 }
 
+/// Runs a function whose result nobody waits for, and makes an error of its panic.
+pub(super) fn attempt(function: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    note_places_of_panics();
+    match catching(function) {
+        Ok(result) => result,
+        Err(Report::<()>::Panicked { message, location }) => {
+            Err(Error::Panicked { pid: std::process::id(), message, location })
+        }
+        Err(_) => unreachable!("`catching` reports panics only"),
+    }
+}
+
 fn note_places_of_panics() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

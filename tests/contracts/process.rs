@@ -20,8 +20,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use shmkit::{
-    Array, Error, Lock, Process, Result, Value,
-    process::{self, ExitStatus, Message, Outcome, StartMethod, State, Target},
+    Array, AtomicArray, Error, Lock, Process, Queue, Result, Value,
+    process::{self, Context, ExitStatus, Message, Outcome, StartMethod, State, Target},
 };
 
 use crate::scratch::Name;
@@ -55,6 +55,10 @@ macro_rules! for_each_contract {
             children_use_the_start_method_of_the_program,
             locks_work_by_every_start_method,
             five_generations_alike,
+            a_hundred_at_once,
+            a_scope_waits_for_all,
+            a_shutdown_asks_first,
+            contexts_have_their_method,
         }
     };
 }
@@ -251,7 +255,7 @@ pub(crate) fn the_sentinel_is_readable_at_the_end() {
 }
 
 pub(crate) fn all_terminated() {
-    let count = if process::start_method() == StartMethod::Fork { 100 } else { 5 };
+    let count = if process::start_method() == StartMethod::Spawn { 5 } else { 100 };
     let children: Vec<_> = (0..count).map(|_| start(sleep_for_ever, ())).collect();
     assert!(children.iter().all(|child| child.is_alive() && is_listed(child.pid())));
     children.iter().for_each(|child| child.terminate().unwrap());
@@ -489,22 +493,28 @@ pub(crate) fn without_standard_streams() {
 }
 
 pub(crate) fn children_use_the_start_method_of_the_program() {
-    fn forks(depth: u32) -> Result<Vec<bool>> {
-        let mut below = if depth > 0 { joined(&start(forks, (depth - 1,)))? } else { Vec::new() };
-        below.push(process::start_method() == StartMethod::Fork);
+    fn methods(depth: u32) -> Result<Vec<u8>> {
+        let mut below = if depth > 0 { joined(&start(methods, (depth - 1,)))? } else { Vec::new() };
+        below.push(number(process::start_method()));
         Ok(below)
     }
-    let mine = process::start_method() == StartMethod::Fork;
-    assert_eq!(forks(2).unwrap(), [mine; 3]);
+    let mine = number(process::start_method());
+    assert_eq!(methods(2).unwrap(), [mine; 3]);
     // What one process is told does not change the program's method, and its children are told nothing of it.
-    for method in [StartMethod::Spawn, StartMethod::Fork] {
+    for by in ALL {
         // A fork needs a process without threads, which a spawned one is.
-        let told = |fork: bool| -> Result<Vec<bool>> {
-            let method = if fork { StartMethod::Fork } else { StartMethod::Spawn };
-            joined(&Process::builder(forks).args((1,)).start_method(method).daemon(true).start()?)
+        let told = |by: u8| -> Result<Vec<u8>> {
+            let builder = Process::builder(methods).args((1,)).start_method(ALL[usize::from(by)]).daemon(true);
+            joined(&builder.start()?)
         };
-        assert_eq!(run(told, (method == StartMethod::Fork,)).unwrap(), [mine; 2]);
+        assert_eq!(run(told, (number(by),)).unwrap(), [mine; 2], "{by:?}");
     }
+}
+
+const ALL: [StartMethod; 3] = [StartMethod::Spawn, StartMethod::Fork, StartMethod::ForkServer];
+
+fn number(method: StartMethod) -> u8 {
+    ALL.iter().position(|one| *one == method).unwrap() as u8
 }
 
 /// Upstream a lock of one way to start is refused by another. Here there is one kind of lock.
@@ -515,7 +525,7 @@ pub(crate) fn locks_work_by_every_start_method() {
         if depth == 0 {
             return Lock::new();
         }
-        let method = if depth.is_multiple_of(2) { StartMethod::Spawn } else { StartMethod::Fork };
+        let method = ALL[depth as usize % ALL.len()];
         let child = Process::builder(pass).args((lock, depth - 1)).start_method(method).daemon(true).start()?;
         let made = joined(&child)?;
         drop(made.try_lock()?);
@@ -532,7 +542,7 @@ pub(crate) fn locks_work_by_every_start_method() {
         };
         let holder = start(hold, (lock.clone(), ready.clone(), go.clone()));
         wait_for(&ready);
-        let made = joined(&start(pass, (lock.clone(), 4)))?;
+        let made = joined(&start(pass, (lock.clone(), 6)))?;
         go.set(1)?;
         joined(&holder)?;
         drop(lock.lock()?);
@@ -554,13 +564,107 @@ pub(crate) fn five_generations_alike() {
     }
     let seen = joined(&Process::spawn(descend, (4,)).unwrap()).unwrap();
     assert!(seen.iter().all(|(_, children)| *children == 0), "{seen:?}");
-    if process::start_method() == StartMethod::Spawn {
-        assert!(seen.iter().all(|one| *one == seen[0]), "{seen:?}");
+    if process::start_method() != StartMethod::Fork {
+        // One that has a server of its own to ask has two descriptors for it. The last of all has none.
+        let last = seen[0].0;
+        let server = if process::start_method() == StartMethod::ForkServer { 2 } else { 0 };
+        assert!(seen[1..].iter().all(|(open, _)| *open <= last + server && *open >= last), "{seen:?}");
     } else {
         // A fork has copies of its ancestors' descriptors: as many more in each generation.
         let more: Vec<_> = seen.windows(2).map(|pair| pair[0].0 - pair[1].0).collect();
         assert!(more.iter().all(|one| *one == more[0]), "{seen:?}");
     }
+}
+
+pub(crate) fn a_hundred_at_once() {
+    fn meet(here: AtomicArray<u32>, go: Value<u8>) -> Result<()> {
+        here[0].fetch_add(1, SeqCst);
+        wait_for(&go);
+        Ok(())
+    }
+    let (here, go) = (AtomicArray::<u32>::zeros(1).unwrap(), Value::new(0_u8).unwrap());
+    let children: Vec<_> = (0..100).map(|_| start(meet, (here.clone(), go.clone()))).collect();
+    until("all are there", || here[0].load(SeqCst) == 100);
+    assert!(children.iter().all(|child| child.is_alive()));
+    go.set(1).unwrap();
+    children.iter().for_each(|child| joined(child).unwrap());
+    assert!(!children.iter().any(|child| is_listed(child.pid())));
+}
+
+pub(crate) fn a_scope_waits_for_all() {
+    fn work(done: AtomicArray<u32>) -> Result<()> {
+        thread::sleep(Duration::from_millis(20));
+        done[0].fetch_add(1, SeqCst);
+        Ok(())
+    }
+    let done = AtomicArray::<u32>::zeros(1).unwrap();
+    let count = || done[0].load(SeqCst);
+    let daemon = || Process::builder(work).args((done.clone(),)).daemon(true);
+    let pids = process::scope(|scope| [scope.start(daemon()).unwrap().pid(), scope.start(daemon()).unwrap().pid()]);
+    assert_eq!(count(), 2);
+    assert!(!pids.unwrap().into_iter().any(is_listed));
+    // After an early return, and after a panic.
+    let early = process::scope(|scope| -> Result<()> {
+        drop(scope.start(daemon())?);
+        Err(Error::TimedOut)
+    });
+    assert!(early.unwrap().unwrap_err().is_timed_out() && count() == 3);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        process::scope(|scope| -> () {
+            drop(scope.start(daemon()).unwrap());
+            panic!("on purpose");
+        })
+    }));
+    assert!(panicked.is_err() && count() == 4);
+    // An error that nobody has taken is not lost; one that was taken is not told again.
+    let fails = || Process::builder(|| Err::<(), _>(Error::WouldBlock)).daemon(true);
+    assert!(process::scope(|scope| drop(scope.start(fails()).unwrap())).unwrap_err().is_would_block());
+    process::scope(|scope| assert!(scope.start(fails()).unwrap().join().is_err())).unwrap();
+}
+
+pub(crate) fn a_shutdown_asks_first() {
+    let child = start(sleep_for_ever, ());
+    assert_eq!(child.shutdown(LONG).unwrap(), ExitStatus::Signal(libc::SIGTERM));
+    // One that does not listen.
+    let deaf = |ready: Value<u8>| -> Result<()> {
+        // SAFETY: SIG_IGN is a valid disposition.
+        unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+        ready.set(1)?;
+        sleep_for_ever();
+        Ok(())
+    };
+    let ready = Value::new(0_u8).unwrap();
+    let child = start(deaf, (ready.clone(),));
+    wait_for(&ready);
+    assert_eq!(child.shutdown(Duration::from_millis(20)).unwrap(), ExitStatus::Signal(libc::SIGKILL));
+    assert_eq!(child.shutdown(Duration::ZERO).unwrap(), ExitStatus::Signal(libc::SIGKILL), "again");
+    // What it has returned before is still there.
+    let child = start(|| 7, ());
+    until("it has ended", || !child.is_alive());
+    assert_eq!(child.shutdown(Duration::ZERO).unwrap(), ExitStatus::Code(0));
+    assert_eq!(joined(&child).unwrap(), 7);
+}
+
+pub(crate) fn contexts_have_their_method() {
+    assert_eq!(process::all_start_methods(), ALL);
+    // A fork needs a process without threads, which a spawned one is.
+    let told = || -> Result<u32> {
+        let mut sum = 0;
+        for method in process::all_start_methods() {
+            let context = Context::new(method);
+            assert_eq!(context.start_method(), method);
+            let (lock, queue) = (context.lock()?, context.queue()?);
+            let put = |lock: Lock, queue: Queue<u32>| -> Result<()> {
+                let _held = lock.lock()?;
+                queue.put(&14)
+            };
+            let child = context.builder(put).args((lock.clone(), queue.clone())).daemon(true).start()?;
+            sum += queue.get()?;
+            joined(&child)?;
+        }
+        Ok(sum)
+    };
+    assert_eq!(joined(&Context::new(StartMethod::Spawn).builder(told).daemon(true).start().unwrap()).unwrap(), 42);
 }
 
 /// Whether the child of this process has a descriptor with a high number open, which this process has.

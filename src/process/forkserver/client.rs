@@ -1,0 +1,228 @@
+//! The parent's side: a server, and what it is asked for.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::OsString,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{Answer, Charter, Request};
+use crate::{
+    Error, Result,
+    os::{
+        clock::Wait,
+        files::{self, FileId},
+        packet, poll,
+        sibling::Ledger,
+        socket, start,
+    },
+    process::{
+        builder,
+        child::Child,
+        family,
+        init::{self, Errand},
+    },
+};
+
+/// How many servers may die before a start is given up.
+const SERVERS: u32 = 3;
+
+/// What a child is started with.
+pub(in crate::process) struct Order<'a> {
+    /// The child's end of its socket. Its bootstrap has been sent into the other.
+    pub(in crate::process) socket: &'a OwnedFd,
+    pub(in crate::process) environment: &'a BTreeMap<OsString, Option<OsString>>,
+    /// Another than this process's.
+    pub(in crate::process) directory: Option<OwnedFd>,
+    pub(in crate::process) streams: [Option<BorrowedFd<'a>>; 3],
+}
+
+/// A child that the server has made.
+pub(in crate::process) struct Started {
+    pub(in crate::process) pid: u32,
+    pub(in crate::process) pidfd: Option<OwnedFd>,
+}
+
+/// A server of this process.
+struct Server {
+    child: Arc<Child>,
+    ledger: Ledger,
+    /// The environment and the working directory that it was started in.
+    environment: Vec<(OsString, OsString)>,
+    directory: Option<FileId>,
+}
+
+/// Locked for the time of a start: the server does one thing at a time, and the ledger has room for one entry.
+static SERVER: Mutex<Option<Server>> = Mutex::new(None);
+
+fn locked() -> MutexGuard<'static, Option<Server>> {
+    let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+    if server.as_ref().is_some_and(|server| !server.child.is_ours()) {
+        // A copy, in a fork: the server is its parent's.
+        *server = None;
+    }
+    server
+}
+
+/// Keeps this still while this process forks.
+pub(in crate::process) fn still() -> impl Drop {
+    locked()
+}
+
+/// Whether this process has a server.
+pub(super) fn runs() -> bool {
+    locked().as_ref().is_some_and(|server| !server.child.has_ended())
+}
+
+/// Has the server make a child, which is a child of this process.
+pub(in crate::process) fn start(order: &Order<'_>) -> Result<Started> {
+    let mut slot = locked();
+    let mut deaths = 0;
+    loop {
+        let server = match slot.take() {
+            Some(server) if !server.child.has_ended() => server,
+            // The family has it no longer, or will not when it looks next.
+            _ => Server::begin()?,
+        };
+        match server.ask(order) {
+            Ok(Some(outcome)) => {
+                *slot = Some(server);
+                return outcome;
+            }
+            // It has died; what it has started first is in the ledger.
+            Ok(None) => {
+                let status = server.child.status();
+                family::forget(&server.child);
+                if let Some(pid) = server.ledger.entry() {
+                    return Ok(Started { pid, pidfd: None });
+                }
+                deaths += 1;
+                if deaths == SERVERS {
+                    let status = status.map_or_else(|| "unknown".into(), |status| status.to_string());
+                    return Err(Error::ForkServerDied { status });
+                }
+            }
+            Err(error) => {
+                *slot = Some(server);
+                return Err(error);
+            }
+        }
+    }
+}
+
+impl Server {
+    fn begin() -> Result<Self> {
+        let failed = |error| Error::os("starting the fork server", error);
+        let (ledger, file) = Ledger::new().map_err(failed)?;
+        let message = Errand::Server(Charter::new()).before(&[])?;
+        let (ours, theirs) = packet::pair().map_err(|error| Error::os("socketpair", error))?;
+        socket::send(&ours, &message, &[file]).map_err(failed)?;
+        let environment = env::vars_os().collect();
+        let directory = files::working_directory();
+        let pid = start::fresh(start::Fresh {
+            arguments: env::args_os().collect(),
+            environment: builder::environment(&BTreeMap::new()),
+            directory: None,
+            socket: &theirs,
+        })
+        .map_err(failed)?;
+        let child = Child::server(pid, ours)?;
+        Ok(Self { child, ledger, environment, directory })
+    }
+
+    /// Sends an order and waits for what becomes of it. `None` if the server has died: the ledger says how far it came.
+    fn ask(&self, order: &Order<'_>) -> Result<Option<Result<Started>>> {
+        let here;
+        let directory = match &order.directory {
+            Some(directory) => Some(directory),
+            None => {
+                here =
+                    self.directory_if_changed().map_err(|error| Error::os("opening the working directory", error))?;
+                here.as_ref()
+            }
+        };
+        let request = Request {
+            streams: order.streams.map(|stream| stream.is_some()),
+            directory: directory.is_some(),
+            environment: self.changes(order.environment),
+        };
+        let message = postcard::to_stdvec(&request).map_err(|error| Error::corrupt(error.to_string()))?;
+        let streams = order.streams.iter().flatten().copied();
+        let descriptors: Vec<_> =
+            [order.socket.as_fd()].into_iter().chain(streams).chain(directory.map(AsFd::as_fd)).collect();
+
+        self.ledger.clear();
+        match socket::send(self.child.socket(), &message, &descriptors) {
+            Ok(()) => {}
+            Err(error) if is_closed(&error) => return self.end().map(|()| None),
+            Err(error) => return Err(Error::os("asking the fork server", error)),
+        }
+        let events = [self.child.socket().as_fd(), self.child.sentinel().as_fd()];
+        // Without an answer nobody may ask again: the next one would get it.
+        let Ok(ready) = poll::readable(&events, Wait::Forever) else { return self.end().map(|()| None) };
+        // What it said before it ended is there, if it did.
+        match socket::receive(self.child.socket(), false) {
+            Ok(Some(answer)) => {
+                let outcome = match postcard::from_bytes(&answer.bytes) {
+                    Ok(Answer::Started(pid)) => {
+                        let pidfd = answer.descriptors.first().and_then(|fd| fd.try_clone().ok());
+                        Ok(Started { pid, pidfd })
+                    }
+                    Ok(Answer::Failed(error)) => Err(error),
+                    Err(error) => Err(Error::corrupt(error.to_string())),
+                };
+                Ok(Some(outcome))
+            }
+            // It is closed, or it is not and the server has ended.
+            Ok(None) => self.end().map(|()| None),
+            Err(error) if is_closed(&error) || ready == [1] => self.end().map(|()| None),
+            // This process can open no more, say: the answer came, but not the descriptor in it.
+            Err(error) => {
+                let started = self.ledger.entry().map(|pid| Started { pid, pidfd: None });
+                Ok(Some(started.ok_or_else(|| Error::os("hearing from the fork server", error))))
+            }
+        }
+    }
+
+    /// Makes sure that it has ended: then the ledger is final.
+    fn end(&self) -> Result<()> {
+        // It has closed its end of the socket, so it has died, but perhaps not wholly yet.
+        self.child.signal(libc::SIGKILL)?;
+        poll::is_readable(self.child.sentinel(), Wait::Forever).map_err(|error| Error::os("poll", error))?;
+        Ok(())
+    }
+
+    fn directory_if_changed(&self) -> std::io::Result<Option<OwnedFd>> {
+        if files::working_directory() == self.directory {
+            return Ok(None);
+        }
+        start::directory(std::path::Path::new(".")).map(Some)
+    }
+
+    /// From the server's environment to this process's, with what the order changes in that.
+    fn changes(&self, ordered: &BTreeMap<OsString, Option<OsString>>) -> Vec<(OsString, Option<OsString>)> {
+        let now: Vec<_> = env::vars_os().collect();
+        let mut changes = BTreeMap::new();
+        if now != self.environment {
+            let (then, now) = (by_name(self.environment.clone()), by_name(now));
+            changes.extend(then.keys().filter(|name| !now.contains_key(*name)).map(|name| (name.clone(), None)));
+            let new = now.into_iter().filter(|(name, value)| then.get(name) != Some(value));
+            changes.extend(new.map(|(name, value)| (name, Some(value))));
+        }
+        changes.extend(ordered.clone());
+        changes.into_iter().collect()
+    }
+}
+
+/// Of names that stand there twice the first, which is what the C library finds. Without what could not be set: it is as it
+/// was at the server's start.
+fn by_name(variables: Vec<(OsString, OsString)>) -> BTreeMap<OsString, OsString> {
+    let can_be_set = |(name, value): &(OsString, OsString)| builder::is_variable(name, value) && name != init::MARKER;
+    variables.into_iter().rev().filter(can_be_set).collect()
+}
+
+fn is_closed(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET))
+}

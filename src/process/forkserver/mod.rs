@@ -1,0 +1,147 @@
+//! The server that makes the children of [`StartMethod::ForkServer`](super::StartMethod::ForkServer), and what it prepares
+//! for them.
+//!
+//! The first start by this method starts the server: a fresh start of the executable, which runs `main` up to
+//! [`init`](crate::init) and then waits, with one thread and little memory. Each start has it make a copy of itself, which
+//! becomes the child. So a start costs as little as a fork of a small process, however large the parent is and however
+//! many threads it has; and what the server has prepared, each child finds done ([`preload`]).
+//!
+//! * A child is this process's own, by the kernel too: it is waited for, watched and ended as any other.
+//! * It has this process's standard streams, environment and working directory, as they are at its start. What else a
+//!   process inherits (limits, priority, processors, the mode mask, signals that are ignored, the process group) is the
+//!   server's: as it was when that began.
+//! * Each process has a server of its own, a forked one too. It ends when its process ends, and is replaced by the next
+//!   start if it dies.
+//! * It has none of this process's descriptors. Ctrl-C passes it by, and does not pass its children by.
+//!
+//! It must have one thread when it copies itself, and hold no locks: a preloaded function that leaves threads behind, or
+//! uses objects with members (see [`region`](crate::region)), makes every start an error.
+
+// How it works:
+//
+// | step | the parent | the server | the child |
+// | --- | --- | --- | --- |
+// | 1 | sends the bootstrap and the arguments into the child's own socket, as for a fresh start | | |
+// | 2 | clears the ledger, sends the request: that socket's other end, streams, changes | | |
+// | 3 | waits for the answer, or the server's end | takes it, looks whether its parent lives | |
+// | 4 | | `clone` with `CLONE_PARENT`; the kernel writes the ledger | is born, a child of the parent |
+// | 5 | | answers: id and pidfd | gives up what is the server's, takes over what came with the request |
+// | 6 | has a child as by any other method | waits for the next | receives its bootstrap and goes on as a fresh start does |
+//
+// Who dies when:
+//
+// * The server, before the clone: the ledger is empty, nothing was started, and the parent asks a new server. After it: the
+//   ledger has the id, of a child that nobody else has waited for, and the start goes well. There is no third case, see
+//   `os/sibling.rs`. It may die as a zombie of the parent until that looks after its children, as any child.
+// * The child, at any moment: a child of the parent that has ended without a report.
+// * The parent, before step 4: the server sees that it has another parent now, and ends without a copy. After it: the
+//   child is an orphan, as after any start; a daemon watches the parent, not the server. In a long preload the server does
+//   not look, and ends when that has.
+// * Whoever is *stopped* delays the others: a stopped server stops all starts of its parent, which wait for each other.
+//
+// Ctrl-C while a request is under way: the signal reaches the parent and the server, but not the child that is yet to be
+// born. If it is fatal to the parent, that child would be left. So the server, which has the signal blocked, hands on one
+// that it finds after the clone.
+
+use std::{
+    ffi::OsString,
+    sync::{Mutex, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{init, target::Target};
+use crate::{Error, Result};
+
+mod client;
+mod server;
+
+pub(super) use self::{
+    client::{Order, start, still},
+    server::{Charter, serve},
+};
+
+/// What the child is to take over. The descriptors are its socket, the streams that there are, the directory.
+#[derive(Debug, Serialize, Deserialize)]
+struct Request {
+    /// Which standard streams come along.
+    streams: [bool; 3],
+    /// Whether a working directory comes along.
+    directory: bool,
+    /// In what its environment differs from the server's.
+    environment: Vec<(OsString, Option<OsString>)>,
+}
+
+/// What the server says.
+#[derive(Debug, Serialize, Deserialize)]
+enum Answer {
+    /// The id; the pidfd comes along if it could be had.
+    Started(u32),
+    Failed(Error),
+}
+
+/// The places of what is to be run first, in order.
+static PRELOADS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+/// What the program's servers run first.
+pub(super) fn preloads() -> Vec<u64> {
+    PRELOADS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Takes over what the program's servers run first, in a child.
+pub(super) fn set_preloads(places: Vec<u64>) {
+    *PRELOADS.lock().unwrap_or_else(PoisonError::into_inner) = places;
+}
+
+/// Has the server run a function once, before it makes the first child: what that loads or computes, each child finds in
+/// its memory.
+///
+/// Functions run in the order in which they were given, in the server; nothing runs in this process. Children that start
+/// children by a server of their own have it run them too. What they print goes where this process prints.
+///
+/// # Errors
+///
+/// [`Error::InvalidArgument`] when this process's server runs already, [`Error::NotSendable`] for a function that is not
+/// part of the executable. An error or a panic of the function itself is the error of every start.
+///
+/// # Examples
+///
+/// ```standalone_crate
+/// use std::sync::OnceLock;
+///
+/// use shmkit::{Process, Result, process::{StartMethod, forkserver}};
+///
+/// static TABLE: OnceLock<Vec<u64>> = OnceLock::new();
+///
+/// fn load() {
+///     TABLE.get_or_init(|| (0..1000).map(|x| x * x).collect());
+/// }
+///
+/// fn square(x: usize) -> Option<u64> {
+///     // Loaded by the server, not here.
+///     TABLE.get().map(|table| table[x])
+/// }
+///
+/// fn main() -> Result<()> {
+///     shmkit::init();
+///     forkserver::preload(load)?;
+///     let child = Process::builder(square).args((30,)).start_method(StartMethod::ForkServer).start()?;
+///     assert_eq!(child.join()?, Some(900));
+///     assert!(TABLE.get().is_none());
+///     Ok(())
+/// }
+/// ```
+pub fn preload<F: Target<()>>(_function: F) -> Result<()> {
+    const {
+        assert!(size_of::<F>() == 0, "what is preloaded is a plain `fn` or a closure that captures nothing");
+    }
+    let place = init::place_of_preload::<F>()?;
+    if client::runs() {
+        return Err(Error::invalid_argument("the server has begun: preload before the first start that needs it"));
+    }
+    let mut places = PRELOADS.lock().unwrap_or_else(PoisonError::into_inner);
+    if !places.contains(&place) {
+        places.push(place);
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Processes that do not outlive a block.
+
+use std::cell::RefCell;
+
+use super::{Builder, Message, Outcome, Process, StartMethod, Target};
+use crate::Result;
+
+/// Where the processes of a [`scope`] are started.
+///
+/// # Examples
+///
+/// See [`scope`].
+#[must_use]
+pub struct Scope {
+    method: Option<StartMethod>,
+    /// For each process: waits for it, and gives its error if nobody has taken what it returned.
+    ends: RefCell<Vec<End>>,
+}
+
+type End = Box<dyn Fn() -> Result<()>>;
+
+/// Runs `run`, and then waits for all processes that it has started in the [`Scope`], also after a panic or an early return.
+///
+/// # Errors
+///
+/// The error of the first process that failed and that nobody has [joined](Process::join).
+///
+/// # If a process dies
+///
+/// Those that the scope has started are waited for all the same. If this one dies, its daemons die with it and others go
+/// on, as ever.
+///
+/// # Examples
+///
+/// ```standalone_crate
+/// use shmkit::{Array, Result, process};
+///
+/// fn fill(a: Array<u32>, i: usize) -> Result<()> {
+///     a.set(i, i as u32 + 1)
+/// }
+///
+/// fn main() -> Result<()> {
+///     shmkit::init();
+///     let a = Array::zeros(3)?;
+///     process::scope(|s| (0..3).try_for_each(|i| s.spawn(fill, (a.clone(), i)).map(drop)))??;
+///     assert_eq!(a.to_vec()?, [1, 2, 3]);
+///     // A child that nobody joins is not forgotten.
+///     assert!(process::scope(|s| s.spawn(fill, (a.clone(), 9)).map(drop)).is_err());
+///     Ok(())
+/// }
+/// ```
+pub fn scope<R>(run: impl FnOnce(&Scope) -> R) -> Result<R> {
+    scope_with(None, run)
+}
+
+pub(super) fn scope_with<R>(method: Option<StartMethod>, run: impl FnOnce(&Scope) -> R) -> Result<R> {
+    let scope = Scope { method, ends: RefCell::default() };
+    let result = run(&scope);
+    scope.wait().map(|()| result)
+}
+
+impl Scope {
+    /// Starts `target(args)` in a new process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::spawn`].
+    ///
+    /// # Examples
+    ///
+    /// See [`scope`].
+    pub fn spawn<F, A>(&self, target: F, args: A) -> Result<Process<<F::Outcome as Outcome>::Output>>
+    where
+        F: Target<A>,
+        A: Message,
+    {
+        let builder = Process::builder(target).args(args);
+        self.start(match self.method {
+            Some(method) => builder.start_method(method),
+            None => builder,
+        })
+    }
+
+    /// Starts a process that was prepared with a [builder](Process::builder).
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::start`].
+    ///
+    /// # Examples
+    ///
+    /// See [`scope`].
+    pub fn start<F, A>(&self, builder: Builder<F, A>) -> Result<Process<<F::Outcome as Outcome>::Output>>
+    where
+        F: Target<A>,
+        A: Message,
+    {
+        builder.start().map(|process| self.keep(process))
+    }
+
+    /// Starts `run` in a copy of this process. It may borrow.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::fork`].
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// fn main() -> shmkit::Result<()> {
+    ///     shmkit::init();
+    ///     let numbers = vec![1, 2, 3];
+    ///     let sum = shmkit::process::scope(|s| s.fork(|| numbers.iter().sum::<i32>())?.join())??;
+    ///     assert_eq!(sum, 6);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn fork<R: Outcome>(&self, run: impl FnOnce() -> R) -> Result<Process<R::Output>> {
+        Process::fork(run).map(|process| self.keep(process))
+    }
+
+    fn keep<T: 'static>(&self, process: Process<T>) -> Process<T> {
+        let watched = process.second();
+        self.ends.borrow_mut().push(Box::new(move || watched.wait_unless_taken()));
+        process
+    }
+
+    fn wait(&self) -> Result<()> {
+        let ends = self.ends.take();
+        // All of them, also after one that failed.
+        let results: Vec<_> = ends.into_iter().map(|end| end()).collect();
+        results.into_iter().collect()
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        // After a panic; else nobody is left.
+        let _ = self.wait();
+    }
+}
+
+impl std::fmt::Debug for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scope").field("processes", &self.ends.borrow().len()).finish_non_exhaustive()
+    }
+}
