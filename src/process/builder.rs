@@ -17,7 +17,7 @@ use super::{
     child::{Child, Process},
     family::{self, Origin},
     init::{self, Bootstrap},
-    report,
+    pool, report,
     target::{Outcome, Target},
 };
 use crate::{
@@ -326,7 +326,7 @@ impl Plan {
         let directory = directory.map_err(|error| Error::os("opening the directory to work in", error))?;
         // What stands in the buffer would be written twice.
         let _ = std::io::stdout().flush();
-        let still = (family::still(), ends::still());
+        let still = (pool::still(), family::still(), ends::still());
         // SAFETY: there are no other threads but parked ones, which hold nothing now, or the caller has promised.
         let forked = unsafe { start::fork() };
         drop(still);

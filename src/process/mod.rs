@@ -14,6 +14,7 @@ mod builder;
 mod child;
 mod family;
 mod init;
+pub mod pool;
 mod report;
 mod target;
 
