@@ -331,6 +331,10 @@ pub enum Error {
         location: String,
     },
 
+    /// The pool takes no more tasks, or was ended before this one was done.
+    #[error("the pool is closed")]
+    PoolClosed,
+
     /// The child's function returned an error of the user's own type.
     #[error("{message}")]
     Failed {

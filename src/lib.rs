@@ -41,6 +41,7 @@
 //! * [`init`], which stands first in `main`.
 //! * [`Process`], a function that another process runs.
 //! * [`StartMethod`], by a fresh start of the program, by a fork, or by a fork of a small server.
+//! * [`Pool`], processes that run tasks, one after the other; [`pool`], the rest of it.
 //! * [`process`], the rest: the builder, children, parent, processors.
 //! * [`init_in_tests!`], for test programs that start processes.
 //!
@@ -94,7 +95,10 @@ pub use crate::{
         Array, ArrayGuard, ArrayIndex, Atomic, AtomicArray, AtomicBits, AtomicElement, AtomicNumber, AtomicValue,
         Claim, ClaimMut, RawArray, ReadOnlyArray, ReadOnlyValue, Shape, Value, ValueGuard,
     },
-    process::{Process, StartMethod, init},
+    process::{
+        Process, StartMethod, init,
+        pool::{self, Pool},
+    },
     region::Region,
     sync::{
         Barrier, BarrierWaitResult, BoundedSemaphore, Condvar, CondvarGuard, Event, Lock, LockGuard, Permit, RLock,

@@ -53,6 +53,7 @@ fn main() {
         ("processes_of_the_fork_server", processes_of_the_fork_server),
         ("processes_that_fail", processes_that_fail),
         ("processes_that_nobody_joins", processes_that_nobody_joins),
+        ("pools", pools),
     ]);
 }
 
@@ -602,5 +603,31 @@ fn processes_that_nobody_joins() {
             }
         });
         assert_eq!(value.get().unwrap(), ROUNDS / 2 + ROUNDS / 20);
+    }
+}
+
+/// With everything that workers do: work, die, end, and be ended while others wait.
+fn pools() {
+    fn dies(x: u32) -> u32 {
+        assert!(x != 3, "three");
+        if x == 5 {
+            std::process::abort();
+        }
+        x
+    }
+    for method in [StartMethod::Spawn, StartMethod::Fork] {
+        let value = Value::new(1_u64).unwrap();
+        steady(ROUNDS / 20, |_| {
+            let pool = shmkit::Pool::builder().workers(2).start_method(method).start().unwrap();
+            assert_eq!(pool.map(|x: u32| x, 0..100).unwrap().len(), 100);
+            assert!(pool.map(dies, 0..100).is_err());
+            pool.map_with(&value, |value: &Value<u64>, _: u8| value.get(), [0; 50]).unwrap();
+            assert_eq!(pool.apply(|size: usize| vec![0_u8; size], (1 << 20,)).unwrap().len(), 1 << 20);
+            let task = pool.submit(|value: Value<u64>| Ok::<_, Error>(value), (value.clone(),));
+            let _ = task.map(|task| task.get());
+            let _left = pool.submit(|| std::thread::sleep(DEADLINE), ()).unwrap();
+            let mut some = pool.imap(|x: u32| x, 0..).unwrap();
+            assert_eq!(some.next().unwrap().unwrap(), 0);
+        });
     }
 }

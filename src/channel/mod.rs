@@ -1,11 +1,13 @@
 //! Channels: values that some processes put in and others take out.
 
 mod buffer;
-mod forms;
+pub(crate) mod forms;
 pub mod pipe;
 mod queue;
 mod ring;
 mod spsc;
+
+pub(crate) use forms::four_forms;
 
 use crate::{Error, Result, raw::ring::MOST_SLOTS, region::Dims};
 

@@ -214,10 +214,16 @@ pub(crate) fn append(fd: impl AsFd, length: usize, bytes: &mut Vec<u8>) -> io::R
 
 /// Writes `bytes` at the start of the file.
 pub(crate) fn write_start(fd: impl AsFd, bytes: &[u8]) -> io::Result<()> {
-    match rustix::io::pwrite(fd, bytes, 0)? {
-        written if written == bytes.len() => Ok(()),
-        _ => Err(io::ErrorKind::WriteZero.into()),
+    let mut written = 0;
+    while written < bytes.len() {
+        match rustix::io::pwrite(&fd, &bytes[written..], written as u64) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => written += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(())
 }
 
 /// Takes the lock that belongs to the open file, without waiting; the kernel releases it when its holders have died.

@@ -58,6 +58,19 @@ pub(crate) fn spawn_parked(name: &str, run: impl FnOnce() + Send + 'static) -> i
     started.map(|_| count(1))
 }
 
+/// Has a parked thread count as any other while it runs something that may take locks.
+pub(crate) fn unparked<T>(run: impl FnOnce() -> T) -> T {
+    struct Park;
+    impl Drop for Park {
+        fn drop(&mut self) {
+            count(1);
+        }
+    }
+    count(-1);
+    let _park = Park;
+    run()
+}
+
 /// Threads of this process besides the caller and the parked ones.
 ///
 /// A thread that was joined is still counted by the kernel for a moment; this looks again for as long as that takes.

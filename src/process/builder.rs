@@ -18,7 +18,7 @@ use super::{
     family::{self, Origin},
     forkserver,
     init::{self, Bootstrap, Errand},
-    report,
+    pool, report,
     target::{Outcome, Target},
 };
 use crate::{
@@ -331,7 +331,7 @@ impl Plan {
         let directory = self.open_directory()?;
         // What stands in the buffer would be written twice.
         let _ = std::io::stdout().flush();
-        let still = (forkserver::still(), family::still(), ends::still());
+        let still = (pool::still(), forkserver::still(), family::still(), ends::still());
         // SAFETY: there are no other threads but parked ones, which hold nothing now, or the caller has promised.
         let forked = unsafe { start::fork() };
         drop(still);

@@ -31,6 +31,7 @@ mod context;
 mod family;
 pub mod forkserver;
 mod init;
+pub mod pool;
 mod report;
 mod scope;
 mod target;

@@ -77,7 +77,7 @@ fn note_places_of_panics() {
     }));
 }
 
-fn catching<T, V>(run: impl FnOnce() -> T) -> Result<T, Report<V>> {
+pub(super) fn catching<T, V>(run: impl FnOnce() -> T) -> Result<T, Report<V>> {
     panic::catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let message = text.or_else(|| payload.downcast_ref::<String>().cloned());

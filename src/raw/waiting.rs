@@ -51,6 +51,11 @@ const LOOK: u32 = 200;
 #[cfg(not(loom))]
 const YIELDS_FOR_MANY: u32 = 64;
 
+/// The same for a wait for the answer of somebody who has to do something first, or for the next question of somebody who
+/// has got an answer.
+#[cfg(not(loom))]
+const LEAST_FOR_AN_ANSWER: u32 = 300;
+
 /// One wait's way through the policy.
 pub(crate) struct Spin<'a> {
     #[cfg_attr(loom, expect(dead_code))]
@@ -78,6 +83,14 @@ impl<'a> Spin<'a> {
         let known = 2 * u32::from(patience.0.load(Relaxed));
         let limit = if look { LOOK } else { (known + LEAST_FOR_MANY).min(MOST) };
         Self { patience, turns: 0, limit, yields: YIELDS_FOR_MANY }
+    }
+
+    /// For a wait for an answer, which takes microseconds if the other one is awake, and tens of them if it has to be woken. Two
+    /// who each sleep before the other is awake stay so for ever: some waits, those that `look`, outlast a wake-up.
+    pub(crate) fn for_an_answer(patience: &'a Patience, look: bool) -> Self {
+        let known = 2 * u32::from(patience.0.load(Relaxed));
+        let limit = if look { MOST } else { (known + LEAST_FOR_AN_ANSWER).min(MOST) };
+        Self { patience, turns: 0, limit, yields: YIELDS }
     }
 
     /// Passes a little time. `false` when it is time to sleep.
@@ -179,6 +192,10 @@ impl<'a> Spin<'a> {
     }
 
     pub(crate) fn for_many(patience: &'a Patience, _look: bool) -> Self {
+        Self::new(patience)
+    }
+
+    pub(crate) fn for_an_answer(patience: &'a Patience, _look: bool) -> Self {
         Self::new(patience)
     }
 

@@ -62,10 +62,12 @@ pub(crate) enum Kind {
     Ring = 16,
     SpscRing = 17,
     Queue = 18,
+    /// What a pool and its workers tell each other: no object of a user's.
+    Pool = 19,
 }
 
 impl Kind {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
         Self::Lock,
         Self::RLock,
         Self::Value,
@@ -84,6 +86,7 @@ impl Kind {
         Self::Ring,
         Self::SpscRing,
         Self::Queue,
+        Self::Pool,
     ];
 
     fn from_byte(byte: u8) -> Option<Self> {
@@ -113,6 +116,7 @@ impl Kind {
                 | Self::Ring
                 | Self::SpscRing
                 | Self::Queue
+                | Self::Pool
         )
     }
 
@@ -127,13 +131,14 @@ impl Kind {
                 | Self::Ring
                 | Self::SpscRing
                 | Self::Queue
+                | Self::Pool
         )
     }
 
     /// What those words are aligned to at least.
     pub(crate) const fn align(self) -> u64 {
         match self {
-            Self::Ring | Self::SpscRing | Self::Queue => 128,
+            Self::Ring | Self::SpscRing | Self::Queue | Self::Pool => 128,
             _ => 8,
         }
     }
@@ -153,6 +158,7 @@ impl Kind {
             Self::Ring => 512,
             Self::SpscRing => 384,
             Self::Queue => QueueWords::SIZE,
+            Self::Pool => 384,
         }
     }
 }

@@ -256,8 +256,9 @@ impl Arrived {
         Ok(Self { descriptors: descriptors.into(), copies })
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.descriptors.len()
+    /// Of descriptors that are kept, for another copy of the value.
+    pub(crate) fn again(descriptors: &Arc<[OwnedFd]>) -> Self {
+        Self { descriptors: Arc::clone(descriptors), copies: Vec::new() }
     }
 }
 
@@ -371,10 +372,106 @@ pub(crate) fn decode_from<T: DeserializeOwned>(bytes: &[u8], arrived: Option<Arr
 
 /// As [`decode`], with the seats among the value.
 pub(crate) fn decode_with_seats<T: DeserializeOwned>(bytes: &[u8], descriptors: &Arc<[OwnedFd]>) -> Result<(T, Seats)> {
-    let arrived = Arrived { descriptors: Arc::clone(descriptors), copies: Vec::new() };
-    let scope = Scope::of_arrived(Some(arrived));
+    let scope = Scope::of_arrived(Some(Arrived::again(descriptors)));
     let value = scope.decode(bytes)?;
     Ok((value, scope.into_handles().seats))
+}
+
+/// Several values one after the other for one message, each of which may turn out not to be sendable.
+pub(crate) struct Writer {
+    scope: Scope,
+    bytes: Vec<u8>,
+    /// Where the last whole value ends: whatever is behind that is of one that failed, or panicked.
+    whole: usize,
+}
+
+impl Writer {
+    pub(crate) fn new(route: Route) -> Self {
+        Self { scope: Scope { route, is_sent: true, ..Scope::default() }, bytes: Vec::new(), whole: 0 }
+    }
+
+    /// Appends a value, with its length before it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotSendable`]: then nothing was appended.
+    #[inline]
+    pub(crate) fn write<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+        self.bytes.truncate(self.whole);
+        self.bytes.extend_from_slice(&[0; LENGTH]);
+        let bytes = &mut self.bytes;
+        let written = self.scope.within(|| postcard::serialize_with_flavor(value, Buffer(bytes)));
+        if let Err(error) = written {
+            return Err(self.scope.not_sendable::<T>(&error));
+        }
+        let length = u32::try_from(self.bytes.len() - self.whole - LENGTH);
+        let length = length.map_err(|_| Error::TooLarge { size: self.bytes.len() as u64, limit: u32::MAX.into() })?;
+        self.bytes[self.whole..self.whole + LENGTH].copy_from_slice(&length.to_le_bytes());
+        self.whole = self.bytes.len();
+        Ok(())
+    }
+
+    /// The bytes so far.
+    pub(crate) fn len(&self) -> usize {
+        self.whole
+    }
+
+    /// The descriptors so far.
+    pub(crate) fn descriptors(&self) -> usize {
+        self.scope.handles.borrow().as_ref().map_or(0, |handles| handles.packed.len())
+    }
+
+    pub(crate) fn finish(mut self) -> (Vec<u8>, Vec<OwnedFd>) {
+        self.bytes.truncate(self.whole);
+        let descriptors = self.scope.into_handles().packed.into_iter().filter_map(|(_, copy)| copy).collect();
+        (self.bytes, descriptors)
+    }
+}
+
+/// Bytes of the length before a value of a [`Writer`].
+const LENGTH: usize = size_of::<u32>();
+
+/// The values of a [`Writer`], one after the other.
+pub(crate) struct Reader<'b> {
+    scope: Scope,
+    rest: &'b [u8],
+}
+
+impl<'b> Reader<'b> {
+    pub(crate) fn new(bytes: &'b [u8], arrived: Option<Arrived>, route: Route) -> Self {
+        Self { scope: Scope { route, ..Scope::of_arrived(arrived) }, rest: bytes }
+    }
+
+    /// The next value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotSendable`]: the next call gives the value after it. [`Error::Corrupt`] when there is none.
+    #[inline]
+    pub(crate) fn read<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let bytes = self.next()?;
+        self.scope.decode(bytes)
+    }
+
+    /// Passes the next value over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] when there is none.
+    pub(crate) fn skip(&mut self) -> Result<()> {
+        self.next().map(drop)
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<&'b [u8]> {
+        let split = self
+            .rest
+            .split_first_chunk::<LENGTH>()
+            .and_then(|(length, rest)| rest.split_at_checked(u32::from_le_bytes(*length) as usize));
+        let (bytes, rest) = split.ok_or_else(|| Error::corrupt("a message that ends in the middle of a value"))?;
+        self.rest = rest;
+        Ok(bytes)
+    }
 }
 
 /// Adds a descriptor to the value that is being encoded, and returns its number there.

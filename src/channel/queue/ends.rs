@@ -165,7 +165,7 @@ impl<T: Message> Ends<T> {
         self.handle.member()
     }
 
-    fn route(&self) -> Route {
+    pub(super) fn route(&self) -> Route {
         Route { home: Some(self.handle.home()), bytes_only: self.courier.is_none() }
     }
 
@@ -215,7 +215,7 @@ impl<T: Message> Ends<T> {
     }
 
     #[inline]
-    fn put_bytes(&self, bytes: &[u8], descriptors: &[OwnedFd], wait: Wait) -> Result<()> {
+    pub(super) fn put_bytes(&self, bytes: &[u8], descriptors: &[OwnedFd], wait: Wait) -> Result<()> {
         // Who puts something in has the queue, and the others are to know.
         self.handle.member()?;
         if descriptors.len() > courier::MOST {
@@ -293,7 +293,7 @@ impl<T: Message> Ends<T> {
     pub(super) fn get(&self, wait: Wait) -> Result<T> {
         let me = self.handle.member()?;
         let mut buffer = buffer::take();
-        let arrived = self.get_parcel(me, &mut buffer, wait)?;
+        let arrived = self.get_parcel(me, &mut buffer, wait, Arrived::new)?;
         let taken = Taken { ends: self, me, wait };
         let value = ticket::decode_from(&buffer, arrived, self.route());
         buffer::keep(buffer);
@@ -303,8 +303,20 @@ impl<T: Message> Ends<T> {
         value
     }
 
+    /// Takes the next message as it is.
+    pub(super) fn get_bytes(&self, buffer: &mut Vec<u8>, wait: Wait) -> Result<Vec<OwnedFd>> {
+        self.get_parcel(self.handle.member()?, buffer, wait, Ok).map(Option::unwrap_or_default)
+    }
+
+    /// Takes the next message; `unpack` is given the descriptors, if there are, before it is taken.
     #[inline]
-    fn get_parcel(&self, me: MemberId, buffer: &mut Vec<u8>, wait: Wait) -> Result<Option<Arrived>> {
+    fn get_parcel<P>(
+        &self,
+        me: MemberId,
+        buffer: &mut Vec<u8>,
+        wait: Wait,
+        unpack: impl Fn(Vec<OwnedFd>) -> io::Result<P>,
+    ) -> Result<Option<P>> {
         let raw = self.raw();
         let first = raw.first(|| self.world(), wait)?;
         let (title, units) = self.title(first.at, first.most)?;
@@ -313,7 +325,10 @@ impl<T: Message> Ends<T> {
         if title.descriptors > 0 {
             let number = self.unit(first.at + 1).load(Relaxed);
             // The message stays if this process can open no more of them.
-            arrived = self.look(number).map_err(|error| Error::os("receiving descriptors", error))?;
+            let looked = self
+                .look(number)
+                .and_then(|found| found.map(|descriptors| Ok((descriptors.len(), unpack(descriptors)?))).transpose());
+            arrived = looked.map_err(|error| Error::os("receiving descriptors", error))?;
         }
         raw.take(&first, units, me)?;
         if let (Some(courier), Some(_)) = (&self.courier, &arrived) {
@@ -324,21 +339,21 @@ impl<T: Message> Ends<T> {
         }
         drop(first);
         raw.notify_room();
-        let count = arrived.as_ref().map_or(0, Arrived::len);
+        let count = arrived.as_ref().map_or(0, |(count, _)| *count);
         if count != title.descriptors {
             drop(Taken { ends: self, me, wait });
             return Err(Error::corrupt(format!("{count} of {} descriptors", title.descriptors)));
         }
-        Ok(arrived)
+        Ok(arrived.map(|(_, parcel)| parcel))
     }
 
     pub(super) fn task_done(&self, me: MemberId, wait: Wait) -> Result<()> {
         self.raw().task_done(me, &self.handle.members()?, wait)
     }
 
-    fn look(&self, number: u64) -> io::Result<Option<Arrived>> {
+    fn look(&self, number: u64) -> io::Result<Option<Vec<OwnedFd>>> {
         let Some(courier) = &self.courier else { return Ok(None) };
-        courier.look(number)?.map(Arrived::new).transpose()
+        courier.look(number)
     }
 
     /// The title of the message at a unit, and the units of it, which are `most` at most.

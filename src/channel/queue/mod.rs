@@ -2,14 +2,17 @@
 
 mod ends;
 
-use std::{fmt, iter::FusedIterator, marker::PhantomData};
+use std::{fmt, iter::FusedIterator, marker::PhantomData, os::fd::OwnedFd};
 
 use self::ends::{Ends, QueueCell};
 use super::forms::four_forms;
 use crate::{
     Error, Region, Result,
     os::clock::Wait,
-    region::{Fresh, Handle, Intent, Place, resident_handle, ticket::Message},
+    region::{
+        Fresh, Handle, Intent, Place, resident_handle,
+        ticket::{Message, Route},
+    },
 };
 
 /// A bounded queue of objects in shared memory, for any number of producers and consumers, first in, first out.
@@ -201,6 +204,20 @@ impl<T: Message> Queue<T> {
 
     fn join_within(&self, wait: Wait) -> Result<()> {
         self.0.raw().join(|| self.0.world(), wait)
+    }
+
+    /// Puts in what somebody else has encoded for the queue's [`route`](Self::route).
+    pub(crate) fn put_bytes(&self, bytes: &[u8], descriptors: &[OwnedFd], wait: Wait) -> Result<()> {
+        self.0.put_bytes(bytes, descriptors, wait)
+    }
+
+    /// Takes what [`put_bytes`](Self::put_bytes) has put in.
+    pub(crate) fn get_bytes(&self, buffer: &mut Vec<u8>, wait: Wait) -> Result<Vec<OwnedFd>> {
+        self.0.get_bytes(buffer, wait)
+    }
+
+    pub(crate) fn route(&self) -> Route {
+        self.0.route()
     }
 
     four_forms! {

@@ -1,0 +1,209 @@
+//! How a pool is made.
+
+use std::fmt;
+
+use super::{
+    super::{Process, StartMethod, init, target::Target},
+    Pool,
+    crew::{Crew, Rules, Start},
+    parcel::{Letter, ROOM},
+    shared::Shared,
+    words::{self, MOST_WORKERS},
+    worker::{Place, serve},
+};
+use crate::{Error, Queue, Region, Result, process, region::ticket::Message};
+
+/// What becomes of the tasks that a worker had begun when it died. Those that it had not begun are given to others in any
+/// case.
+///
+/// # Examples
+///
+/// See [`Builder`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnDeath {
+    /// They fail, with [`Error::ChildDied`]: none is ever begun twice.
+    #[default]
+    Fail,
+    /// They are begun anew, each as often as this at most. Then they fail.
+    ///
+    /// For tasks that do no harm when they are done half, or twice.
+    Retry(u32),
+}
+
+/// A pool that is about to be started. From [`Pool::builder`].
+///
+/// # Examples
+///
+/// ```standalone_crate
+/// use std::cell::Cell;
+/// use shmkit::{Pool, Result, pool::OnDeath, process::StartMethod};
+///
+/// thread_local! {
+///     static FACTOR: Cell<u64> = const { Cell::new(0) };
+/// }
+///
+/// fn prepare(factor: u64) {
+///     FACTOR.set(factor);
+/// }
+///
+/// fn scaled(x: u64) -> u64 {
+///     x * FACTOR.get()
+/// }
+///
+/// fn main() -> Result<()> {
+///     shmkit::init();
+///     let pool = Pool::builder()
+///         .workers(2)
+///         .start_method(StartMethod::Spawn)
+///         .initialiser(prepare, (10,))
+///         .max_tasks_per_child(1000)
+///         .on_death(OnDeath::Retry(3))
+///         .start()?;
+///     assert_eq!(pool.map(scaled, 1..=3)?, [10, 20, 30]);
+///     Ok(())
+/// }
+/// ```
+#[must_use = "nothing runs before `start`"]
+pub struct Builder {
+    workers: Option<usize>,
+    method: Option<StartMethod>,
+    cpus: Vec<usize>,
+    max_tasks: Option<u64>,
+    on_death: OnDeath,
+    prepare: Box<dyn Fn(Settings) -> Start>,
+}
+
+/// What every worker is started with.
+#[derive(Debug, Clone)]
+struct Settings {
+    method: StartMethod,
+    cpus: Vec<usize>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        let builder = Self {
+            workers: None,
+            method: None,
+            cpus: Vec::new(),
+            max_tasks: None,
+            on_death: OnDeath::Fail,
+            prepare: Box::new(|_| Box::new(|_| Err(Error::PoolClosed))),
+        };
+        builder.initialiser(|| {}, ())
+    }
+}
+
+impl Builder {
+    /// The number of workers. By default one for each processor that this process may use.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// How the workers are started. By default as the [program](process::set_start_method) says.
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.method = Some(method);
+        self
+    }
+
+    /// A function that every worker runs once, before its first task. If it fails or panics in one of them, the pool is
+    /// of no use: its error is that of every task.
+    pub fn initialiser<F, A>(mut self, function: F, args: A) -> Self
+    where
+        F: Target<A>,
+        A: Message + Clone + Send + Sync,
+    {
+        // It is found by its type: there is only one value, which has no size.
+        let _ = function;
+        self.prepare = Box::new(move |settings| {
+            let args = args.clone();
+            Box::new(move |place: Place| {
+                let at = place.at;
+                let mut builder = Process::builder(serve::<F, A>)
+                    .args((place, args.clone()))
+                    .name(format!("pool-worker-{}", at + 1))
+                    .daemon(true)
+                    .start_method(settings.method);
+                if !settings.cpus.is_empty() {
+                    builder = builder.pin_to_cpu(settings.cpus[at % settings.cpus.len()]);
+                }
+                builder.start()
+            })
+        });
+        self
+    }
+
+    /// Replaces each worker when it has done so many tasks, or a few less: for functions that leak.
+    pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
+        self.max_tasks = Some(tasks);
+        self
+    }
+
+    /// Binds each worker to one of these processors, in turn.
+    pub fn pin_to_cpus(mut self, cpus: impl IntoIterator<Item = usize>) -> Self {
+        self.cpus = cpus.into_iter().collect();
+        self
+    }
+
+    /// What becomes of the tasks of a worker that died. By default they fail.
+    pub fn on_death(mut self, on_death: OnDeath) -> Self {
+        self.on_death = on_death;
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](Error::InvalidArgument) for 0 workers or 0 tasks; else as
+    /// [`Process::spawn`](crate::Process::spawn): then those that were started already are ended.
+    pub fn start(self) -> Result<Pool> {
+        let workers = self.workers.unwrap_or_else(process::cpu_count);
+        if !(1..=MOST_WORKERS).contains(&workers) {
+            let reason = format!("a pool of {workers} workers; 1 to {MOST_WORKERS} are possible");
+            return Err(Error::InvalidArgument { reason });
+        }
+        if self.max_tasks == Some(0) {
+            return Err(Error::invalid_argument("workers for 0 tasks each; at least 1"));
+        }
+        init::check_initialised()?;
+        let method = self.method.unwrap_or_else(process::start_method);
+        let rules = Rules {
+            on_death: self.on_death,
+            most_tasks: self.max_tasks,
+            start: (self.prepare)(Settings { method, cpus: self.cpus }),
+            forks: method == StartMethod::Fork,
+        };
+        let (words, places) = places(workers)?;
+        let route = places[0].orders.route();
+        let crew = Crew::start(places, &rules)?;
+        Ok(Pool { shared: Shared::new(words, route, rules, crew) })
+    }
+}
+
+/// A place for each worker, all in one region: a process is a member of it once, whatever it uses of it.
+fn places(workers: usize) -> Result<(words::Words, Vec<Place>)> {
+    let members = 2 * workers + 16;
+    let size = workers * (2 * (ROOM + (8 << 10)) + 512) + members * 64 + (16 << 10);
+    let region = Region::options().size(size).members(members).create()?;
+    let words = words::create(&region, workers)?;
+    words.member()?;
+    let queue = || Queue::<Letter>::options().capacity(ROOM).waits_alone(true).create_in(&region, None);
+    let places =
+        (0..workers).map(|at| Ok(Place { words: words.clone(), at, orders: queue()?, reports: queue()?, after: 0 }));
+    Ok((words.clone(), places.collect::<Result<_>>()?))
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("workers", &self.workers)
+            .field("method", &self.method)
+            .field("cpus", &self.cpus)
+            .field("max_tasks", &self.max_tasks)
+            .field("on_death", &self.on_death)
+            .finish_non_exhaustive()
+    }
+}
