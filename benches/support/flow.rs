@@ -36,7 +36,7 @@ pub(crate) fn check(message: &Message, number: u64) {
 }
 
 /// 64 bytes as serde knows them.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Bytes(#[serde(with = "serde_bytes")] [u8; 64]);
 
 impl Bytes {
@@ -52,33 +52,54 @@ pub(crate) enum Role {
     Consumer,
 }
 
-/// Times the flow of so many messages: `work` puts in or takes out as many, in the role that it is told.
-fn flow(count: u64, run: impl FnOnce(&(dyn Fn() + Sync)), work: impl Fn(Role, u64) + Sync) -> Run {
-    let [next, nanoseconds] = [(); 2].map(|()| Shared::<AtomicU64>::zeroed());
-    run(&|| match next.fetch_add(1, Relaxed) {
-        0 => work(Role::Producer, count),
-        1 => {
-            let begin = Instant::now();
-            work(Role::Consumer, count);
-            nanoseconds.store(begin.elapsed().as_nanos() as u64, Relaxed);
-        }
-        // The others have done all.
-        _ => {}
-    });
-    Run { operations: count, time: Duration::from_nanos(nanoseconds.load(Relaxed)), note: 0.0 }
+/// So many messages, and how long they took.
+struct Flow {
+    count: u64,
+    next: Shared<AtomicU64>,
+    nanoseconds: Shared<AtomicU64>,
 }
 
-pub(crate) fn between_processes(work: impl Fn(Role, u64) + Sync) -> Run {
+impl Flow {
+    fn of(count: u64) -> Self {
+        Self { count, next: Shared::zeroed(), nanoseconds: Shared::zeroed() }
+    }
+
+    /// What each worker does: `work` puts in or takes out as many, in the role that it is told.
+    #[inline(always)]
+    fn step(&self, work: impl Fn(Role, u64)) {
+        match self.next.fetch_add(1, Relaxed) {
+            0 => work(Role::Producer, self.count),
+            1 => {
+                let begin = Instant::now();
+                work(Role::Consumer, self.count);
+                self.nanoseconds.store(begin.elapsed().as_nanos() as u64, Relaxed);
+            }
+            // The others have done all.
+            _ => {}
+        }
+    }
+
+    fn run(&self) -> Run {
+        let time = Duration::from_nanos(self.nanoseconds.load(Relaxed));
+        Run { operations: self.count, time, note: 0.0 }
+    }
+}
+
+pub(crate) fn between_processes(work: impl Fn(Role, u64)) -> Run {
     few_between_processes(1, work)
 }
 
 /// For what is slow: one in `part` of the messages.
-pub(crate) fn few_between_processes(part: u64, work: impl Fn(Role, u64) + Sync) -> Run {
-    flow(messages().div_ceil(part), |step| _ = processes(2, START, step), work)
+pub(crate) fn few_between_processes(part: u64, work: impl Fn(Role, u64)) -> Run {
+    let flow = Flow::of(messages().div_ceil(part));
+    processes(2, START, || flow.step(&work));
+    flow.run()
 }
 
 pub(crate) fn between_threads(work: impl Fn(Role, u64) + Sync) -> Run {
-    flow(messages(), |step| _ = threads(2, START, step), work)
+    let flow = Flow::of(messages());
+    threads(2, START, || flow.step(&work));
+    flow.run()
 }
 
 /// Times so many round trips in each of several pairs at once: `work` is told its pair, its role, and how many. The time is
@@ -123,11 +144,55 @@ pub(crate) fn each(count: u64, mut put: impl FnMut(Message), mut take: impl FnMu
 }
 
 /// One object at a time.
+#[inline(always)]
 pub(crate) fn each_object(count: u64, mut put: impl FnMut(&Bytes), mut take: impl FnMut() -> Bytes, role: Role) {
     for number in 0..count {
         match role {
             Role::Producer => put(&Bytes::numbered(number)),
             Role::Consumer => assert_eq!(take(), Bytes::numbered(number)),
         }
+    }
+}
+
+/// A message there and back, again and again: the producer sends back what it was sent.
+#[inline(always)]
+pub(crate) fn there_and_back(count: u64, mut put: impl FnMut(Message), mut take: impl FnMut() -> Message, role: Role) {
+    for number in 0..count {
+        if role == Role::Consumer {
+            put(message(number));
+        }
+        let back = take();
+        check(&back, number);
+        if role == Role::Producer {
+            put(back);
+        }
+    }
+}
+
+/// An object there and back, again and again.
+#[inline(always)]
+pub(crate) fn object_there_and_back(
+    count: u64,
+    mut put: impl FnMut(&Bytes),
+    mut take: impl FnMut() -> Bytes,
+    role: Role,
+) {
+    for number in 0..count {
+        if role == Role::Consumer {
+            put(&Bytes::numbered(number));
+        }
+        let back = take();
+        assert_eq!(back, Bytes::numbered(number));
+        if role == Role::Producer {
+            put(&back);
+        }
+    }
+}
+
+/// Which of two channels a worker puts into, and which it takes from.
+pub(crate) fn out_and_in<C>([there, back]: &[C; 2], role: Role) -> (&C, &C) {
+    match role {
+        Role::Consumer => (there, back),
+        Role::Producer => (back, there),
     }
 }

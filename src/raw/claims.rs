@@ -180,7 +180,7 @@ impl<'a> Claims<'a> {
             return None;
         }
         let is_clear = self.find(wanted, mode).is_none() && !self.is_poisoned();
-        let slot = if is_clear { self.enter(wanted, mode).ok().and_then(Result::ok) } else { None };
+        let slot = if is_clear { self.enter(wanted, mode).ok().flatten() } else { None };
         self.words.mutex.unlock();
         slot
     }
@@ -215,7 +215,15 @@ impl<'a> Claims<'a> {
         } else if let Some(poison) = self.poison_in(wanted) {
             return Err(poison.into());
         }
-        self.enter(wanted, mode)
+        match self.enter(wanted, mode)? {
+            Some(slot) => Ok(Ok(slot)),
+            None => self.soon_free().map(Err).ok_or(Error::TooManyClaims { limit: self.slots.len() }),
+        }
+    }
+
+    /// A slot that somebody has for a moment, when there is none that is free.
+    fn soon_free(&self) -> Option<Obstacle<'a>> {
+        self.slots.iter().find(|slot| !slot.mutex.is_lent()).map(|slot| Obstacle::Claim(&slot.mutex))
     }
 
     /// Takes the array's lock for a moment.
@@ -238,11 +246,10 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Enters a claim of what nobody has, and that is whole, unless others have all slots, one of them for a moment. For
-    /// the holder of the array's lock.
+    /// Enters a claim of what nobody has, and that is whole. `None` when no slot is free. For the holder of the array's
+    /// lock.
     #[inline]
-    fn enter(&self, wanted: &Range<u64>, mode: Mode) -> Result<Result<&'a ClaimSlot, Obstacle<'a>>> {
-        let mut soon_free = None;
+    fn enter(&self, wanted: &Range<u64>, mode: Mode) -> Result<Option<&'a ClaimSlot>> {
         // Those first that nobody waits for: whoever waits for the last claim of a slot would wait for this one.
         let quiet = self.slots.iter().enumerate().filter(|(_, slot)| !slot.mutex.is_awaited());
         let others = self.slots.iter().enumerate().filter(|(_, slot)| slot.mutex.is_awaited());
@@ -251,9 +258,6 @@ impl<'a> Claims<'a> {
             // One that the dead left beyond those in use is put in order here.
             let is_ready = mutex.is_free() || !mutex.is_held_alive() && self.tidy(slot) == Tidied::Free;
             if !is_ready || mutex.is_poisoned() {
-                if !mutex.is_lent() {
-                    soon_free = Some(mutex);
-                }
                 continue;
             }
             let busy = self.words.busy.load(Relaxed);
@@ -266,14 +270,13 @@ impl<'a> Claims<'a> {
             slot.end.store(wanted.end, Relaxed);
             slot.mode.store(mode as u32, Relaxed);
             match slot.mutex.lock(mode.purpose(), Wait::No) {
-                Ok(_) => return Ok(Ok(slot)),
+                Ok(_) => return Ok(Some(slot)),
                 // Somebody has waited for the last claim of this slot, and has it for a moment.
-                Err(Error::WouldBlock) => soon_free = Some(mutex),
+                Err(Error::WouldBlock) => {}
                 Err(error) => return Err(error),
             }
         }
-        let obstacle = soon_free.map(|mutex| Err(Obstacle::Claim(mutex)));
-        obstacle.ok_or(Error::TooManyClaims { limit: self.slots.len() })
+        Ok(None)
     }
 
     /// A claim that excludes one of `wanted`, the calling thread's own first. Puts what the dead left in order on the
