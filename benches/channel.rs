@@ -23,7 +23,8 @@ use std::{
 use compare::{Comparison, Unit, in_earnest};
 use crossbeam_queue::ArrayQueue;
 use flow::{
-    Bytes, Message, ROOM, Role, between_processes, between_threads, check, each, each_object, message, there_and_back,
+    Bytes, Message, ROOM, Role, between_processes, between_threads, check, each, each_object, message, out_and_in,
+    there_and_back,
 };
 use shared::Shared;
 use shmkit::{Consumer, Producer, Queue, Ring, SpscRing};
@@ -144,13 +145,12 @@ fn round_trip(pairs: usize) {
         (true, _) => 2_000,
     };
     let title = if pairs == 1 { "there and back, two" } else { "there and back, eight in four pairs" };
-    let seat = |role| usize::from(role == Role::Consumer);
     let mut table = Comparison::new(title, Unit::Microseconds).rounds(9);
     if pairs == 1 {
         table = table.custom("a cache line", move |_| {
             let line = Shared::<AtomicU64>::zeroed();
             flow::round_trips(pairs, count, |_, role, count| {
-                for turn in (seat(role) as u64..2 * count).step_by(2) {
+                for turn in (u64::from(role == Role::Producer)..2 * count).step_by(2) {
                     while line.load(Acquire) != turn {
                         spin_loop();
                     }
@@ -164,8 +164,8 @@ fn round_trip(pairs: usize) {
             let rings: Vec<_> =
                 (0..pairs).map(|_| [(); 2].map(|()| SpscRing::with_capacity(16).expect("a ring"))).collect();
             flow::round_trips(pairs, count, |pair, role, count| {
-                let mut producer = rings[pair][seat(role)].producer();
-                let mut consumer = rings[pair][1 - seat(role)].consumer();
+                let (to, from) = out_and_in(&rings[pair], role);
+                let (mut producer, mut consumer) = (to.producer(), from.consumer());
                 let put = |message| producer.push(message).expect("push");
                 there_and_back(count, put, || consumer.pop().expect("pop"), role);
             })
@@ -174,21 +174,22 @@ fn round_trip(pairs: usize) {
             let rings: Vec<_> =
                 (0..pairs).map(|_| [(); 2].map(|()| Ring::with_capacity(16).expect("a ring"))).collect();
             flow::round_trips(pairs, count, |pair, role, count| {
-                let (to, from) = (&rings[pair][seat(role)], &rings[pair][1 - seat(role)]);
+                let (to, from) = out_and_in(&rings[pair], role);
                 there_and_back(count, |message| to.push(message).expect("push"), || from.pop().expect("pop"), role);
             })
         })
         .custom("Queue", move |_| {
             let queues: Vec<_> = (0..pairs).map(|_| [(); 2].map(|()| Queue::new().expect("a queue"))).collect();
             flow::round_trips(pairs, count, |pair, role, count| {
-                let (to, from) = (&queues[pair][seat(role)], &queues[pair][1 - seat(role)]);
+                let (to, from) = out_and_in(&queues[pair], role);
                 there_and_back(count, |message| to.put(&message).expect("put"), || from.get().expect("get"), role);
             })
         })
         .custom("pipe", move |_| {
             let pipes: Vec<_> = (0..pairs).map(|_| [(); 2].map(|()| pipe().expect("a pipe"))).collect();
             flow::round_trips(pairs, count, |pair, role, count| {
-                let (mut to, mut from) = (&pipes[pair][seat(role)].1, &pipes[pair][1 - seat(role)].0);
+                let (out, back) = out_and_in(&pipes[pair], role);
+                let (mut to, mut from) = (&out.1, &back.0);
                 let put = |message: Message| to.write_all(bytemuck::bytes_of(&message)).expect("write");
                 let take = || {
                     let mut message = message(0);

@@ -118,20 +118,6 @@ pub(crate) fn round_trips(pairs: usize, count: u64, work: impl Fn(usize, Role, u
     Run { operations: count, time: Duration::from_nanos(slowest.load(Relaxed)), note: 0.0 }
 }
 
-/// There and back, again and again: the consumer asks, and the producer gives back what it got.
-#[inline(always)]
-pub(crate) fn there_and_back(count: u64, mut put: impl FnMut(Message), mut take: impl FnMut() -> Message, role: Role) {
-    for number in 0..count {
-        match role {
-            Role::Producer => put(take()),
-            Role::Consumer => {
-                put(message(number));
-                check(&take(), number);
-            }
-        }
-    }
-}
-
 /// One message at a time.
 #[inline(always)]
 pub(crate) fn each(count: u64, mut put: impl FnMut(Message), mut take: impl FnMut() -> Message, role: Role) {
