@@ -568,6 +568,9 @@ alone! {
         /// Starts children, no daemons, until the signal ends it.
         fn starts(started: Value<u32>) -> Result<()> {
             rustix::process::setpgid(None, None).unwrap();
+            // A shell has its background jobs ignore it, and so all that they start.
+            // SAFETY: the default is a valid disposition.
+            unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
             loop {
                 let child = builder(sleep_for_ever).daemon(false).start()?;
                 started.update(|x| x + 1)?;
