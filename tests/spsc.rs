@@ -259,3 +259,20 @@ fn no_fork_with_places() {
     drop(value);
     assert!(!is_refused());
 }
+
+/// An end that has its role comes to a thread that has used nothing of the crate yet.
+#[test]
+fn places_in_a_new_thread() {
+    let (mut producer, _consumer) = Ring::<Message>::spsc(3).unwrap();
+    drop(producer.reserve().unwrap());
+    thread::spawn(move || {
+        let place = producer.reserve().unwrap();
+        assert!(matches!(Process::fork(|| ()), Err(Error::ForkRefused { reason }) if reason.contains("holds 1 locks")));
+        drop(shmkit::Lock::new().unwrap().lock().unwrap());
+        place.publish();
+        // The other threads of the tests are in the way now, and nothing else.
+        assert!(matches!(Process::fork(|| ()), Err(Error::ForkRefused { reason }) if reason.contains("other threads")));
+    })
+    .join()
+    .unwrap();
+}

@@ -286,9 +286,11 @@ pub(crate) fn left_behind() -> usize {
     LEFT_BEHIND.load(Acquire)
 }
 
-/// Counts a reference into shared memory that was given to the calling thread and is guarded by no lock of its own.
+/// Counts a reference into shared memory that was given to the calling thread and is guarded by no lock of its own. The
+/// thread must be [known](this_thread): what is counted before that is forgotten.
 #[inline(always)]
 pub(crate) fn lend() {
+    debug_assert!(known_thread().is_some(), "lent to a thread that is not known");
     CACHE.with(|cache| cache.lent.set(cache.lent.get().wrapping_add(1)));
 }
 

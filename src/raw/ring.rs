@@ -411,7 +411,7 @@ impl<S: Slot> Ring<'_, S> {
     ) -> Result<Claimed> {
         let mut obstacle = first;
         let mut spin = Spin::new(&waiters.patience);
-        let mut is_spinning = wait != Wait::No;
+        let mut is_spinning = !wait.is_over();
         let succeed = |claimed| {
             if is_ready() {
                 gate.notify(1);
@@ -441,7 +441,7 @@ impl<S: Slot> Ring<'_, S> {
                     }
                 }
             }
-            let has_lingered = is_spinning && is_ready() && waiters.linger.linger();
+            let has_lingered = is_spinning && is_ready() && !wait.is_over() && waiters.linger.linger();
             match attempt()? {
                 Ok(claimed) => {
                     if has_lingered {

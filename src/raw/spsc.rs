@@ -40,7 +40,7 @@ use super::{
     lives::{Life, Lives, MemberId},
     points::point,
     sys::{AtomicU32, AtomicU64, Light, futex, heavy},
-    waiting::{Linger, Patience, SLICE, Spin},
+    waiting::{Linger, Patience, SLICE, Spin, wait_a_slice},
 };
 use crate::{Error, Result, os::clock::Wait};
 
@@ -139,13 +139,13 @@ impl<'a> Spsc<'a> {
     ///
     /// # Errors
     ///
-    /// `RoleTaken`.
-    pub(crate) fn take_role(self, me: MemberId, number: u32, lives: &impl Lives) -> Result<()> {
+    /// `RoleTaken`, also while one that is dying has it: that is waited for by `wait`, a slice at most.
+    pub(crate) fn take_role(self, me: MemberId, number: u32, lives: &impl Lives, wait: Wait) -> Result<()> {
         let mine = role_of(me, number);
         loop {
             let role = self.role().load(Acquire);
             if let Some(owner) = MemberId::from_bits(role as u32)
-                && (lives.life(owner) == Life::Lives || !lives.is_gone(owner, Wait::timeout(SLICE)))
+                && (lives.life(owner) == Life::Lives || !lives.is_gone(owner, wait_a_slice(wait)))
             {
                 return Err(Error::RoleTaken { pid: lives.pid(owner) });
             }
@@ -208,9 +208,11 @@ impl<'a> Spsc<'a> {
     pub(crate) fn wait(self, patience: &Patience, linger: &Linger, wait: Wait) -> Result<u64> {
         let gate = self.gate();
         let mut spin = Spin::new(patience);
-        let (mut is_spinning, mut announced) = (true, None);
+        let (mut is_spinning, mut announced) = (!wait.is_over(), None);
+        // The counter before a lingering.
+        let mut few = None;
         loop {
-            // Before the counter: who closes has counted first.
+            // Before the counter: a producer that closes has counted first.
             let is_closed = self.is_closed();
             let theirs = self.look();
             match self.places(theirs).filter(|_| theirs < 2 * self.capacity) {
@@ -219,12 +221,13 @@ impl<'a> Spsc<'a> {
                     return Err(Error::corrupt(format!("a ring's ends are {mine} and {theirs}")));
                 }
                 Some(Places { count: count @ 1.., .. }) if !(is_closed && self.side == Side::Producer) => {
-                    if is_spinning {
+                    if let Some(before) = few {
+                        linger.helped(theirs != before);
+                    } else if is_spinning {
                         spin.succeeded();
-                        if wait != Wait::No && count < FEW.min(self.capacity as usize / 2) && linger.linger() {
-                            let now = self.look();
-                            linger.helped(now != theirs);
-                            return Ok(now);
+                        if count < FEW.min(self.capacity as usize / 2) && !wait.is_over() && linger.linger() {
+                            few = Some(theirs);
+                            continue;
                         }
                     }
                     return Ok(theirs);
@@ -260,7 +263,7 @@ impl<'a> Spsc<'a> {
         self.their_gate().notify_relaxed();
     }
 
-    /// Lets nothing more in: of the two sides only the one that closes may be in the middle of something.
+    /// Lets nothing more in, but what a producer is putting in while the consumer closes.
     pub(crate) fn close(self, light: Light) {
         point();
         self.words.rest.0.closed.store(1, Release);

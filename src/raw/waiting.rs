@@ -178,8 +178,9 @@ impl Linger {
 
 #[cfg(loom)]
 impl Linger {
+    /// Always: so that the models look a second time, too.
     pub(crate) fn linger(&self) -> bool {
-        false
+        true
     }
 
     pub(crate) fn helped(&self, _: bool) {}

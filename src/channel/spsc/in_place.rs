@@ -23,6 +23,8 @@ use crate::{
 /// [published](Self::publish).
 ///
 /// It has the bits of whatever was there before. Dropped without being published, it is the next one to be reserved again.
+/// Forgotten, too, but then the thread that forgot it can [fork](crate::Process::fork) no more, nor can the process when
+/// that thread has ended.
 ///
 /// # Examples
 ///
@@ -43,8 +45,9 @@ use crate::{
 #[must_use = "if unused nothing arrives"]
 pub struct SpscSlot<'a, T: Pod>(InPlace<'a, T>);
 
-/// A value of an [`SpscRing`](super::SpscRing) that is read in place. Its place is free again when this is dropped;
-/// forgotten, it is the next value once more.
+/// A value of an [`SpscRing`](super::SpscRing) that is read in place. Its place is free again when this is dropped.
+/// Forgotten, it is the next value once more, but then the thread that forgot it can [fork](crate::Process::fork) no more,
+/// nor can the process when that thread has ended.
 ///
 /// # Examples
 ///
@@ -77,9 +80,11 @@ struct InPlace<'a, T: Pod> {
 }
 
 impl<'a, T: Pod> InPlace<'a, T> {
-    fn new(end: &'a mut End<T>, places: Places) -> Self {
+    fn new(end: &'a mut End<T>, places: Places) -> Result<Self> {
+        // An end that has its role asks no thread who it is, and may have come here from another one.
+        robust::this_thread()?;
         robust::lend();
-        Self { of: end.taken_in, end, places, _not_send: PhantomData }
+        Ok(Self { of: end.taken_in, end, places, _not_send: PhantomData })
     }
 
     fn value(&self) -> *mut T {
@@ -106,7 +111,7 @@ impl<T: Pod> Drop for InPlace<'_, T> {
 impl<T: Pod> Producer<T> {
     fn reserve_within(&mut self, wait: Wait) -> Result<SpscSlot<'_, T>> {
         let places = self.0.ready(Side::Producer, wait)?;
-        Ok(SpscSlot(InPlace::new(&mut self.0, places)))
+        InPlace::new(&mut self.0, places).map(SpscSlot)
     }
 
     four_forms_mut! {
@@ -130,7 +135,7 @@ impl<T: Pod> Producer<T> {
 impl<T: Pod> Consumer<T> {
     fn pop_ref_within(&mut self, wait: Wait) -> Result<SpscRef<'_, T>> {
         let places = self.0.ready(Side::Consumer, wait)?;
-        Ok(SpscRef(InPlace::new(&mut self.0, places)))
+        InPlace::new(&mut self.0, places).map(SpscRef)
     }
 
     four_forms_mut! {
@@ -152,7 +157,7 @@ impl<T: Pod> Consumer<T> {
 }
 
 impl<T: Pod> SpscSlot<'_, T> {
-    /// Lets the value arrive.
+    /// Lets the value arrive: also when the consumer has closed the ring meanwhile, though nobody may come for it.
     ///
     /// # Examples
     ///

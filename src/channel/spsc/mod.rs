@@ -271,7 +271,7 @@ impl<T: Pod> End<T> {
     #[cold]
     fn find(&mut self, side: Side, wait: Wait) -> Result<()> {
         if !self.taken_in.is_this() {
-            self.take_role(side)?;
+            self.take_role(side, wait)?;
         }
         self.theirs = self.ring.side(side).wait(&self.patience, &self.linger, wait)?;
         Ok(())
@@ -289,14 +289,14 @@ impl<T: Pod> End<T> {
     }
 
     #[cold]
-    fn take_role(&mut self, side: Side) -> Result<()> {
+    fn take_role(&mut self, side: Side, wait: Wait) -> Result<()> {
         static NUMBERS: AtomicU32 = AtomicU32::new(1);
         let me = self.ring.0.member()?;
         self.role = None;
         let number = NUMBERS.fetch_add(1, Relaxed);
         let members = self.ring.0.members()?;
         let raw = self.ring.side(side);
-        raw.take_role(me, number, &members)?;
+        raw.take_role(me, number, &members, wait)?;
         self.light = Light::register();
         self.theirs = raw.nothing_known();
         self.role = Some((me, number));
@@ -344,7 +344,7 @@ impl<T: Pod> End<T> {
 
     fn close(&mut self, side: Side) -> Result<()> {
         if !self.taken_in.is_this() {
-            self.take_role(side)?;
+            self.take_role(side, Wait::Forever)?;
         }
         self.ring.side(side).close(self.light);
         Ok(())
@@ -371,7 +371,8 @@ impl<T: Pod> Producer<T> {
         let places = self.0.ready(Side::Producer, wait)?;
         let count = places.count.min(values.len());
         let [(here, first), (start, rest)] = self.0.pointers(places, count);
-        // SAFETY: so many places from there on are this end's alone, and `values` lies elsewhere: in no place of a ring.
+        // SAFETY: so many places from there on are this end's alone, so `values` lies elsewhere: in a place of this ring
+        // only if the other end has lent that out, whose it then is.
         unsafe { ptr::copy_nonoverlapping(values.as_ptr(), here, first) };
         let values = &values[first..];
         // SAFETY: as above.
@@ -446,7 +447,8 @@ impl<T: Pod> Consumer<T> {
         let places = self.0.ready(Side::Consumer, wait)?;
         let count = places.count.min(values.len());
         let [(here, first), (start, rest)] = self.0.pointers(places, count);
-        // SAFETY: so many places from there on are this end's alone, any bits are a `T`, and `values` lies elsewhere.
+        // SAFETY: so many places from there on are this end's alone, any bits are a `T`, and `values` lies elsewhere, as in
+        // `push_slice_within`.
         unsafe { ptr::copy_nonoverlapping(here, values.as_mut_ptr(), first) };
         let values = &mut values[first..];
         // SAFETY: as above.
@@ -487,7 +489,8 @@ impl<T: Pod> Consumer<T> {
         pop_slice, try_pop_slice, pop_slice_timeout, pop_slice_deadline(values: &mut [T]) -> usize: pop_slice_within
     }
 
-    /// Takes no more: the producer gets [`Closed`](crate::Error::Closed). What is in can still be taken.
+    /// Takes no more: the producer gets [`Closed`](crate::Error::Closed). What is in can still be taken, and what the producer
+    /// is just putting in may come even after `Closed`.
     ///
     /// # Errors
     ///

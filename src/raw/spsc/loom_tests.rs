@@ -32,7 +32,7 @@ struct End<'a> {
 impl Shared {
     fn take(&self, side: Side, slot: usize) -> Result<End<'_>> {
         let side = Spsc { words: &self.words, side, capacity: 2 };
-        side.take_role(Members::id(slot), 1, &&self.members)?;
+        side.take_role(Members::id(slot), 1, &&self.members, Wait::Forever)?;
         Ok(End { shared: self, side })
     }
 }
