@@ -113,12 +113,16 @@ fn random_kills() {
 fn a_copy_of_a_pool() {
     let pool = forks(1).start().unwrap();
     let task = pool.submit(square, (3,)).unwrap();
+    let other = pool.submit(square, (5,)).unwrap();
+    let (sender, receiver) = channel();
     let child = Process::fork(|| {
         let refused = |error: Error| matches!(error, Error::InvalidArgument { .. });
         assert!(refused(pool.apply(square, (1,)).unwrap_err()));
         assert!(refused(pool.map(square, [1]).unwrap_err()));
         assert!(refused(task.get().unwrap_err()));
         assert!(refused(pool.join().unwrap_err()));
+        other.on_ready(move |result| sender.send(result).unwrap());
+        assert!(refused(receiver.recv().unwrap().unwrap_err()));
         assert!(pool.pids().is_empty());
         pool.close();
         pool.terminate();

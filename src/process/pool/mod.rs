@@ -147,12 +147,7 @@ impl Pool {
         let job = Arc::new(Job::default());
         let chunk = Chunk { job: Arc::clone(&job), work, first: 0, from: 0, to: 1, payload, deaths: 0 };
         let crew = self.shared.open()?;
-        let left = self.shared.step_in(crew, Some(chunk));
-        let mut crew = self.shared.crew();
-        crew.queue(left);
-        let wants_care = crew.wants_care();
-        drop(crew);
-        if wants_care {
+        if self.shared.take_on(crew, chunk) {
             self.shared.want_helper();
         }
         Ok(Task::new(Arc::clone(&self.shared), job, |part, route| {
