@@ -10,7 +10,7 @@ use std::{
     process::abort,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
         mpsc::{Sender, channel},
     },
     thread,
@@ -574,6 +574,34 @@ fn initialisers() {
     assert!(matches!(pool.apply(square, (1,)), Err(Error::Panicked { .. })));
     let pool = Pool::builder().workers(2).initialiser(|| abort(), ()).start().unwrap();
     assert!(matches!(pool.apply(square, (1,)), Err(Error::ChildDied { .. })));
+}
+
+static COPIES_PANIC: AtomicBool = AtomicBool::new(false);
+
+#[derive(Serialize, Deserialize)]
+struct Copied;
+
+impl Clone for Copied {
+    fn clone(&self) -> Self {
+        assert!(!COPIES_PANIC.load(Relaxed), "in a copy");
+        Self
+    }
+}
+
+#[test]
+fn an_initialiser_whose_arguments_panic() {
+    let _alone = alone("arguments that panic");
+    let pool = Pool::builder().workers(1).initialiser(|_: Copied| {}, (Copied,)).start().unwrap();
+    let (sender, receiver) = channel();
+    let again = sender.clone();
+    COPIES_PANIC.store(true, Relaxed);
+    pool.submit(dies_at_thirteen, (13,)).unwrap().on_ready(move |result| sender.send(result).unwrap());
+    assert!(matches!(receiver.recv().unwrap(), Err(Error::ChildDied { .. })));
+    // The pool's own thread cannot start another one, and lives on.
+    pool.submit(square, (3,)).unwrap().on_ready(move |result| again.send(result).unwrap());
+    assert!(matches!(receiver.recv().unwrap(), Err(Error::Panicked { .. })));
+    COPIES_PANIC.store(false, Relaxed);
+    eventually(|| matches!(pool.apply(square, (3,)), Ok(9)));
 }
 
 fn kill(pid: u32) {

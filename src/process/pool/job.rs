@@ -111,8 +111,8 @@ impl Job {
         }
     }
 
-    /// Has a function be called with the first part, unless it is there: then it is returned with that, or with an error
-    /// when it was taken before.
+    /// Has a function be called with the first part, unless it is there: then it is returned with that. If it was taken
+    /// before, with an error.
     pub(super) fn call_back(&self, callback: Callback) -> Option<(Callback, Part)> {
         let mut inbox = self.inbox();
         match inbox.parts.pop() {

@@ -148,7 +148,9 @@ impl Shared {
         offer
     }
 
-    /// The same with a chunk that waits if there is no room. Whether more could be going on if somebody looked after it.
+    /// The same with a chunk that waits if there is no room.
+    ///
+    /// Whether more could be going on if somebody looked after it.
     pub(super) fn take_on(&self, mut crew: MutexGuard<'_, Crew>, chunk: Chunk) -> bool {
         let left = crew.step(&self.rules, Who::Caller, Some(chunk));
         crew.queue(left);
@@ -314,7 +316,7 @@ impl Shared {
             helper.callbacks = helper.callbacks.saturating_sub(calls.len());
             drop(helper);
             for (callback, part) in calls {
-                // A fork that has begun does not see this thread as one that counts, and so must not find it in a callback.
+                // A fork that has counted this thread as a parked one must not find it in a callback.
                 let unparked = {
                     let _still = keep_still();
                     threads::unpark()
