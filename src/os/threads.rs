@@ -48,7 +48,7 @@ pub(crate) const SMALL: usize = 64 * 1024;
 const FAULTS: [libc::c_int; 6] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGABRT];
 
-/// Starts a thread that no signal reaches but those of its own faults, so that others go where the program expects them.
+/// Starts a thread that no signal reaches but those of its own faults, so that others go where the program expects.
 pub(crate) fn spawn_parked(name: &str, stack: usize, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: writes the set that it is given.

@@ -124,8 +124,8 @@ impl Pool {
     /// [`NotSendable`](Error::NotSendable) for arguments that cannot travel; [`PoolClosed`](Error::PoolClosed) after
     /// [`close`](Self::close) or [`terminate`](Self::terminate); the error of the
     /// [initialiser](Builder::initialiser), if it failed; [`InvalidArgument`](Error::InvalidArgument) in a fork of the
-    /// process whose pool it is; [`Os`](Error::Os) when too many files are open: a task with more than 64 KiB of arguments
-    /// holds a descriptor while it waits.
+    /// process whose pool it is; [`Os`](Error::Os) when too many files are open: a task with more than 64 KiB of
+    /// arguments holds a descriptor while it waits.
     ///
     /// # If a process dies
     ///

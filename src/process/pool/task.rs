@@ -117,12 +117,13 @@ impl<T: Message> Task<T> {
     /// Has a function be called with the result, by a thread of the pool's own, instead of [`get`](Self::get).
     ///
     /// It should be quick: those of other tasks wait for it. If it panics, that is printed, and all else goes on. Under
-    /// [`Fork`](crate::StartMethod::Fork) no process can be forked while it runs. The thread blocks all signals but those
-    /// of faults (SIGSEGV and the like).
+    /// [`Fork`](crate::StartMethod::Fork) no process can be forked while it runs. The thread blocks all signals but
+    /// those of faults (SIGSEGV and the like).
     ///
-    /// It is given an error where [`get`](Self::get) returns one: when the pool was terminated, when the result was taken
-    /// before, and in a fork of the process whose pool it is. When the pool has no thread any more, because it was
-    /// terminated, or none could be started, the function is called by the thread that takes the result in, or by this one.
+    /// It is given an error where [`get`](Self::get) returns one: when the pool was terminated, when the result was
+    /// taken before, and in a fork of the process whose pool it is. When the pool has no thread any more, because it was
+    /// terminated, or none could be started, the function is called by the thread that takes the result in, or by this
+    /// one.
     ///
     /// # Examples
     ///
