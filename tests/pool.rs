@@ -5,17 +5,19 @@
 mod support;
 
 use std::{
+    hint::black_box,
     panic::{AssertUnwindSafe, catch_unwind},
     process::abort,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc::channel,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        mpsc::{Sender, channel},
     },
     thread,
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use shmkit::{Array, AtomicArray, Error, Pool, Queue, Result, Value, pool::OnDeath};
 use support::{Deadline, Random, eventually};
 
@@ -292,6 +294,99 @@ fn callbacks() {
 }
 
 #[test]
+fn every_callback_is_called() {
+    let _alone = alone("every callback");
+    let (sender, receiver) = channel();
+    let sends = |sender: &Sender<_>| {
+        let sender = sender.clone();
+        move |result: Result<u64>| sender.send(result).unwrap()
+    };
+    // When the result was taken.
+    let pool = Pool::new(1).unwrap();
+    let task = pool.submit(square, (3,)).unwrap();
+    assert_eq!(task.get().unwrap(), 9);
+    task.on_ready(sends(&sender));
+    assert!(matches!(receiver.recv().unwrap(), Err(Error::InvalidArgument { .. })));
+    // When the pool, and its thread, came to an end before or after.
+    let sleep = |x: u64| {
+        thread::sleep(Duration::from_secs(3600));
+        x
+    };
+    let early = pool.submit(sleep, (1,)).unwrap();
+    let late = pool.submit(sleep, (1,)).unwrap();
+    early.on_ready(sends(&sender));
+    pool.terminate();
+    assert!(matches!(receiver.recv().unwrap(), Err(Error::PoolClosed)));
+    drop(pool);
+    late.on_ready(sends(&sender));
+    assert!(matches!(receiver.recv().unwrap(), Err(Error::PoolClosed)));
+    let pool = Pool::new(1).unwrap();
+    let task = pool.submit(sleep, (1,)).unwrap();
+    pool.terminate();
+    task.on_ready(sends(&sender));
+    assert!(matches!(receiver.recv().unwrap(), Err(Error::PoolClosed)));
+}
+
+#[test]
+fn a_callback_has_a_stack() {
+    let _alone = alone("stack");
+    let pool = Pool::new(1).unwrap();
+    let (sender, receiver) = channel();
+    pool.submit(square, (3,)).unwrap().on_ready(move |nine| {
+        let large = black_box([1_u8; 512 << 10]);
+        sender.send(nine.unwrap() * u64::from(large[large.len() / 2])).unwrap();
+    });
+    assert_eq!(receiver.recv().unwrap(), 9);
+}
+
+#[test]
+fn an_iterator_of_a_pool_that_was_joined_ends() {
+    let _alone = alone("joined");
+    let pool = Pool::new(2).unwrap();
+    let mut results = pool.imap(square, 0..100_000).unwrap();
+    assert_eq!(results.next().unwrap().unwrap(), 0);
+    pool.close();
+    pool.join().unwrap();
+    assert!(matches!(results.last().unwrap(), Err(Error::PoolClosed)));
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PanicsAtItsEnd {
+    x: u32,
+    of: u32,
+}
+
+impl Drop for PanicsAtItsEnd {
+    fn drop(&mut self) {
+        assert!(self.x != 3 || self.of != std::process::id(), "at the end");
+    }
+}
+
+#[test]
+fn a_value_that_panics_at_its_end_shifts_no_other() {
+    let _alone = alone("panics at its end");
+    let pool = Pool::new(1).unwrap();
+    let make = |x: u32| Ok::<_, String>(PanicsAtItsEnd { x, of: std::process::id() });
+    let of_each = pool.map_chunked(make, 0..10, 10).unwrap();
+    assert!(of_each.iter().map(|value| value.x).eq(0..10));
+}
+
+#[test]
+fn a_task_that_was_left_is_tried_again() {
+    let _alone = alone("left");
+    let pool = Pool::builder().workers(1).on_death(OnDeath::Retry(1)).start().unwrap();
+    let begun = Value::new(0_u32).unwrap();
+    let dies_first = |begun: Value<u32>| {
+        begun.update(|begun| begun + 1).unwrap();
+        if begun.get().unwrap() == 1 {
+            abort();
+        }
+    };
+    drop(pool.submit(dies_first, (begun.clone(),)).unwrap());
+    eventually(|| begun.get().unwrap() == 2);
+}
+
+#[test]
 fn tasks_that_nobody_waits_for_are_done() {
     let _alone = alone("nobody waits");
     let pool = Pool::new(2).unwrap();
@@ -479,6 +574,34 @@ fn initialisers() {
     assert!(matches!(pool.apply(square, (1,)), Err(Error::Panicked { .. })));
     let pool = Pool::builder().workers(2).initialiser(|| abort(), ()).start().unwrap();
     assert!(matches!(pool.apply(square, (1,)), Err(Error::ChildDied { .. })));
+}
+
+static COPIES_PANIC: AtomicBool = AtomicBool::new(false);
+
+#[derive(Serialize, Deserialize)]
+struct Copied;
+
+impl Clone for Copied {
+    fn clone(&self) -> Self {
+        assert!(!COPIES_PANIC.load(Relaxed), "in a copy");
+        Self
+    }
+}
+
+#[test]
+fn an_initialiser_whose_arguments_panic() {
+    let _alone = alone("arguments that panic");
+    let pool = Pool::builder().workers(1).initialiser(|_: Copied| {}, (Copied,)).start().unwrap();
+    let (sender, receiver) = channel();
+    let again = sender.clone();
+    COPIES_PANIC.store(true, Relaxed);
+    pool.submit(dies_at_thirteen, (13,)).unwrap().on_ready(move |result| sender.send(result).unwrap());
+    assert!(matches!(receiver.recv().unwrap(), Err(Error::ChildDied { .. })));
+    // The pool's own thread cannot start another one, and lives on.
+    pool.submit(square, (3,)).unwrap().on_ready(move |result| again.send(result).unwrap());
+    assert!(matches!(receiver.recv().unwrap(), Err(Error::Panicked { .. })));
+    COPIES_PANIC.store(false, Relaxed);
+    eventually(|| matches!(pool.apply(square, (3,)), Ok(9)));
 }
 
 fn kill(pid: u32) {

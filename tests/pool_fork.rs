@@ -28,6 +28,7 @@ fn main() {
         ("random_kills", random_kills),
         ("a_copy_of_a_pool", a_copy_of_a_pool),
         ("forks_beside_a_pool", forks_beside_a_pool),
+        ("a_fork_beside_a_callback", a_fork_beside_a_callback),
         ("a_start_that_fails", a_start_that_fails),
     ]);
 }
@@ -113,12 +114,16 @@ fn random_kills() {
 fn a_copy_of_a_pool() {
     let pool = forks(1).start().unwrap();
     let task = pool.submit(square, (3,)).unwrap();
+    let other = pool.submit(square, (5,)).unwrap();
+    let (sender, receiver) = channel();
     let child = Process::fork(|| {
         let refused = |error: Error| matches!(error, Error::InvalidArgument { .. });
         assert!(refused(pool.apply(square, (1,)).unwrap_err()));
         assert!(refused(pool.map(square, [1]).unwrap_err()));
         assert!(refused(task.get().unwrap_err()));
         assert!(refused(pool.join().unwrap_err()));
+        other.on_ready(move |result| sender.send(result).unwrap());
+        assert!(refused(receiver.recv().unwrap().unwrap_err()));
         assert!(pool.pids().is_empty());
         pool.close();
         pool.terminate();
@@ -149,6 +154,29 @@ fn forks_beside_a_pool() {
         }
     }
     assert_eq!((0..300).map(|_| receiver.recv().unwrap()).sum::<u64>(), (0..300).map(square).sum());
+}
+
+fn a_fork_beside_a_callback() {
+    let pool = Pool::builder().workers(1).start_method(StartMethod::Spawn).start().unwrap();
+    let (begun, has_begun) = channel();
+    let (release, released) = channel();
+    pool.submit(square, (3,)).unwrap().on_ready(move |nine| {
+        begun.send(nine.unwrap()).unwrap();
+        released.recv().unwrap();
+    });
+    assert_eq!(has_begun.recv().unwrap(), 9);
+    assert!(matches!(Process::fork(|| {}), Err(Error::ForkRefused { .. })));
+    release.send(()).unwrap();
+    // It has ended when what it owned is gone.
+    assert!(has_begun.recv().is_err());
+    let child = loop {
+        match Process::fork(|| {}) {
+            Ok(child) => break child,
+            Err(Error::ForkRefused { .. }) => thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    child.join().unwrap();
 }
 
 fn a_start_that_fails() {

@@ -41,15 +41,26 @@ impl Key {
     }
 }
 
-/// Starts a thread that no signal reaches, so that signals go where the program expects them.
-pub(crate) fn spawn_parked(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+/// The stack of a thread that runs none of the user's code.
+pub(crate) const SMALL: usize = 64 * 1024;
+
+/// Signals of what a thread does itself: blocked, they would end the process past the program's handlers.
+const FAULTS: [libc::c_int; 6] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGABRT];
+
+/// Starts a thread that no signal reaches but those of its own faults, so that others go where the program expects.
+pub(crate) fn spawn_parked(name: &str, stack: usize, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: writes the set that it is given.
     unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    for fault in FAULTS {
+        // SAFETY: the set was filled just now; these are signals.
+        unsafe { libc::sigdelset(all.as_mut_ptr(), fault) };
+    }
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `all` was filled just now; the old mask is written to `before`.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
-    let started = thread::Builder::new().name(name.into()).stack_size(64 * 1024).spawn(move || {
+    let started = thread::Builder::new().name(name.into()).stack_size(stack).spawn(move || {
         run();
         count(-1);
     });
@@ -58,17 +69,20 @@ pub(crate) fn spawn_parked(name: &str, run: impl FnOnce() + Send + 'static) -> i
     started.map(|_| count(1))
 }
 
-/// Has a parked thread count as any other while it runs something that may take locks.
-pub(crate) fn unparked<T>(run: impl FnOnce() -> T) -> T {
-    struct Park;
-    impl Drop for Park {
-        fn drop(&mut self) {
-            count(1);
-        }
-    }
+/// A parked thread that runs something that may take locks.
+#[must_use = "dropped, the thread is parked again"]
+pub(crate) struct Unparked(());
+
+/// Has the calling thread, a parked one, count as any other while it runs something that may take locks.
+pub(crate) fn unpark() -> Unparked {
     count(-1);
-    let _park = Park;
-    run()
+    Unparked(())
+}
+
+impl Drop for Unparked {
+    fn drop(&mut self) {
+        count(1);
+    }
 }
 
 /// Threads of this process besides the caller and the parked ones.

@@ -310,14 +310,7 @@ impl Plan {
         if held > 0 {
             return refused(format!("this thread holds {held} locks or places, whose guards would be copied"));
         }
-        if !self.with_threads {
-            match threads::others().map_err(|error| Error::os("counting threads", error))? {
-                0 => {}
-                others => {
-                    return refused(format!("this process has {others} other threads (StartMethod::Spawn works)"));
-                }
-            }
-        }
+        self.check_threads()?;
         // After the threads were counted: those that ended have added theirs.
         let left = robust::left_behind();
         if left > 0 {
@@ -332,6 +325,8 @@ impl Plan {
         // What stands in the buffer would be written twice.
         let _ = std::io::stdout().flush();
         let still = (pool::still(), forkserver::still(), family::still(), ends::still());
+        // A thread that was parked a moment ago may run a callback by now. No more can begin one.
+        self.check_threads()?;
         // SAFETY: there are no other threads but parked ones, which hold nothing now, or the caller has promised.
         let forked = unsafe { start::fork() };
         drop(still);
@@ -345,6 +340,19 @@ impl Plan {
                 drop(ours);
                 self.run_in_fork(origin, directory, &theirs, belongings, run)
             }
+        }
+    }
+
+    /// Refuses to fork beside threads that may hold anything.
+    fn check_threads(&self) -> Result<()> {
+        if self.with_threads {
+            return Ok(());
+        }
+        match threads::others().map_err(|error| Error::os("counting threads", error))? {
+            0 => Ok(()),
+            others => Err(Error::ForkRefused {
+                reason: format!("this process has {others} other threads (StartMethod::Spawn works)"),
+            }),
         }
     }
 

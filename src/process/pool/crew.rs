@@ -11,7 +11,7 @@ use super::{
     OnDeath,
     job::{Callback, Chunk, Part, What},
     parcel::{self, Order, Report, Run, State},
-    worker::{Cause, Place},
+    worker::{Cause, Place, attempt},
 };
 use crate::{
     Error, Result,
@@ -151,7 +151,10 @@ impl Crew {
 
     /// Whether more could be going on if somebody looked after it.
     pub(super) fn wants_care(&self) -> bool {
-        !self.backlog.is_empty() || self.workers.iter().any(|worker| worker.flying.len() > 1)
+        // Of a task that was left nobody else would see that it died with its worker.
+        let wants_care =
+            |worker: &Worker| worker.flying.len() > 1 || worker.flying.iter().any(|flying| flying.chunk.job.is_left());
+        !self.backlog.is_empty() || self.workers.iter().any(wants_care)
     }
 
     /// Takes in what has come, looks after the workers, and gives out what waits; then `offer`, which is returned if
@@ -335,8 +338,14 @@ impl Crew {
             let free = self.workers.iter().enumerate().filter(|(_, worker)| worker.has_room());
             let Some((at, worker)) = free.min_by_key(|(_, worker)| worker.flying.len()) else { return Some(chunk) };
             if worker.quota < tasks {
-                self.workers[at].retire();
-                continue;
+                match self.workers[at].retire() {
+                    Ok(()) => continue,
+                    Err(Error::WouldBlock) => return Some(chunk),
+                    Err(error) => {
+                        self.fail(&chunk, chunk.from, chunk.to, &Cause::new(&error));
+                        return None;
+                    }
+                }
             }
             match self.workers[at].send(chunk) {
                 Ok(()) => return None,
@@ -396,6 +405,8 @@ impl Crew {
 
     /// Lets the workers end that have nothing more to do. They are joined by [`join`](Self::join).
     pub(super) fn dismiss(&mut self) {
+        // Whoever comes with a chunk now, such as an iterator that was let lie, is not to wait for a worker.
+        self.phase = Phase::Terminated;
         for worker in &mut self.workers {
             worker.is_done = true;
             worker.is_retiring = true;
@@ -444,7 +455,8 @@ impl Worker {
     fn start(&mut self, rules: &Rules) -> Result<()> {
         self.place.mine().reset();
         self.place.after = self.number;
-        self.process = Some((rules.start)(self.place.clone())?);
+        // It clones and encodes the arguments of the initialiser, with code of the user's.
+        self.process = Some(attempt(|| (rules.start)(self.place.clone()))?);
         self.quota = rules.most_tasks.unwrap_or(u64::MAX);
         self.not_before = None;
         Ok(())
@@ -470,9 +482,14 @@ impl Worker {
     }
 
     /// Has it end when it has done what it was given.
-    fn retire(&mut self) {
-        // Without room for that it is tried again when the next chunk is given out.
-        self.is_retiring = self.order(&Order::Retire).is_ok();
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` without room for that: it is tried again when the next chunk is given out.
+    fn retire(&mut self) -> Result<()> {
+        self.order(&Order::Retire)?;
+        self.is_retiring = true;
+        Ok(())
     }
 
     /// Sends it a chunk, for which it has room. What fails comes back.

@@ -9,7 +9,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -40,6 +40,10 @@ pub(super) struct Job {
     /// What all tasks have in common, as it is sent.
     pub(super) state: Option<SharedState>,
     inbox: Mutex<Inbox>,
+    /// Whether the only part was taken.
+    was_taken: AtomicBool,
+    /// Whether nobody will ask for what comes of it.
+    is_left: AtomicBool,
     /// How long a task takes, in units of 1/16 ns; 0: nobody knows.
     pace: AtomicU64,
 }
@@ -49,8 +53,6 @@ struct Inbox {
     parts: Vec<Part>,
     /// Is called when the first part is there.
     callback: Option<Callback>,
-    /// Whether the only part was taken.
-    was_taken: bool,
 }
 
 pub(super) type Callback = Box<dyn FnOnce(Part) + Send>;
@@ -109,11 +111,15 @@ impl Job {
         }
     }
 
-    /// Has a function be called with the first part, unless it is there: then it is returned with that.
+    /// Has a function be called with the first part, unless it is there: then it is returned with that. If it was taken
+    /// before, with an error.
     pub(super) fn call_back(&self, callback: Callback) -> Option<(Callback, Part)> {
         let mut inbox = self.inbox();
         match inbox.parts.pop() {
             Some(part) => Some((callback, part)),
+            None if self.was_taken() => {
+                Some((callback, Part { first: 0, count: 1, what: What::Failed(Cause::new(&taken_before())) }))
+            }
             None => {
                 inbox.callback = Some(callback);
                 None
@@ -133,11 +139,26 @@ impl Job {
     pub(super) fn take_one(&self) -> Result<Option<Part>> {
         let mut inbox = self.inbox();
         let part = inbox.parts.pop();
-        if part.is_none() && inbox.was_taken {
-            return Err(Error::invalid_argument("the result of the task was taken before"));
+        match &part {
+            Some(_) => self.was_taken.store(true, Relaxed),
+            None if self.was_taken() => return Err(taken_before()),
+            None => {}
         }
-        inbox.was_taken = part.is_some();
         Ok(part)
+    }
+
+    /// Whether the part of a job of one task was taken.
+    pub(super) fn was_taken(&self) -> bool {
+        self.was_taken.load(Relaxed)
+    }
+
+    /// Takes note that nobody will ask for what comes of it.
+    pub(super) fn leave(&self) {
+        self.is_left.store(true, Relaxed);
+    }
+
+    pub(super) fn is_left(&self) -> bool {
+        self.is_left.load(Relaxed)
     }
 
     pub(super) fn has_parts(&self) -> bool {
@@ -151,6 +172,10 @@ impl Job {
         // The latest count most, but one that was interrupted not for all.
         self.pace.store(if before == 0 { now } else { (before + now) / 2 }.max(1), Relaxed);
     }
+}
+
+fn taken_before() -> Error {
+    Error::invalid_argument("the result of the task was taken before")
 }
 
 /// Tasks to be done by one worker, one after the other.

@@ -124,7 +124,8 @@ impl Pool {
     /// [`NotSendable`](Error::NotSendable) for arguments that cannot travel; [`PoolClosed`](Error::PoolClosed) after
     /// [`close`](Self::close) or [`terminate`](Self::terminate); the error of the
     /// [initialiser](Builder::initialiser), if it failed; [`InvalidArgument`](Error::InvalidArgument) in a fork of the
-    /// process whose pool it is.
+    /// process whose pool it is; [`Os`](Error::Os) when too many files are open: a task with more than 64 KiB of
+    /// arguments holds a descriptor while it waits.
     ///
     /// # If a process dies
     ///
@@ -147,12 +148,7 @@ impl Pool {
         let job = Arc::new(Job::default());
         let chunk = Chunk { job: Arc::clone(&job), work, first: 0, from: 0, to: 1, payload, deaths: 0 };
         let crew = self.shared.open()?;
-        let left = self.shared.step_in(crew, Some(chunk));
-        let mut crew = self.shared.crew();
-        crew.queue(left);
-        let wants_care = crew.wants_care();
-        drop(crew);
-        if wants_care {
+        if self.shared.take_on(crew, chunk) {
             self.shared.want_helper();
         }
         Ok(Task::new(Arc::clone(&self.shared), job, |part, route| {

@@ -31,6 +31,9 @@ const TURN: Duration = Duration::from_millis(20);
 /// Of so many waits one outlasts the wake-up of a worker.
 const LOOK_EACH: usize = 16;
 
+/// The stack of the pool's own thread, which runs callbacks: as large as the standard library has it.
+const STACK: usize = 2 << 20;
+
 /// How long it waits whether callers come, when it is first wanted.
 const SOON: Duration = Duration::from_millis(1);
 
@@ -69,6 +72,10 @@ pub(in super::super) fn still() -> impl Drop {
     STILL.write().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn keep_still() -> impl Drop {
+    STILL.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Shared {
     pub(super) fn new(words: Words, route: Route, rules: Rules, crew: Crew) -> Arc<Self> {
         Arc::new(Self {
@@ -102,7 +109,7 @@ impl Shared {
     }
 
     pub(super) fn crew(&self) -> MutexGuard<'_, Crew> {
-        // Nothing in here panics half way, and no code of the user's runs.
+        // Nothing in here panics half way. Of the user's code, what starts a worker may, and is caught.
         self.crew.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -135,18 +142,31 @@ impl Shared {
 
     /// Looks after the workers, and gives out a chunk; it is returned if there is no room.
     pub(super) fn step(&self, offer: Option<Chunk>) -> Option<Chunk> {
-        self.step_in(self.crew(), offer)
+        let mut crew = self.crew();
+        let offer = crew.step(&self.rules, Who::Caller, offer);
+        self.release(crew);
+        offer
     }
 
-    pub(super) fn step_in(&self, mut crew: MutexGuard<'_, Crew>, offer: Option<Chunk>) -> Option<Chunk> {
-        let offer = crew.step(&self.rules, Who::Caller, offer);
+    /// The same with a chunk that waits if there is no room.
+    ///
+    /// Whether more could be going on if somebody looked after it.
+    pub(super) fn take_on(&self, mut crew: MutexGuard<'_, Crew>, chunk: Chunk) -> bool {
+        let left = crew.step(&self.rules, Who::Caller, Some(chunk));
+        crew.queue(left);
+        let wants_care = crew.wants_care();
+        self.release(crew);
+        wants_care
+    }
+
+    /// Releases the crew, and tells what has become of it meanwhile.
+    fn release(&self, mut crew: MutexGuard<'_, Crew>) {
         let (calls_back, has_news) = (mem::take(&mut crew.calls_back), mem::take(&mut crew.has_news));
         drop(crew);
         if has_news {
             self.tell();
         }
         self.call_back(calls_back);
-        offer
     }
 
     /// Waits for a change since there were `seen`, or for a slice.
@@ -231,7 +251,13 @@ impl Shared {
         if !helper.runs && !helper.is_over {
             let shared = Arc::clone(self);
             // Without the thread, callers do what it would do, later.
-            helper.runs = threads::spawn_parked("shmkit-pool", move || shared.help()).is_ok();
+            let help = move || {
+                shared.help();
+                // What the last handle frees, a fork must not find half freed.
+                let _still = keep_still();
+                drop(shared);
+            };
+            helper.runs = threads::spawn_parked("shmkit-pool", STACK, help).is_ok();
         }
         self.bell.notify_all();
     }
@@ -244,11 +270,20 @@ impl Shared {
         self.start_helper(&mut helper);
     }
 
+    /// Has callbacks be called by the pool's own thread; if it has ended, or could not be started, by this one.
     pub(super) fn call_back(&self, calls: Vec<(Callback, Part)>) {
-        if !calls.is_empty() {
-            self.helper().calls_back.extend(calls);
-            self.bell.notify_all();
+        if calls.is_empty() {
+            return;
         }
+        let mut helper = self.helper();
+        if helper.runs {
+            helper.calls_back.extend(calls);
+            self.bell.notify_all();
+            return;
+        }
+        helper.callbacks = helper.callbacks.saturating_sub(calls.len());
+        drop(helper);
+        calls.into_iter().for_each(|(callback, part)| call(callback, part));
     }
 
     /// Ends the pool's own thread, after the last callbacks.
@@ -274,12 +309,21 @@ impl Shared {
             }
             let calls = mem::take(&mut helper.calls_back);
             if calls.is_empty() && helper.is_over {
+                // Under the lock: whoever brings more after this calls it.
+                helper.runs = false;
                 return;
             }
             helper.callbacks = helper.callbacks.saturating_sub(calls.len());
             drop(helper);
             for (callback, part) in calls {
-                threads::unparked(|| call(callback, part));
+                // A fork that has counted this thread as a parked one must not find it in a callback.
+                let unparked = {
+                    let _still = keep_still();
+                    threads::unpark()
+                };
+                call(callback, part);
+                let _still = keep_still();
+                drop(unparked);
             }
             self.help_once();
         }
@@ -290,7 +334,7 @@ impl Shared {
         {
             let mut crew = self.crew();
             // After the crew: who has that may fork, and waits for this.
-            let _still = STILL.read().unwrap_or_else(PoisonError::into_inner);
+            let _still = keep_still();
             crew.step(&self.rules, Who::Helper, None);
             if mem::take(&mut crew.has_news) {
                 self.tell();

@@ -117,7 +117,13 @@ impl<T: Message> Task<T> {
     /// Has a function be called with the result, by a thread of the pool's own, instead of [`get`](Self::get).
     ///
     /// It should be quick: those of other tasks wait for it. If it panics, that is printed, and all else goes on. Under
-    /// [`Fork`](crate::StartMethod::Fork) no process can be forked while it runs.
+    /// [`Fork`](crate::StartMethod::Fork) no process can be forked while it runs. The thread blocks all signals but
+    /// those of faults (SIGSEGV and the like).
+    ///
+    /// It is given an error where [`get`](Self::get) returns one: when the pool was terminated, when the result was
+    /// taken before, and in a fork of the process whose pool it is. When the pool has no thread any more, because it was
+    /// terminated, or none could be started, the function is called by the thread that takes the result in, or by this
+    /// one.
     ///
     /// # Examples
     ///
@@ -141,10 +147,22 @@ impl<T: Message> Task<T> {
     /// # }
     /// ```
     pub fn on_ready(self, callback: impl FnOnce(Result<T>) + Send + 'static) {
+        if let Err(error) = self.shared.check_owner() {
+            return callback(Err(error));
+        }
         let (read, route) = (self.read, self.shared.route);
         self.shared.expect_callback();
         let ready = self.job.call_back(Box::new(move |part| callback(read(part, route))));
         self.shared.call_back(ready.into_iter().collect());
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        if !self.job.was_taken() && self.shared.is_ours() && !self.job.has_parts() {
+            self.job.leave();
+            self.shared.want_helper();
+        }
     }
 }
 

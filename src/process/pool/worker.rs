@@ -163,7 +163,7 @@ impl Desk {
 
 /// Runs the user's code: a panic is an error.
 #[inline(always)]
-fn attempt<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn attempt<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
     match catching::<_, ()>(run) {
         Ok(result) => result,
         Err(panicked) => Err(error_of(panicked)),
@@ -248,6 +248,8 @@ struct Batch<W: Work> {
     /// The first task, and the next one.
     from: u32,
     at: u32,
+    /// Up to here tasks have their outcome, though a value may not be dropped yet.
+    settled: u32,
     results: Results<W>,
     /// Plain results, or nothing.
     bytes: Vec<u8>,
@@ -280,6 +282,7 @@ impl<W: Work> Batch<W> {
         Self {
             from: run.from,
             at: run.from,
+            settled: run.from,
             results,
             bytes,
             errors: Vec::new(),
@@ -308,7 +311,10 @@ impl<W: Work> Batch<W> {
                 Ok(())
             });
             if let Err(error) = caught {
-                self.errors.push((self.at, error));
+                // Else it was the destructor of a value that is written already.
+                if self.settled <= self.at {
+                    self.errors.push((self.at, error));
+                }
                 self.at += 1;
                 is_due = self.is_due(run.each);
             }
@@ -328,6 +334,8 @@ impl<W: Work> Batch<W> {
                 if let Err(error) = W::write(writer, &output) {
                     self.errors.push((self.at, error));
                 }
+                // Before it is dropped. Other outputs have no destructor.
+                self.settled = self.at + 1;
             }
         }
     }
