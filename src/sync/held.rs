@@ -77,6 +77,35 @@ impl<'a> Held<'a> {
     }
 }
 
+/// Releases a lock that was found poisoned, and says by whom.
+#[cold]
+pub(crate) fn give_back(mutex: &RawMutex) -> Error {
+    let pid = mutex.culprit();
+    mutex.unlock();
+    Error::Poisoned { pid, range: None }
+}
+
+impl Drop for Held<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if thread::panicking() {
+            poison_by_panic(self.mutex, self.before);
+        }
+        self.mutex.unlock();
+    }
+}
+
+/// Poisons, if the panic began while the lock was held.
+#[cold]
+pub(crate) fn poison_by_panic(mutex: &RawMutex, before: PanickingBefore) {
+    if before.0 == 0
+        && let Ok(me) = robust::this_thread()
+        && mutex.is_held_by_thread(me)
+    {
+        mutex.poison(me.stamp());
+    }
+}
+
 /// The lock of a guard, which users cannot reach.
 pub struct LockOf<'a>(pub(crate) &'a RawMutex);
 
@@ -142,35 +171,6 @@ macro_rules! release_held {
     };
 }
 pub(crate) use release_held;
-
-/// Releases a lock that was found poisoned, and says by whom.
-#[cold]
-pub(crate) fn give_back(mutex: &RawMutex) -> Error {
-    let pid = mutex.culprit();
-    mutex.unlock();
-    Error::Poisoned { pid, range: None }
-}
-
-impl Drop for Held<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if thread::panicking() {
-            poison_by_panic(self.mutex, self.before);
-        }
-        self.mutex.unlock();
-    }
-}
-
-/// Poisons, if the panic began while the lock was held.
-#[cold]
-pub(crate) fn poison_by_panic(mutex: &RawMutex, before: PanickingBefore) {
-    if before.0 == 0
-        && let Ok(me) = robust::this_thread()
-        && mutex.is_held_by_thread(me)
-    {
-        mutex.poison(me.stamp());
-    }
-}
 
 /// Who holds a lock, for `Debug`.
 pub(crate) struct Owner<'a>(pub(crate) &'a RawMutex);
