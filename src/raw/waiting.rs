@@ -45,7 +45,7 @@ const YIELDS: u32 = 4;
 
 /// The same for a wait for several others: each of them needs its turn, and a round of sleeps and wake-ups costs more.
 #[cfg(not(loom))]
-const LEAST_FOR_MANY: u32 = 10;
+const LEAST_FOR_MANY: u32 = 2;
 #[cfg(not(loom))]
 const LOOK: u32 = 200;
 #[cfg(not(loom))]
