@@ -135,8 +135,12 @@ impl Server {
 
     fn answer(&self, answer: &Answer, pidfd: Option<OwnedFd>) {
         let bytes = postcard::to_stdvec(answer).unwrap_or_default();
-        // A parent that is gone is seen by who waits for the next request.
-        let _ = socket::send(&self.socket, &bytes, pidfd.as_slice());
+        let send = |descriptors: &[OwnedFd]| socket::send(&self.socket, &bytes, descriptors);
+        // Without the pidfd the parent opens one itself. It waits for an answer or for this process's end: a server that
+        // cannot answer ends, and the ledger says the rest. So does one whose parent is gone.
+        if send(pidfd.as_slice()).is_err() && send(&[]).is_err() {
+            start::exit_now(1);
+        }
     }
 }
 
