@@ -83,7 +83,8 @@ pub(in crate::process) fn serve(socket: OwnedFd, charter: Charter, message: Pack
         match &ready {
             Err(refusal) => server.answer(refusal, None),
             // SAFETY: `prepare` has seen that there is one thread, this one, and nothing has run since then that could
-            // start another. What it ran was chosen for this (see the documentation of `preload`).
+            // start another. Of what it ran nothing that relies on handlers of `pthread_atfork` is
+            // used after the copy: the documentation of `preload` asks for that.
             Ok(block) => match unsafe { sibling::start(*block, &server.ledger) } {
                 Ok(Some(child)) => {
                     if server.interrupts.take() {
