@@ -101,6 +101,9 @@ pub(super) fn set_preloads(places: Vec<u64>) {
 /// Functions run in the order in which they were given, in the server; nothing runs in this process. Children that start
 /// children by a server of their own have it run them too. What they print goes where this process prints.
 ///
+/// A function that changes the environment or the working directory changes them for the children too: they have this
+/// process's only where those differ from what they were when the server began.
+///
 /// The children are copies of what the functions leave, and handlers of `pthread_atfork` do not run in them. So what relies
 /// on such handlers must not be used before the copy, or not after it. And what is random and was seeded in a preload gives
 /// the same numbers in every child (`thread_rng` of `rand` 0.8, which would notice a fork by such a handler): seed it in the
