@@ -30,6 +30,7 @@ fn main() {
     shmkit::init();
     let tests: &[(&str, fn())] = &[
         ("a_closure_may_borrow", a_closure_may_borrow),
+        ("a_scope_is_of_one_process", a_scope_is_of_one_process),
         ("the_same_functions_as_by_spawn", the_same_functions_as_by_spawn),
         ("refused_with_a_guard", refused_with_a_guard),
         ("refused_with_what_a_thread_kept", refused_with_what_a_thread_kept),
@@ -60,6 +61,20 @@ fn a_closure_may_borrow() {
     .unwrap();
     assert_eq!(joined(&child).unwrap(), 6);
     assert_eq!(shared.to_vec().unwrap(), table);
+}
+
+fn a_scope_is_of_one_process() {
+    fn nothing() {}
+    process::scope(|scope| {
+        let child = scope.fork(|| {
+            let refused = |result: shmkit::Result<Process<()>>| matches!(result, Err(Error::InvalidArgument { .. }));
+            let own = process::scope(|own| own.fork(nothing).map(drop)).is_ok_and(|started| started.is_ok());
+            (refused(scope.fork(nothing)), refused(scope.spawn(nothing, ())), own)
+        });
+        assert_eq!(joined(&child.unwrap()).unwrap(), (true, true, true));
+        joined(&scope.fork(nothing).unwrap()).unwrap();
+    })
+    .unwrap();
 }
 
 fn the_same_functions_as_by_spawn() {

@@ -132,6 +132,24 @@ alone! {
         assert!(joined(&child).is_err());
     }
 
+    another_group_has_another_server {
+        fn group() -> u32 {
+            rustix::process::getegid().as_raw()
+        }
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let before = group();
+        assert_eq!(joined(&builder(group).start()?)?, before);
+        let first = server();
+        // SAFETY: takes a number, for all threads.
+        assert_eq!(unsafe { libc::setegid(before + 1) }, 0);
+        assert_eq!(joined(&builder(group).start()?)?, before + 1);
+        eventually(|| is_gone(first));
+        assert!(process::active_children().is_empty());
+        assert_ne!(server(), first);
+    }
+
     a_child_has_nothing_of_the_servers {
         let open = || -> Vec<String> {
             fs::read_dir("/proc/self/fd").unwrap()

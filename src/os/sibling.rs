@@ -125,7 +125,7 @@ pub(crate) unsafe fn start(block: ControlBlock, ledger: &Ledger) -> io::Result<O
     // fork: the copy goes on here with memory of its own. Its one thread is what the caller promises.
     let mut result = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of_val(&arguments)) };
     if result < 0 && matches!(io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) {
-        result = clone_without_pidfd(flags, parent_tid, child_tid);
+        result = clone_without_pidfd(flags.into(), parent_tid, child_tid);
     }
     match result {
         0 => {
@@ -142,12 +142,14 @@ pub(crate) unsafe fn start(block: ControlBlock, ledger: &Ledger) -> io::Result<O
 }
 
 /// By the older call, which writes either the id or the descriptor.
-fn clone_without_pidfd(flags: libc::c_int, parent_tid: u64, child_tid: u64) -> libc::c_long {
+fn clone_without_pidfd(flags: libc::c_long, parent_tid: u64, child_tid: u64) -> libc::c_long {
     // The order of the arguments after the third depends on the machine; the one that would be last or last but one is for
     // threads only.
     let (fourth, fifth) = if cfg!(target_arch = "x86_64") { (child_tid, 0) } else { (0, child_tid) };
+    // As long as a register, each: of a shorter one the upper half would be anything.
+    let stack: libc::c_long = 0;
     // SAFETY: as in `start`, of which this is a part.
-    unsafe { libc::syscall(libc::SYS_clone, flags, 0, parent_tid, fourth, fifth) }
+    unsafe { libc::syscall(libc::SYS_clone, flags, stack, parent_tid, fourth, fifth) }
 }
 
 /// Whether `pid` is this process's parent: then it has not ended.

@@ -1,9 +1,9 @@
 //! Processes that do not outlive a block.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, process::id};
 
 use super::{Builder, Message, Outcome, Process, StartMethod, Target};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Where the processes of a [`scope`] are started.
 ///
@@ -13,6 +13,8 @@ use crate::Result;
 #[must_use]
 pub struct Scope {
     method: Option<StartMethod>,
+    /// Who waits. A fork has a copy of this, for which nobody does.
+    pid: u32,
     /// For each process: waits for it, and gives its error if nobody has taken what it returned.
     ends: RefCell<Vec<End>>,
 }
@@ -54,7 +56,7 @@ pub fn scope<R>(run: impl FnOnce(&Scope) -> R) -> Result<R> {
 }
 
 pub(super) fn scope_with<R>(method: Option<StartMethod>, run: impl FnOnce(&Scope) -> R) -> Result<R> {
-    let scope = Scope { method, ends: RefCell::default() };
+    let scope = Scope { method, pid: id(), ends: RefCell::default() };
     let result = run(&scope);
     scope.wait().map(|()| result)
 }
@@ -64,7 +66,7 @@ impl Scope {
     ///
     /// # Errors
     ///
-    /// As [`Process::spawn`].
+    /// As [`start`](Self::start).
     ///
     /// # Examples
     ///
@@ -85,7 +87,7 @@ impl Scope {
     ///
     /// # Errors
     ///
-    /// As [`Builder::start`].
+    /// As [`Builder::start`]. [`Error::InvalidArgument`] in a fork of the process that has opened the scope.
     ///
     /// # Examples
     ///
@@ -95,6 +97,7 @@ impl Scope {
         F: Target<A>,
         A: Message,
     {
+        self.see_that_it_is_ours()?;
         builder.start().map(|process| self.keep(process))
     }
 
@@ -102,7 +105,7 @@ impl Scope {
     ///
     /// # Errors
     ///
-    /// As [`Process::fork`].
+    /// As [`Process::fork`]. [`Error::InvalidArgument`] in a fork of the process that has opened the scope.
     ///
     /// # Examples
     ///
@@ -116,7 +119,15 @@ impl Scope {
     /// }
     /// ```
     pub fn fork<R: Outcome>(&self, run: impl FnOnce() -> R) -> Result<Process<R::Output>> {
+        self.see_that_it_is_ours()?;
         Process::fork(run).map(|process| self.keep(process))
+    }
+
+    fn see_that_it_is_ours(&self) -> Result<()> {
+        if self.pid == id() {
+            return Ok(());
+        }
+        Err(Error::invalid_argument("the scope is its parent's: open one in the fork"))
     }
 
     fn keep<T: 'static>(&self, process: Process<T>) -> Process<T> {

@@ -8,6 +8,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use rustix::{
+    net::Shutdown,
+    process::{Gid, Uid},
+};
+
 use super::{Answer, Charter, Request};
 use crate::{
     Error, Result,
@@ -52,6 +57,16 @@ struct Server {
     /// The environment and the working directory that it was started in.
     environment: Vec<(OsString, OsString)>,
     directory: Option<FileId>,
+    /// As whom it was started, as whom all that it makes run.
+    credentials: Credentials,
+}
+
+/// The user and the group, real and effective.
+type Credentials = ([Uid; 2], [Gid; 2]);
+
+fn credentials() -> Credentials {
+    use rustix::process::{getegid, geteuid, getgid, getuid};
+    ([getuid(), geteuid()], [getgid(), getegid()])
 }
 
 /// Locked for the time of a start: the server does one thing at a time, and the ledger has room for one entry.
@@ -71,9 +86,10 @@ pub(in crate::process) fn still() -> impl Drop {
     locked()
 }
 
-/// Whether this process has a server.
-pub(super) fn runs() -> bool {
-    locked().as_ref().is_some_and(|server| !server.child.has_ended())
+/// Does this, and lets no server begin meanwhile; `None` if this process has one.
+pub(super) fn before_it_begins<R>(run: impl FnOnce() -> R) -> Option<R> {
+    let server = locked();
+    if server.as_ref().is_some_and(|server| !server.child.has_ended()) { None } else { Some(run()) }
 }
 
 /// Has the server make a child, which is a child of this process.
@@ -82,17 +98,24 @@ pub(in crate::process) fn start(order: &Order<'_>) -> Result<Started> {
     let mut deaths = 0;
     loop {
         let server = match slot.take() {
-            Some(server) if !server.child.has_ended() => server,
-            // The family has it no longer, or will not when it looks next.
-            _ => Server::begin()?,
+            Some(server) if server.is_usable() => server,
+            // The family has the last one no longer, or will not when it looks after that has ended.
+            last => {
+                if let Some(last) = last {
+                    last.dismiss();
+                }
+                Server::begin()?
+            }
         };
         match server.ask(order) {
             Ok(Some(outcome)) => {
                 *slot = Some(server);
                 return outcome;
             }
-            // It has died; what it has started first is in the ledger.
+            // It has died, and what it has started first is in the ledger. If that cannot be made sure of, it still owes
+            // an answer, which the next one who asks would get: it is not asked again.
             Ok(None) => {
+                server.end()?;
                 let status = server.child.status();
                 family::forget(&server.child);
                 if let Some(pid) = server.ledger.entry() {
@@ -121,6 +144,7 @@ impl Server {
         socket::send(&ours, &message, &[file]).map_err(failed)?;
         let environment = env::vars_os().collect();
         let directory = files::working_directory();
+        let credentials = credentials();
         let pid = start::fresh(start::Fresh {
             arguments: env::args_os().collect(),
             environment: builder::environment(&BTreeMap::new()),
@@ -129,10 +153,22 @@ impl Server {
         })
         .map_err(failed)?;
         let child = Child::server(pid, ours)?;
-        Ok(Self { child, ledger, environment, directory })
+        Ok(Self { child, ledger, environment, directory, credentials })
     }
 
-    /// Sends an order and waits for what becomes of it. `None` if the server has died: the ledger says how far it came.
+    /// Whether its children would be what this process's are.
+    fn is_usable(&self) -> bool {
+        !self.child.has_ended() && self.credentials == credentials()
+    }
+
+    /// Has it end, when it looks for the next request. This process may not be allowed to signal it any more.
+    fn dismiss(&self) {
+        // One that has ended has no other end.
+        let _ = rustix::net::shutdown(self.child.socket(), Shutdown::Both);
+    }
+
+    /// Sends an order and waits for what becomes of it. `None` if none will come: when the server has
+    /// [ended](Self::end), the ledger says how far it came.
     fn ask(&self, order: &Order<'_>) -> Result<Option<Result<Started>>> {
         let here;
         let directory = match &order.directory {
@@ -156,12 +192,12 @@ impl Server {
         self.ledger.clear();
         match socket::send(self.child.socket(), &message, &descriptors) {
             Ok(()) => {}
-            Err(error) if is_closed(&error) => return self.end().map(|()| None),
+            Err(error) if is_closed(&error) => return Ok(None),
             Err(error) => return Err(Error::os("asking the fork server", error)),
         }
         let events = [self.child.socket().as_fd(), self.child.sentinel().as_fd()];
         // Without an answer nobody may ask again: the next one would get it.
-        let Ok(ready) = poll::readable(&events, Wait::Forever) else { return self.end().map(|()| None) };
+        let Ok(ready) = poll::readable(&events, Wait::Forever) else { return Ok(None) };
         // What it said before it ended is there, if it did.
         match socket::receive(self.child.socket(), false) {
             Ok(Some(answer)) => {
@@ -176,8 +212,8 @@ impl Server {
                 Ok(Some(outcome))
             }
             // It is closed, or it is not and the server has ended.
-            Ok(None) => self.end().map(|()| None),
-            Err(error) if is_closed(&error) || ready == [1] => self.end().map(|()| None),
+            Ok(None) => Ok(None),
+            Err(error) if is_closed(&error) || ready == [1] => Ok(None),
             // This process can open no more, say: the answer came, but not the descriptor in it.
             Err(error) => {
                 let started = self.ledger.entry().map(|pid| Started { pid, pidfd: None });
@@ -188,6 +224,7 @@ impl Server {
 
     /// Makes sure that it has ended: then the ledger is final.
     fn end(&self) -> Result<()> {
+        self.dismiss();
         // It has closed its end of the socket, so it has died, but perhaps not wholly yet.
         self.child.signal(libc::SIGKILL)?;
         poll::is_readable(self.child.sentinel(), Wait::Forever).map_err(|error| Error::os("poll", error))?;

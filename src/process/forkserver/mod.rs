@@ -8,10 +8,12 @@
 //!
 //! * A child is this process's own, by the kernel too: it is waited for, watched and ended as any other.
 //! * It has this process's standard streams, environment and working directory, as they are at its start. What else a
-//!   process inherits (limits, priority, processors, the mode mask, signals that are ignored, the process group) is the
-//!   server's: as it was when that began.
+//!   process inherits (limits, priority, processors, the mode mask, signals that are ignored, the process group, the
+//!   supplementary groups, capabilities, the root directory, namespaces, seccomp filters, the cgroup) is the server's: as it
+//!   was when that began.
 //! * Each process has a server of its own, a forked one too. It ends when its process ends, and is replaced by the next
-//!   start if it dies.
+//!   start if it dies, or if this process has changed its user or group (real or effective) since.
+//! * Handlers of `pthread_atfork` do not run in the children. See [`preload`] for what that means there.
 //! * It has none of this process's descriptors. Ctrl-C passes it by, and does not pass its children by.
 //!
 //! It must have one thread when it copies itself, and hold no locks: a preloaded function that leaves threads behind, or
@@ -80,7 +82,7 @@ enum Answer {
     Failed(Error),
 }
 
-/// The places of what is to be run first, in order.
+/// The places of what is to be run first, in order. A lock that is taken after the one of the server.
 static PRELOADS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
 /// What the program's servers run first.
@@ -98,6 +100,14 @@ pub(super) fn set_preloads(places: Vec<u64>) {
 ///
 /// Functions run in the order in which they were given, in the server; nothing runs in this process. Children that start
 /// children by a server of their own have it run them too. What they print goes where this process prints.
+///
+/// A function that changes the environment or the working directory changes them for the children too: they have this
+/// process's only where those differ from what they were when the server began.
+///
+/// The children are copies of what the functions leave, and handlers of `pthread_atfork` do not run in them. So what relies
+/// on such handlers must not be used before the copy, or not after it. And what is random and was seeded in a preload gives
+/// the same numbers in every child (`thread_rng` of `rand` 0.8, which would notice a fork by such a handler): seed it in the
+/// child.
 ///
 /// # Errors
 ///
@@ -136,12 +146,11 @@ pub fn preload<F: Target<()>>(_function: F) -> Result<()> {
         assert!(size_of::<F>() == 0, "what is preloaded is a plain `fn` or a closure that captures nothing");
     }
     let place = init::place_of_preload::<F>()?;
-    if client::runs() {
-        return Err(Error::invalid_argument("the server has begun: preload before the first start that needs it"));
-    }
-    let mut places = PRELOADS.lock().unwrap_or_else(PoisonError::into_inner);
-    if !places.contains(&place) {
-        places.push(place);
-    }
-    Ok(())
+    client::before_it_begins(|| {
+        let mut places = PRELOADS.lock().unwrap_or_else(PoisonError::into_inner);
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    })
+    .ok_or_else(|| Error::invalid_argument("the server has begun: preload before the first start that needs it"))
 }

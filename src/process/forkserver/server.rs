@@ -83,7 +83,8 @@ pub(in crate::process) fn serve(socket: OwnedFd, charter: Charter, message: Pack
         match &ready {
             Err(refusal) => server.answer(refusal, None),
             // SAFETY: `prepare` has seen that there is one thread, this one, and nothing has run since then that could
-            // start another. What it ran was chosen for this (see the documentation of `preload`).
+            // start another. Of what it ran nothing that relies on handlers of `pthread_atfork` is
+            // used after the copy: the documentation of `preload` asks for that.
             Ok(block) => match unsafe { sibling::start(*block, &server.ledger) } {
                 Ok(Some(child)) => {
                     if server.interrupts.take() {
@@ -135,8 +136,12 @@ impl Server {
 
     fn answer(&self, answer: &Answer, pidfd: Option<OwnedFd>) {
         let bytes = postcard::to_stdvec(answer).unwrap_or_default();
-        // A parent that is gone is seen by who waits for the next request.
-        let _ = socket::send(&self.socket, &bytes, pidfd.as_slice());
+        let send = |descriptors: &[OwnedFd]| socket::send(&self.socket, &bytes, descriptors);
+        // Without the pidfd the parent opens one itself. It waits for an answer or for this process's end: a server that
+        // cannot answer ends, and the ledger says the rest. So does one whose parent is gone.
+        if send(pidfd.as_slice()).is_err() && send(&[]).is_err() {
+            start::exit_now(1);
+        }
     }
 }
 
