@@ -37,6 +37,7 @@ fn waiters_are_killed() {
     let _deadline = Deadline::seconds(240, "waiters_are_killed");
     let mut random = Random::new();
     let (lock, condition) = (Lock::new().unwrap(), Condvar::new().unwrap());
+    let mut twice = 0;
     for round in 0..ROUNDS {
         let received = Board::<AtomicU32>::new();
         let start = || {
@@ -70,11 +71,16 @@ fn waiters_are_killed() {
         }
         drop(guard);
         let wanted = given.min(SURVIVORS);
-        eventually(|| received.load(SeqCst) as usize == wanted);
-        // Those who have not received any wait on.
-        assert_eq!(condition.notify_all().unwrap(), SURVIVORS - wanted, "round {round}: {given} given");
+        eventually(|| received.load(SeqCst) as usize >= wanted);
+        // Those who have not received any wait on, unless a victim died while it passed one on, which then is passed on
+        // once more.
+        let left = condition.notify_all().unwrap();
+        let spurious = (SURVIVORS - wanted).checked_sub(left).expect("more are left than have received none");
+        assert!(spurious < VICTIMS, "round {round}: {given} given, {left} left");
+        twice += spurious;
         assert!(survivors.iter_mut().all(|survivor| survivor.wait() == End::Code(0)), "round {round}");
     }
+    assert!(twice <= ROUNDS / 20, "{twice} were passed on twice");
     assert_eq!(condition.notify_all().unwrap(), 0);
 }
 
