@@ -326,6 +326,10 @@ enum SpscStep {
     PushSlice(Form, usize),
     Pop(Form),
     PopSlice(Form, usize),
+    /// A place, and whether the value in it is published.
+    Reserve(Form, bool),
+    /// A value where it is, and whether it is given back: one that is forgotten was not taken.
+    PopRef(Form, bool),
     /// Another end is tried first, which has not the role.
     SecondProducer,
     SecondConsumer,
@@ -341,6 +345,8 @@ fn spsc_steps() -> impl Strategy<Value = Vec<SpscStep>> {
         8 => (form(), 0..9_usize).prop_map(|(form, count)| SpscStep::PushSlice(form, count)),
         8 => form().prop_map(SpscStep::Pop),
         8 => (form(), 0..9_usize).prop_map(|(form, count)| SpscStep::PopSlice(form, count)),
+        4 => (form(), prop::bool::weighted(0.8)).prop_map(|(form, publishes)| SpscStep::Reserve(form, publishes)),
+        4 => (form(), prop::bool::weighted(0.8)).prop_map(|(form, takes)| SpscStep::PopRef(form, takes)),
         1 => Just(SpscStep::SecondProducer),
         1 => Just(SpscStep::SecondConsumer),
         1 => Just(SpscStep::NewProducer),
@@ -424,6 +430,29 @@ fn check_spsc(capacity: usize, steps: Vec<SpscStep>) {
                 );
                 let values: Vec<u64> = model.drain(..some_of(said, expected)).collect();
                 assert_eq!(&found[..values.len()], &values[..]);
+            }
+            SpscStep::Reserve(form, publishes) => {
+                let value = next.next().unwrap();
+                let said = say!(form, put, producer, reserve, try_reserve, reserve_timeout, reserve_deadline());
+                assert_eq!(said.as_ref().map(drop), put.as_ref().map(drop));
+                if let Ok(mut slot) = said {
+                    *slot = value;
+                    if publishes {
+                        slot.publish();
+                        model.push_back(value);
+                    }
+                }
+            }
+            SpscStep::PopRef(form, takes) => {
+                let said = say!(form, taken, consumer, pop_ref, try_pop_ref, pop_ref_timeout, pop_ref_deadline());
+                assert_eq!(said.as_ref().map(|value| **value), taken.as_ref().map(|()| model[0]));
+                if let Ok(value) = said {
+                    if takes {
+                        model.pop_front();
+                    } else {
+                        std::mem::forget(value);
+                    }
+                }
             }
             SpscStep::SecondProducer => {
                 assert_eq!(in_short(Form::Try, ring.producer().try_push(0)), Err(No::RoleTaken));

@@ -188,8 +188,15 @@ fn a_ring_of_two() {
         let (ring, ledger) = (SpscRing::with_capacity(capacity).unwrap(), Board::<Ledger>::new());
         let produce = |who| {
             let mut producer = ring.producer();
-            ledger.produce(who, |message| match message >> 16 & 1 {
+            ledger.produce(who, |message| match message >> 16 & 3 {
                 0 => producer.push_timeout([message; 2], SOON).unwrap(),
+                1 => {
+                    drop(producer.reserve().unwrap());
+                    let mut slot = producer.reserve().unwrap();
+                    slot[0] = message;
+                    slot[1] = message;
+                    slot.publish();
+                }
                 _ => assert_eq!(producer.push_slice(&[[message; 2]]).unwrap(), 1),
             });
         };
@@ -197,8 +204,9 @@ fn a_ring_of_two() {
             let (mut consumer, mut values, mut turn) = (ring.consumer(), [[0; 2]; FEW], 0);
             ledger.consume(me, |some| {
                 turn += 1;
-                let taken = match turn % 2 {
+                let taken = match turn % 3 {
                     0 => consumer.pop_timeout(SOON).map(|value| (values[0] = value, 1).1),
+                    1 => consumer.pop_ref().map(|value| (values[0] = *value, 1).1),
                     _ => consumer.pop_slice_timeout(&mut values, SOON),
                 };
                 match taken {
