@@ -171,7 +171,7 @@ fn the_whole_array_excludes_its_parts() {
 /// A slot is looked at, waited for and used again by three.
 #[test]
 fn three_claim_one_element() {
-    explore(2, || {
+    explore(1, || {
         enter(1);
         let shared = Arc::new(Shared::default());
         let others = [2, 3].map(|tid| start(tid, &shared, |shared| shared.change(0..1).unwrap()));
