@@ -372,7 +372,8 @@ fn readers_and_writers_in_the_queue() {
             write();
             end
         });
-        assert!(points >= 8, "{points} points");
+        // More where the other one was quicker to get in line.
+        assert!(points >= 5, "{points} points");
     }
 }
 
