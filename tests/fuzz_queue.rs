@@ -3,14 +3,13 @@
 //! An answer is a value or an error, without much memory on the way. A crash ends this test; so does a hang, by the
 //! deadline of each case.
 
-#![allow(unsafe_code, reason = "measures what is allocated; the module with the deadline forks")]
+#![allow(unsafe_code, reason = "the module with the deadline forks")]
 
+mod measuring;
 mod scratch;
 mod support;
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
     fs::{self, File},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -19,35 +18,11 @@ use std::{
     time::Duration,
 };
 
+use measuring::most_at_a_time;
 use proptest::{prelude::*, test_runner::Config};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use shmkit::{Queue, Region, Value};
 use support::Deadline;
-
-/// The system's allocator.
-struct Measuring;
-
-thread_local! {
-    /// The most bytes that this thread has asked for at a time.
-    static MOST: Cell<usize> = const { Cell::new(0) };
-}
-
-#[global_allocator]
-static ALLOCATOR: Measuring = Measuring;
-
-// SAFETY: hands every request on as it is.
-unsafe impl GlobalAlloc for Measuring {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        MOST.set(MOST.get().max(layout.size()));
-        // SAFETY: the caller's promises are those of `System`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as above, and the memory is `System`'s.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
 
 const CAPACITY: usize = 2000;
 /// Bytes of the words, which lie before the units.
@@ -117,9 +92,9 @@ fn write(path: &Path, at: u64, damages: &[(u64, Vec<u8>)]) {
 /// Uses it; no allocation may be larger than what lies in the queue, and some for what is about it.
 fn check(queue: &Queue<Object>, value: Option<&Value<u64>>) {
     let _deadline = Deadline::seconds(30, "a case");
-    MOST.set(0);
+    most_at_a_time();
     use_all(queue, value);
-    let most = MOST.get();
+    let most = most_at_a_time();
     assert!(most < 1 << 16, "{most} bytes at a time");
 }
 

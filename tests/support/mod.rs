@@ -363,6 +363,18 @@ pub(crate) fn at_every_point(mut round: impl FnMut(u32) -> End) -> u32 {
     panic!("no end of points");
 }
 
+/// What a process returned. One that takes a minute is killed.
+#[track_caller]
+pub(crate) fn joined<T>(process: &shmkit::Process<T>) -> T {
+    match process.join_timeout(Duration::from_secs(60)).unwrap() {
+        Some(value) => value,
+        None => {
+            process.kill().unwrap();
+            panic!("{process:?} has not ended");
+        }
+    }
+}
+
 /// Set once by a child, waited for by its parent, or the other way round.
 pub(crate) type Flag = AtomicBool;
 
