@@ -150,11 +150,17 @@ struct RingModel {
 
 impl RingModel {
     fn claim(&mut self, what: Place) -> Result<u64, No> {
+        if !self.is_closed && self.tail - self.head == self.capacity {
+            self.pass_over();
+        }
         let is_free = !(self.tail >= self.capacity && self.places.contains_key(&(self.tail - self.capacity)));
         if is_free {
             // Who finds only then that it is closed gives the place up.
-            self.places.insert(self.tail, if self.is_closed { Place::GivenUp } else { what });
+            self.places.insert(self.tail, what);
             self.tail += 1;
+            if self.is_closed {
+                self.give_up(self.tail - 1);
+            }
         }
         match (self.is_closed, is_free) {
             (true, _) => Err(No::Closed),
@@ -163,21 +169,32 @@ impl RingModel {
         }
     }
 
+    fn give_up(&mut self, place: u64) {
+        self.places.insert(place, Place::GivenUp);
+        self.pass_over();
+    }
+
+    /// What was given up is room, if there are no values before it.
+    fn pass_over(&mut self) {
+        while self.places.get(&self.head) == Some(&Place::GivenUp) {
+            self.places.remove(&self.head);
+            self.head += 1;
+        }
+    }
+
     /// The next value, and its place, which is being read then.
     fn take(&mut self) -> Result<(u64, u64), No> {
-        loop {
-            match self.places.get(&self.head) {
-                Some(Place::GivenUp) => _ = self.places.remove(&self.head),
-                Some(Place::Given(value)) => {
-                    let value = *value;
-                    self.places.insert(self.head, Place::Read);
-                    self.head += 1;
-                    return Ok((value, self.head - 1));
-                }
-                None if self.is_closed => return Err(No::Closed),
-                _ => return Err(No::NotNow),
+        self.pass_over();
+        match self.places.get(&self.head) {
+            Some(Place::Given(value)) => {
+                let value = *value;
+                self.places.insert(self.head, Place::Read);
+                self.head += 1;
+                Ok((value, self.head - 1))
             }
-            self.head += 1;
+            // Nothing was put there yet, or a value of the round before is being read.
+            None if self.is_closed => Err(No::Closed),
+            _ => Err(No::NotNow),
         }
     }
 
@@ -264,7 +281,7 @@ fn check_ring(capacity: usize, begins: Begins, bits: u32, steps: Vec<RingStep>) 
                     model.places.insert(place, Place::Given(*slot));
                     slot.publish();
                 } else {
-                    model.places.insert(place, Place::GivenUp);
+                    model.give_up(place);
                 }
             }
             RingStep::Pop(form) => {
