@@ -176,6 +176,46 @@ fn ends() {
     }
 }
 
+/// Ends that cannot be, and a message that is longer than what is in, are told of.
+#[test]
+fn what_cannot_be_is_an_error() {
+    let _deadline = Deadline::seconds(30, "what_cannot_be_is_an_error");
+    let is_corrupt = |error: shmkit::Error| matches!(error, shmkit::Error::Corrupt { .. });
+    let with_queue = |check: &dyn Fn(&Queue<Object>, &Path)| {
+        let folder = scratch::Folder::new();
+        let path = folder.join("queue");
+        let queue = Queue::<Object>::options().capacity(CAPACITY).create_at(path.as_path()).unwrap();
+        queue.put(&(MARK.into(), vec![1; 50], None)).unwrap();
+        check(&queue, &path);
+    };
+    let object: Object = ("more".into(), vec![], None);
+    let units = CAPACITY as u64 / 8 + 1;
+    // More units than there are, where there are none, more messages than units, and less than nothing.
+    for (tail, head) in
+        [(1 << 32 | (units + 1), 0), (1 << 32 | (2 * units), 0), (9 << 32 | 8, 0), (0, 1 << 32 | 2), (1, 0)]
+    {
+        with_queue(&|queue, path| {
+            let words = words_at(path);
+            write(
+                path,
+                words,
+                &[(ENDS[0], u64::to_ne_bytes(tail).to_vec()), (ENDS[1], u64::to_ne_bytes(head).to_vec())],
+            );
+            assert!(queue.try_get().is_err_and(is_corrupt), "{tail:#x} and {head:#x}");
+            // A producer does not look at the head while it knows of room.
+            let said = queue.put_timeout(&object, SHORT);
+            assert!(tail == 0 || said.is_err_and(is_corrupt), "{tail:#x} and {head:#x}");
+        });
+    }
+    for length in [200, CAPACITY as u64, (1 << 48) - 1, u64::MAX] {
+        with_queue(&|queue, path| {
+            scratch::Words::find(path, MARK.as_bytes(), 1 + 8).set_u64(0, length);
+            assert!(queue.get().is_err_and(is_corrupt), "{length}");
+            assert!(queue.get_timeout(SHORT).is_err_and(is_corrupt), "{length}");
+        });
+    }
+}
+
 /// Locks whose holder lives and does not go on, as one that is stopped: whoever has a time limit is told in time.
 #[test]
 fn locks_that_stay_held() {

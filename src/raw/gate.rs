@@ -125,3 +125,21 @@ impl Gate {
         turn.wrapping_add(TURN) | WAITERS
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// The demand for fences outlives all turns, and the mark all but a wake-up of nobody.
+    #[test]
+    fn turns_wrap_around() {
+        let gate = Gate::default();
+        gate.word.store(0_u32.wrapping_sub(2 * TURN), Relaxed);
+        assert_eq!(gate.ask_for_fences(gate.announce()), (TURN.wrapping_neg() | WAITERS | FENCES, false));
+        assert_eq!(gate.ask_for_fences(gate.announce()), (WAITERS | FENCES, true));
+        gate.notify_relaxed();
+        assert_eq!(gate.word.load(Relaxed), TURN | FENCES);
+        gate.notify_relaxed();
+        assert_eq!(gate.word.load(Relaxed), TURN | FENCES);
+    }
+}
