@@ -1455,6 +1455,41 @@ fn queue_stops_at_the_end() {
     }
 }
 
+/// Who is stopped in the middle of a `put`, while another one closes the queue and a third takes all until the end: what it
+/// puts in is taken, or it is told that it came too late.
+#[test]
+fn queue_closes_around_one_who_stops() {
+    let _alone = alone("queue_closes_around_one_who_stops");
+    for n in 1.. {
+        let queue = Queue::new().unwrap();
+        let (parcel, told) = (parcel(2), Board::<Flag>::new());
+        let mut victim = stopped(n, || match queue.put(&parcel) {
+            Ok(()) => raise(&told),
+            Err(error) => assert!(matches!(error, Error::Closed), "{error}"),
+        });
+        if victim.has_ended() {
+            assert!(n > 4 && victim.wait() == support::End::Code(0), "{n} points");
+            break;
+        }
+        let (closed, takes) = (Board::<Flag>::new(), Board::<Flag>::new());
+        let mut consumer = Child::start(|| {
+            // It becomes a user of the queue, for which it sleeps a moment.
+            let first = queue.try_get();
+            eventually(|| is_raised(&closed));
+            raise(&takes);
+            (usize::from(first.is_ok()) + std::iter::from_fn(|| queue.get().ok()).count()) as i32
+        });
+        queue.close();
+        raise(&closed);
+        eventually(|| is_raised(&takes));
+        // It has had all, or waits for the one that is stopped.
+        consumer.wait_until_asleep();
+        victim.signal(libc::SIGCONT);
+        assert_eq!(victim.wait(), support::End::Code(0), "at point {n}");
+        assert_eq!(consumer.wait(), support::End::Code(i32::from(is_raised(&told))), "at point {n}");
+    }
+}
+
 #[test]
 fn ring_stops() {
     let _alone = alone("ring_stops");

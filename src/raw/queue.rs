@@ -32,8 +32,9 @@
 //!
 //! # Closing
 //!
-//! Who closes the queue has the lock of `tail`, so nothing is published after it. A consumer looks whether it is closed
-//! and then whether it is empty.
+//! Producers look whether the queue is closed when they have the lock of `tail`. Who closes it takes that lock if it can,
+//! so that nothing is published after it; one who was stopped with the lock may publish later all the same. So a consumer
+//! that finds the queue closed and empty takes the lock once, and looks again: from then on nothing comes.
 
 mod tasks;
 
@@ -412,7 +413,7 @@ impl<'a> Queue<'a> {
 
     /// Lets nobody put anything in from now on, and consumers know when they have had all.
     pub(crate) fn close(self) {
-        // Without the lock, if its holder was stopped: a message that is published at this moment may be found late.
+        // Without the lock, if its holder was stopped: consumers wait for that one.
         let held = self.hold(&self.words.put.lock, Wait::No);
         point();
         self.words.gates.closed.swap(1, SeqCst);
@@ -563,8 +564,20 @@ impl<'a> Queue<'a> {
     }
 
     fn try_first(self, wait: Wait) -> Result<Option<First<'a>>> {
+        match self.first_or_end(false, wait) {
+            Err(Error::Closed) => {
+                // Not with the other lock in hand, since producers take them in this order.
+                drop(self.hold(&self.words.put.lock, wait)?);
+                self.first_or_end(true, wait)
+            }
+            result => result,
+        }
+    }
+
+    /// The next message, or `Closed` if there is none and the queue is closed. `is_closed` if that is known.
+    fn first_or_end(self, is_closed: bool, wait: Wait) -> Result<Option<First<'a>>> {
         // Before the look at the tail, see the module.
-        let is_closed = self.is_closed();
+        let is_closed = is_closed || self.is_closed();
         let held = self.hold(&self.words.get.lock, wait)?;
         let head = End(self.words.head.0.load(Relaxed));
         let mut tail = End(self.words.get.tail_seen.load(Relaxed));
