@@ -30,12 +30,11 @@
 //! for all, and from then on the other one makes barriers. What that one did at the very moment may be seen late, so the
 //! first sleep is a short one.
 //!
-//! `roles` and `closed` are told above and below; the rest are hints. What the ends have learnt of their waits is their
-//! own, see `End`; each `Gate` has a `patience` too, that nobody uses here.
+//! What an end has learnt of its waits is not shared: the `patience` of the gates lies idle here.
 //!
 //! # Closing
 //!
-//! One store to `closed`. If its owner dies after it, those who wait find it at the end of their slice.
+//! One store to `closed`. If who closes dies after it, those who wait find it at the end of their slice.
 
 #[cfg(not(loom))]
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
