@@ -42,7 +42,7 @@ pub use self::{
     context::Context,
     family::{ActiveChild, Current, Parent, active_children, current, parent},
     init::init,
-    scope::{Scope, scope},
+    scope::{Scope, ScopedProcess, scope},
     target::{Outcome, Target},
 };
 pub use crate::region::ticket::Message;
