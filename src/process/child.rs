@@ -320,7 +320,8 @@ impl Child {
 
 /// A process that runs a function, and that its starter waits for with [`join`](Self::join).
 ///
-/// Dropping the handle does not end the process. It goes on, and its result is lost.
+/// Dropping the handle does not end the process. It goes on, and its result is lost; the normal end of this process
+/// [waits](super#the-end-of-a-parent) for it all the same.
 ///
 /// # If a process dies
 ///

@@ -385,6 +385,9 @@ impl Parent {
 
     /// Waits until it has ended.
     ///
+    /// Its [normal end](super#the-end-of-a-parent) waits for this process, unless this is a daemon: what is waited for here
+    /// comes only if it is killed.
+    ///
     /// # Examples
     ///
     /// ```no_run
