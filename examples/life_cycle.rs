@@ -103,10 +103,13 @@ fn act(what: String) -> Result<u32, &'static str> {
     }
 }
 
+/// What brings a process to its end.
+type End = dyn Fn(&Process<u32>) -> Result<()>;
+
 fn ends() -> Result<()> {
     const GRACE: Duration = Duration::from_millis(100);
     let by_itself = |_: &Process<u32>| Ok(());
-    let ends: [(&str, &dyn Fn(&Process<u32>) -> Result<()>); 8] = [
+    let ends: [(&str, &End); 8] = [
         ("returns a value", &by_itself),
         ("returns an error", &by_itself),
         ("panics", &by_itself),

@@ -178,7 +178,7 @@ impl<F, A> Builder<F, A> {
     /// use shmkit::{Error, Process, Result};
     ///
     /// fn nested() -> Result<u32> {
-    ///     Process::spawn(|| 42, ())?.join()
+    ///     Process::spawn(|| 42_u32, ())?.join()
     /// }
     ///
     /// fn main() -> Result<()> {

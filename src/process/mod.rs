@@ -38,11 +38,13 @@
 //! | any other: a signal, `abort`, `_exit` | are killed | go on; [`parent`] tells them |
 //!
 //! At a normal end daemons are asked first, then the others are waited for, and then daemons that are still there have a
-//! second before they are killed. It makes no difference whether handles are there still or were dropped. A child that is
-//! blocked or stopped is waited for as well, and one that does not end until this process has ended is waited for for ever:
-//! do not let it wait for [`parent`], for the other end of a connection that is open here, or at a barrier that this process
-//! belongs to. Locks are no danger: a thread that ends the process while it holds one waits for no child, and the next
-//! holder finds the lock poisoned.
+//! second before they are killed. It makes no difference whether handles are there still or were dropped. Other threads run
+//! on meanwhile, and children that they start are waited for too.
+//!
+//! A child that is blocked or stopped is waited for as well, and one that does not end before this process has ended is
+//! waited for for ever: do not let it wait for [`parent`], for the other end of a connection that is open here, or at a
+//! barrier that this process belongs to. Locks are no danger: a thread that ends the process while it holds one waits for no
+//! child, and the next holder finds the lock poisoned.
 //!
 //! A daemon may not have children, for it is often killed, and they could be left behind:
 //! [`Builder::may_have_children`] lets it. A process that is to outlive its parent's normal end is no child: start a

@@ -179,7 +179,7 @@ impl fmt::Debug for Scope {
 ///     shmkit::init();
 ///     let answer = process::scope(|s| -> Result<u32> {
 ///         s.spawn(|| println!("nobody joins this one but the scope"), ())?;
-///         s.spawn(|| 42, ())?.join()
+///         s.spawn(|| 42_u32, ())?.join()
 ///     })??;
 ///     assert_eq!(answer, 42);
 ///     Ok(())

@@ -244,7 +244,7 @@ pub(crate) fn a_daemon_may_have_children_if_that_was_asked_for() {
     // Workers of a pool are daemons.
     let tried = |may| {
         let pool = Pool::builder().workers(1).start_method(StartMethod::Spawn).may_have_children(may).start().unwrap();
-        pool.apply(|| starts(), ()).unwrap()
+        pool.apply(starts, ()).unwrap()
     };
     assert_eq!(tried(false), [false; 9]);
     assert_eq!(tried(true), [true; 9]);

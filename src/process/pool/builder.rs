@@ -158,7 +158,7 @@ impl Builder {
     /// fn main() -> Result<()> {
     ///     shmkit::init();
     ///     let pool = Pool::builder().workers(1).may_have_children(true).start()?;
-    ///     assert_eq!(pool.apply(sum_of_squares, 3)?, 14);
+    ///     assert_eq!(pool.apply(sum_of_squares, (3,))?, 14);
     ///     Ok(())
     /// }
     /// ```
