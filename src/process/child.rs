@@ -198,6 +198,10 @@ impl Child {
         &self.name
     }
 
+    pub(super) fn is_daemon(&self) -> bool {
+        self.daemon
+    }
+
     pub(super) fn is_server(&self) -> bool {
         self.is_server
     }
@@ -272,8 +276,18 @@ impl Child {
             if wait.is_over() {
                 return Ok(None);
             }
-            poll::is_readable(&self.sentinel, wait).map_err(|error| Error::os("poll", error))?;
+            self.sleep_until_end(wait)?;
         }
+    }
+
+    fn sleep_until_end(&self, wait: Wait) -> Result<bool> {
+        poll::is_readable(&self.sentinel, wait).map_err(|error| Error::os("poll", error))
+    }
+
+    /// Waits for the end, and leaves the report where it is. The answer is whether it has come; `false` also if that
+    /// cannot be waited for.
+    pub(super) fn wait_for_end(&self, wait: Wait) -> bool {
+        self.has_ended() || matches!(self.sleep_until_end(wait), Ok(true)) && self.has_ended()
     }
 
     /// The report of a child that has ended: taken from the socket once, and kept.
@@ -306,7 +320,8 @@ impl Child {
 
 /// A process that runs a function, and that its starter waits for with [`join`](Self::join).
 ///
-/// Dropping the handle does not end the process. It goes on, and its result is lost.
+/// Dropping the handle does not end the process. It goes on, and its result is lost; the normal end of this process
+/// [waits](super#the-end-of-a-parent) for it all the same.
 ///
 /// # If a process dies
 ///
