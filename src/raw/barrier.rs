@@ -31,6 +31,9 @@
 //! | in a reset | finish it |
 //! | before the round began, having left in good order | do not wait for it: the first to arrive takes it off the record |
 //!
+//! How a party waits depends on whether all that share its processor have arrived: see [`Crowd`]. That, and `patience`, are
+//! hints, for which any value will do.
+//!
 //! Sources: D. Hensgen, R. Finkel, U. Manber, *Two Algorithms for Barrier Synchronization* (1988), for the rounds; Python's
 //! `threading.Barrier` for what breaks it.
 
@@ -86,8 +89,13 @@ pub(crate) struct BarrierWords {
     crowd: Crowd,
 }
 
+impl BarrierWords {
+    /// What they take in shared memory.
+    pub(crate) const SIZE: u64 = 56 + Crowd::SIZE;
+}
+
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<BarrierWords>() == 56 + size_of::<Crowd>());
+const _: () = assert!(size_of::<BarrierWords>() as u64 == BarrierWords::SIZE);
 
 /// The record of a party: a member.
 ///

@@ -40,6 +40,14 @@ pub(crate) struct Crowd {
     counters: [Counter; WORDS],
 }
 
+impl Crowd {
+    /// What it takes in shared memory.
+    pub(crate) const SIZE: u64 = 56 + 64 * WORDS as u64;
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Crowd>() as u64 == Crowd::SIZE);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Count {
     arrived: u16,

@@ -106,14 +106,17 @@ impl<'a> Spin<'a> {
         }
     }
 
-    /// As [`turn`](Self::turn), but does not spin unless those that are missing run elsewhere, as far as anybody can tell: one of them may need
-    /// this processor.
+    /// As [`turn`](Self::turn), but does not spin unless those that are missing run elsewhere, as far as anybody can tell:
+    /// one of them may need this processor.
     #[inline]
-    pub(crate) fn turn_among(&mut self, others_are_elsewhere: impl Fn() -> bool) -> bool {
-        if self.turns < self.limit && !others_are_elsewhere() && self.yields > 0 {
-            self.yields -= 1;
-            std::thread::yield_now();
-            return true;
+    pub(crate) fn turn_among(&mut self, are_elsewhere: impl Fn() -> bool) -> bool {
+        if self.turns < self.limit && !are_elsewhere() {
+            if self.yields > 0 {
+                self.yields -= 1;
+                std::thread::yield_now();
+                return true;
+            }
+            self.turns = self.limit;
         }
         self.turn()
     }
@@ -227,6 +230,20 @@ mod tests {
             let turns = std::iter::from_fn(|| spin.turn().then_some(())).count() as u32;
             assert!((LEAST..=MOST + YIELDS).contains(&turns), "{turns} turns from {start}");
             assert!(patience.0.load(Relaxed) <= start / 2);
+        }
+    }
+
+    #[test]
+    fn every_wait_for_many_ends_too() {
+        for start in [0, 2000, u16::MAX] {
+            let patience = Patience(AtomicU16::new(start));
+            let yields = |are_elsewhere: &dyn Fn(u32) -> bool| {
+                let mut spin = Spin::for_many(&patience);
+                (0..).find(|turn| !spin.turn_among(|| are_elsewhere(*turn))).expect("an end")
+            };
+            assert_eq!(yields(&|_| false), YIELDS_FOR_MANY, "no spinning");
+            let turns = LEAST_FOR_MANY + YIELDS_FOR_MANY..=MOST + YIELDS_FOR_MANY;
+            assert!(turns.contains(&yields(&|_| true)) && turns.contains(&yields(&|turn| turn % 50 > 0)));
         }
     }
 
