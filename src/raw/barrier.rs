@@ -31,6 +31,9 @@
 //! | in a reset | finish it |
 //! | before the round began, having left in good order | do not wait for it: the first to arrive takes it off the record |
 //!
+//! How a party waits depends on whether all that share its processor have arrived: see [`Crowd`]. That, and `patience`, are
+//! hints, for which any value will do.
+//!
 //! Sources: D. Hensgen, R. Finkel, U. Manber, *Two Algorithms for Barrier Synchronization* (1988), for the rounds; Python's
 //! `threading.Barrier` for what breaks it.
 
@@ -41,6 +44,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use loom::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::{
+    crowd::Crowd,
     lives::{Life, Lives, MemberId},
     points::point,
     sys::{AtomicU16, AtomicU32, AtomicU64, Stamp, futex},
@@ -82,10 +86,16 @@ pub(crate) struct BarrierWords {
     pub(crate) timeout: AtomicU64,
     /// For each of the last resets the round that it ended, and a mark: see [`reset_mark`].
     resets: [AtomicU32; RESETS],
+    crowd: Crowd,
+}
+
+impl BarrierWords {
+    /// What they take in shared memory.
+    pub(crate) const SIZE: u64 = 56 + Crowd::SIZE;
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<BarrierWords>() == 56);
+const _: () = assert!(size_of::<BarrierWords>() as u64 == BarrierWords::SIZE);
 
 /// The record of a party: a member.
 ///
@@ -155,6 +165,8 @@ impl Barrier<'_> {
         action: Option<impl FnOnce() -> Result<()>>,
     ) -> Result<usize> {
         let mut state = self.words.state.load(Acquire);
+        // The round in which the crowd has counted this party.
+        let mut counted = None;
         loop {
             if state & RESETTING != 0 {
                 self.finish_reset(state & ROUND, &lives()?);
@@ -185,10 +197,14 @@ impl Barrier<'_> {
             if !is_last && wait == Wait::No {
                 return Err(Error::WouldBlock);
             }
+            let round = state & ROUND;
             let next = match is_last && action.is_none() {
-                true => (state & ROUND).wrapping_add(ONE_ROUND),
+                true => round.wrapping_add(ONE_ROUND),
                 false => state + 1,
             };
+            if counted.replace(round) != Some(round) {
+                self.words.crowd.arrive(round >> ROUND_SHIFT);
+            }
             point();
             // Release: what this party did before is seen by all that pass. Acquire: the last one sees what all did.
             if let Err(now) = self.words.state.compare_exchange(state, next, AcqRel, Acquire) {
@@ -196,7 +212,7 @@ impl Barrier<'_> {
                 continue;
             }
             if !is_last {
-                self.wait_for_the_end(me, state & ROUND, &lives, wait)?;
+                self.wait_for_the_end(me, round, &lives, wait)?;
             } else if let Some(action) = action {
                 self.act_and_pass(next, action)?;
             } else {
@@ -252,8 +268,7 @@ impl Barrier<'_> {
         lives: impl Fn() -> Result<L>,
         wait: Wait,
     ) -> Result<()> {
-        let look = round >> ROUND_SHIFT & 127 == 0;
-        let mut spin = Spin::for_many(&self.words.patience, look);
+        let mut spin = Spin::for_many(&self.words.patience);
         loop {
             // Acquire: pairs with the last party's Release, and through it with all others'.
             let state = self.words.state.load(Acquire);
@@ -264,7 +279,7 @@ impl Barrier<'_> {
                 }
                 Some(Outcome::Broken) => return Err(self.broken(round)),
                 None if state & RESETTING != 0 => self.finish_reset(round, &lives()?),
-                None if spin.turn() => {}
+                None if spin.turn_among(|| self.words.crowd.is_complete(round >> ROUND_SHIFT)) => {}
                 None => return self.sleep(me, round, &lives()?, wait),
             }
         }

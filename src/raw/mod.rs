@@ -6,6 +6,7 @@
 pub(crate) mod barrier;
 pub(crate) mod claims;
 pub(crate) mod condvar;
+pub(crate) mod crowd;
 pub(crate) mod event;
 pub(crate) mod gate;
 pub(crate) mod init;

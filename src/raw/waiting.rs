@@ -43,11 +43,10 @@ const MOST: u32 = 2000;
 #[cfg(not(loom))]
 const YIELDS: u32 = 4;
 
-/// The same for a wait for several others: each of them needs its turn, and a round of sleeps and wake-ups costs more.
+/// The same for a wait for several others, while none of them needs this processor: they are at work elsewhere.
 #[cfg(not(loom))]
-const LEAST_FOR_MANY: u32 = 2;
-#[cfg(not(loom))]
-const LOOK: u32 = 200;
+const LEAST_FOR_MANY: u32 = 500;
+/// Each of them needs its turn, and a round of sleeps and wake-ups costs more.
 #[cfg(not(loom))]
 const YIELDS_FOR_MANY: u32 = 64;
 
@@ -76,12 +75,9 @@ impl<'a> Spin<'a> {
         Self { patience, turns: 0, limit, yields: YIELDS }
     }
 
-    /// For a wait that ends only when several others have run, which may need this core: it spins for next to nothing,
-    /// unless spinning has been seen to help. To see it, some waits, the same ones for all, must spin on: those that
-    /// `look`.
-    pub(crate) fn for_many(patience: &'a Patience, look: bool) -> Self {
-        let known = 2 * u32::from(patience.0.load(Relaxed));
-        let limit = if look { LOOK } else { (known + LEAST_FOR_MANY).min(MOST) };
+    /// For a wait that ends only when several others have run: see [`turn_among`](Self::turn_among).
+    pub(crate) fn for_many(patience: &'a Patience) -> Self {
+        let limit = (2 * u32::from(patience.0.load(Relaxed)) + LEAST_FOR_MANY).min(MOST);
         Self { patience, turns: 0, limit, yields: YIELDS_FOR_MANY }
     }
 
@@ -110,15 +106,26 @@ impl<'a> Spin<'a> {
         }
     }
 
+    /// As [`turn`](Self::turn), but does not spin unless those that are missing run elsewhere, as far as anybody can tell:
+    /// one of them may need this processor.
+    #[inline]
+    pub(crate) fn turn_among(&mut self, are_elsewhere: impl Fn() -> bool) -> bool {
+        if self.turns < self.limit && !are_elsewhere() {
+            if self.yields > 0 {
+                self.yields -= 1;
+                std::thread::yield_now();
+                return true;
+            }
+            self.turns = self.limit;
+        }
+        self.turn()
+    }
+
     /// The condition came true while spinning or yielding.
     pub(crate) fn succeeded(&self) {
         let last = i32::from(self.patience.0.load(Relaxed).min(MOST as u16));
         if self.turns <= self.limit {
-            let share = if self.limit == LOOK { 1 } else { 8 };
-            self.patience.0.store((last + (self.turns as i32 - last) / share) as u16, Relaxed);
-        } else if self.yields > YIELDS {
-            // The core that this wait gave up was what the others needed.
-            self.patience.0.store(last as u16 / 2, Relaxed);
+            self.patience.0.store((last + (self.turns as i32 - last) / 8) as u16, Relaxed);
         }
     }
 }
@@ -192,7 +199,7 @@ impl<'a> Spin<'a> {
         Self { patience }
     }
 
-    pub(crate) fn for_many(patience: &'a Patience, _look: bool) -> Self {
+    pub(crate) fn for_many(patience: &'a Patience) -> Self {
         Self::new(patience)
     }
 
@@ -201,6 +208,10 @@ impl<'a> Spin<'a> {
     }
 
     pub(crate) fn turn(&mut self) -> bool {
+        false
+    }
+
+    pub(crate) fn turn_among(&mut self, _: impl Fn() -> bool) -> bool {
         false
     }
 
@@ -219,6 +230,20 @@ mod tests {
             let turns = std::iter::from_fn(|| spin.turn().then_some(())).count() as u32;
             assert!((LEAST..=MOST + YIELDS).contains(&turns), "{turns} turns from {start}");
             assert!(patience.0.load(Relaxed) <= start / 2);
+        }
+    }
+
+    #[test]
+    fn every_wait_for_many_ends_too() {
+        for start in [0, 2000, u16::MAX] {
+            let patience = Patience(AtomicU16::new(start));
+            let yields = |are_elsewhere: &dyn Fn(u32) -> bool| {
+                let mut spin = Spin::for_many(&patience);
+                (0..).find(|turn| !spin.turn_among(|| are_elsewhere(*turn))).expect("an end")
+            };
+            assert_eq!(yields(&|_| false), YIELDS_FOR_MANY, "no spinning");
+            let turns = LEAST_FOR_MANY + YIELDS_FOR_MANY..=MOST + YIELDS_FOR_MANY;
+            assert!(turns.contains(&yields(&|_| true)) && turns.contains(&yields(&|turn| turn % 50 > 0)));
         }
     }
 

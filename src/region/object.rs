@@ -26,7 +26,7 @@ use std::{
 use super::memory::{Memory, Shared};
 use crate::{
     Error, Result,
-    raw::{points::point, queue::QueueWords},
+    raw::{barrier::BarrierWords, points::point, queue::QueueWords},
 };
 
 /// The most dimensions that a shape can have.
@@ -151,7 +151,7 @@ impl Kind {
             Self::RLock => 48,
             Self::AtomicValue | Self::AtomicArray | Self::RawArray | Self::Members => 0,
             Self::Semaphore | Self::Event | Self::BoundedSemaphore => 8,
-            Self::Barrier => 56,
+            Self::Barrier => BarrierWords::SIZE,
             Self::Claims => 192,
             Self::Condvar => 80 + 256 * 24,
             Self::RwLock => 48 + 8 * 64,
