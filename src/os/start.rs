@@ -97,6 +97,11 @@ pub(crate) fn kill_self() -> ! {
     exit_now(137)
 }
 
+/// Has the kernel kill this process when the *thread* ends that has started it, or no more.
+pub(crate) fn end_with_parent(yes: bool) -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(yes.then_some(rustix::process::Signal::KILL))?)
+}
+
 /// The socket of a fresh start, which the parent put there.
 ///
 /// # Safety

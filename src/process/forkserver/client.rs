@@ -13,7 +13,7 @@ use rustix::{
     process::{Gid, Uid},
 };
 
-use super::{Answer, Charter, Request};
+use super::{Answer, Charter, LIVES_ON, Request};
 use crate::{
     Error, Result,
     os::{
@@ -202,7 +202,10 @@ impl Server {
         match socket::receive(self.child.socket(), false) {
             Ok(Some(answer)) => {
                 let outcome = match postcard::from_bytes(&answer.bytes) {
-                    Ok(Answer::Started(pid)) => {
+                    Ok(Answer::Started { pid, interrupted }) => {
+                        if interrupted {
+                            self.tell_that_this_lives();
+                        }
                         let pidfd = answer.descriptors.first().and_then(|fd| fd.try_clone().ok());
                         Ok(Started { pid, pidfd })
                     }
@@ -216,10 +219,16 @@ impl Server {
             Err(error) if is_closed(&error) || ready == [1] => Ok(None),
             // This process can open no more, say: the answer came, but not the descriptor in it.
             Err(error) => {
+                self.tell_that_this_lives();
                 let started = self.ledger.entry().map(|pid| Started { pid, pidfd: None });
                 Ok(Some(started.ok_or_else(|| Error::os("hearing from the fork server", error))))
             }
         }
+    }
+
+    fn tell_that_this_lives(&self) {
+        // If it has ended meanwhile, it hands on no signals.
+        let _ = socket::send(self.child.socket(), LIVES_ON, &[] as &[OwnedFd]);
     }
 
     /// Makes sure that it has ended: then the ledger is final.
