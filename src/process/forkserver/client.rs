@@ -10,7 +10,7 @@ use std::{
 
 use rustix::{
     net::Shutdown,
-    process::{Gid, Uid},
+    process::{Gid, Resource, Rlimit, Uid, getrlimit},
 };
 
 use super::{Answer, Charter, LIVES_ON, Request};
@@ -59,6 +59,8 @@ struct Server {
     directory: Option<FileId>,
     /// As whom it was started, as whom all that it makes run.
     credentials: Credentials,
+    /// Its own, whatever becomes of this process's.
+    limits: Limits,
 }
 
 /// The user and the group, real and effective.
@@ -67,6 +69,13 @@ type Credentials = ([Uid; 2], [Gid; 2]);
 fn credentials() -> Credentials {
     use rustix::process::{getegid, geteuid, getgid, getuid};
     ([getuid(), geteuid()], [getgid(), getegid()])
+}
+
+/// How many descriptors and processes it may have.
+type Limits = [Rlimit; 2];
+
+fn limits() -> Limits {
+    [Resource::Nofile, Resource::Nproc].map(getrlimit)
 }
 
 /// Locked for the time of a start: the server does one thing at a time, and the ledger has room for one entry.
@@ -108,6 +117,8 @@ pub(in crate::process) fn start(order: &Order<'_>) -> Result<Started> {
             }
         };
         match server.ask(order) {
+            // It may have failed at a limit that was lowered when it began, and is no more.
+            Ok(Some(Err(_))) if server.limits != limits() => server.dismiss(),
             Ok(Some(outcome)) => {
                 *slot = Some(server);
                 return outcome;
@@ -144,7 +155,7 @@ impl Server {
         socket::send(&ours, &message, &[file]).map_err(failed)?;
         let environment = env::vars_os().collect();
         let directory = files::working_directory();
-        let credentials = credentials();
+        let (credentials, limits) = (credentials(), limits());
         let pid = start::fresh(start::Fresh {
             arguments: env::args_os().collect(),
             environment: builder::environment(&BTreeMap::new()),
@@ -153,7 +164,7 @@ impl Server {
         })
         .map_err(failed)?;
         let child = Child::server(pid, ours)?;
-        Ok(Self { child, ledger, environment, directory, credentials })
+        Ok(Self { child, ledger, environment, directory, credentials, limits })
     }
 
     /// Whether its children would be what this process's are.
