@@ -30,7 +30,7 @@ use support::{Random, eventually};
 const LONG: Duration = Duration::from_secs(50);
 
 /// Of each kind of kill.
-const ROUNDS: usize = if cfg!(debug_assertions) { 25 } else { 100 };
+const ROUNDS: usize = if cfg!(debug_assertions) { 40 } else { 300 };
 
 fn main() {
     shmkit::init();

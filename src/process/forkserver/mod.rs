@@ -12,7 +12,8 @@
 //!   supplementary groups, capabilities, the root directory, namespaces, seccomp filters, the cgroup) is the server's: as it
 //!   was when that began.
 //! * Each process has a server of its own, a forked one too. It ends when its process ends, and is replaced by the next
-//!   start if it dies, or if this process has changed its user or group (real or effective) since.
+//!   start if it dies, or if this process has changed its user or group (real or effective) since; and when it has failed,
+//!   if this process may have another number of descriptors or processes than when it began.
 //! * Handlers of `pthread_atfork` do not run in the children. See [`preload`] for what that means there.
 //! * It has none of this process's descriptors. Ctrl-C passes it by, and does not pass its children by.
 //!
