@@ -68,10 +68,8 @@ struct Server {
 /// The life of the server. Returns in the children only, in each with its socket, once it has taken over what came for it.
 pub(in crate::process) fn serve(socket: OwnedFd, charter: Charter, message: Packet) -> OwnedFd {
     let parent = Stamp::from_bits(charter.parent);
-    let server = match Server::new(socket, parent, message) {
-        Ok(server) => server,
-        Err((socket, error)) => refuse(&socket, Error::os("preparing the fork server", error)),
-    };
+    // Without what this needs there is no way to serve, nor to say so: the parent sees the end.
+    let Ok(server) = Server::new(socket, parent, message) else { start::exit_now(1) };
     let ready = prepare(charter, parent).map_err(Answer::Failed);
     // The last child, as long as a Ctrl-C may be meant for it.
     let mut interrupted = None;
@@ -106,20 +104,6 @@ pub(in crate::process) fn serve(socket: OwnedFd, charter: Charter, message: Pack
     }
 }
 
-/// Ends a server that cannot serve, once it has said why.
-fn refuse(socket: &OwnedFd, error: Error) -> ! {
-    // The answer to the first request. Without one, that would find nobody.
-    let _ = socket::receive(socket, true);
-    say(socket, &Answer::Failed(error), &[]);
-    start::exit_now(1)
-}
-
-/// Whether it was sent.
-fn say(socket: &OwnedFd, answer: &Answer, descriptors: &[&OwnedFd]) -> bool {
-    let bytes = postcard::to_stdvec(answer).unwrap_or_default();
-    socket::send(socket, &bytes, descriptors).is_ok()
-}
-
 /// Ends the server: nobody is there any more to ask.
 fn leave(interrupted: Option<Sibling>) -> ! {
     if let Some(child) = interrupted {
@@ -129,26 +113,17 @@ fn leave(interrupted: Option<Sibling>) -> ! {
 }
 
 impl Server {
-    /// An error comes with the socket, over which it can be told.
-    fn new(socket: OwnedFd, parent: Stamp, message: Packet) -> Result<Self, (OwnedFd, io::Error)> {
+    fn new(socket: OwnedFd, parent: Stamp, message: Packet) -> io::Result<Self> {
         let nobody = || io::Error::from(io::ErrorKind::NotFound);
-        let tools = || {
-            let ledger = Ledger::open(message.descriptors.first().ok_or_else(nobody)?)?;
-            ledger.keep_from_copies()?;
-            let pid = parent.pid().ok_or_else(nobody)?;
-            let parents_end = pidfd::open(pid)?.ok_or_else(nobody)?;
-            // Only now: a parent that has ended is this process's no more, and another may have its id.
-            if !sibling::is_child_of(pid) {
-                return Err(nobody());
-            }
-            Ok((ledger, pid, parents_end, Interrupts::hold_back()?))
-        };
-        match tools() {
-            Ok((ledger, parent, parents_end, interrupts)) => {
-                Ok(Self { socket, ledger, interrupts, parent, parents_end })
-            }
-            Err(error) => Err((socket, error)),
+        let ledger = Ledger::open(message.descriptors.first().ok_or_else(nobody)?)?;
+        ledger.keep_from_copies()?;
+        let pid = parent.pid().ok_or_else(nobody)?;
+        let parents_end = pidfd::open(pid)?.ok_or_else(nobody)?;
+        // Only now: a parent that has ended is this process's no more, and another may have its id.
+        if !sibling::is_child_of(pid) {
+            return Err(nobody());
         }
+        Ok(Self { socket, ledger, interrupts: Interrupts::hold_back()?, parent: pid, parents_end })
     }
 
     /// In a copy: gives up what is the server's. The ledger was kept from it.
@@ -182,7 +157,9 @@ impl Server {
     /// Without the pidfd that opens one itself. It waits for an answer or for this process's end: a server that cannot
     /// answer ends, and the ledger says the rest.
     fn answer(&self, answer: &Answer, pidfd: Option<&OwnedFd>) -> bool {
-        say(&self.socket, answer, pidfd.as_slice()) || say(&self.socket, answer, &[])
+        let bytes = postcard::to_stdvec(answer).unwrap_or_default();
+        let send = |descriptors: &[&OwnedFd]| socket::send(&self.socket, &bytes, descriptors).is_ok();
+        send(pidfd.as_slice()) || send(&[])
     }
 }
 
