@@ -17,6 +17,7 @@ use std::{
     sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering::SeqCst},
+        mpsc::channel,
     },
     thread,
     time::{Duration, Instant},
@@ -96,10 +97,15 @@ fn signal(pid: u32, signal: i32) {
     unsafe { libc::kill(pid as i32, signal) };
 }
 
+/// The state of a process or a thread, by its directory.
+fn state_of(directory: &str) -> Option<char> {
+    let stat = fs::read_to_string(format!("{directory}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 fn is_gone(pid: u32) -> bool {
     // Whoever inherits it may not wait for it.
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.is_empty() || stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with(['Z', 'X']))
+    matches!(state_of(&format!("/proc/{pid}")), None | Some('Z' | 'X'))
 }
 
 fn sleep_for_ever() {
@@ -326,6 +332,26 @@ alone! {
         };
         for error in refusals(hold)? {
             assert!(matches!(&error, Error::ForkRefused { reason } if reason.contains("1 locks")), "{error}");
+        }
+    }
+
+    a_preload_that_never_ends_ends_with_its_parent {
+        fn starts(pids: Array<u32>) -> Result<()> {
+            forkserver::preload(sleep_for_ever)?;
+            let starter = thread::spawn(|| builder(|| ()).start().map(drop));
+            // Until it is at it.
+            eventually(|| children_of(id()).iter().any(|(_, state)| *state == 'S'));
+            pids.set(0, server())?;
+            starter.join().unwrap()
+        }
+        for _ in 0..5 {
+            let pids = Array::<u32>::zeros(1)?;
+            let parent = Process::builder(starts).args((pids.clone(),)).daemon(true)
+                .start_method(StartMethod::Spawn).start()?;
+            eventually(|| pids.get(0).unwrap() != 0);
+            parent.kill()?;
+            assert!(joined(&parent).is_err());
+            eventually(|| is_gone(pids.get(0).unwrap()));
         }
     }
 
@@ -571,8 +597,7 @@ alone! {
                 assert_eq!(child.exit_status(), Some(ExitStatus::Signal(libc::SIGINT)));
             }
             assert!(!is_gone(server));
-            // One that came long before is none of the next child's.
-            thread::sleep(Duration::from_millis(20));
+            // One that came before is none of the next child's.
             assert_eq!(joined(&builder(|| 7_u8).start()?)?, 7);
             pids.set(0, server)?;
             assert_eq!(self::server(), server);
@@ -582,6 +607,35 @@ alone! {
         let builder = Process::builder(group).args((pids.clone(),)).start_method(StartMethod::Spawn);
         joined(&builder.daemon(true).may_have_children(true).start()?)?;
         eventually(|| is_gone(pids.get(0).unwrap()));
+    }
+
+    ctrl_c_before_a_start_is_none_of_the_childs {
+        // As a parent that handles it, and goes on.
+        // SAFETY: takes a number and a valid disposition.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+        forkserver::preload(|| {
+            // SAFETY: as above.
+            unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+        })?;
+        joined(&builder(|| ()).start()?)?;
+        let server = server();
+        for _ in 0..20 {
+            // Stopped, so that it finds the signal and the request at the same time.
+            signal(server, libc::SIGSTOP);
+            eventually(|| state_of(&format!("/proc/{server}")) == Some('T'));
+            signal(server, libc::SIGINT);
+            let (told, tells) = channel();
+            let starter = thread::spawn(move || {
+                told.send(rustix::thread::gettid()).unwrap();
+                joined(&builder(|| 7_u8).start()?)
+            });
+            // It has asked, and waits for the answer.
+            let starters = format!("/proc/self/task/{}", tells.recv().unwrap().as_raw_nonzero());
+            eventually(|| state_of(&starters) == Some('S'));
+            signal(server, libc::SIGCONT);
+            assert_eq!(starter.join().unwrap()?, 7);
+        }
+        assert_eq!(self::server(), server);
     }
 
     ctrl_c_at_any_moment_leaves_nothing {

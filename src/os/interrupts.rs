@@ -16,8 +16,11 @@ use std::{
 use super::files::off_the_streams;
 
 /// Becomes readable when a SIGINT has come.
-#[derive(Debug)]
-pub(crate) struct Interrupts(OwnedFd);
+pub(crate) struct Interrupts {
+    descriptor: OwnedFd,
+    /// The signal alone.
+    set: libc::sigset_t,
+}
 
 impl Interrupts {
     /// Blocks the signal in the calling thread, which should be the only one.
@@ -30,25 +33,28 @@ impl Interrupts {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: new, and nobody else's.
-        Ok(Self(off_the_streams(unsafe { OwnedFd::from_raw_fd(fd) })?))
+        let descriptor = off_the_streams(unsafe { OwnedFd::from_raw_fd(fd) })?;
+        Ok(Self { descriptor, set })
+    }
+
+    /// Ends what [`hold_back`](Self::hold_back) began, in a process that was born with it: what has come since then comes
+    /// now.
+    pub(crate) fn let_through(self) -> io::Result<()> {
+        drop(self.descriptor);
+        change_mask(libc::SIG_UNBLOCK, &self.set)
     }
 
     /// Whether one has come since this was asked last.
     pub(crate) fn take(&self) -> bool {
         let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];
-        matches!(rustix::io::read(&self.0, &mut info), Ok(read) if read > 0)
+        matches!(rustix::io::read(&self.descriptor, &mut info), Ok(read) if read > 0)
     }
 }
 
 impl AsFd for Interrupts {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.descriptor.as_fd()
     }
-}
-
-/// Ends what [`Interrupts::hold_back`] began, in a process that was born with it: what has come since then comes now.
-pub(crate) fn let_through() -> io::Result<()> {
-    change_mask(libc::SIG_UNBLOCK, &the_signal())
 }
 
 fn the_signal() -> libc::sigset_t {

@@ -96,6 +96,17 @@ pub(crate) fn receive(
     })
 }
 
+/// How long the next packet is. 0 if the other end is closed.
+pub(crate) fn length(socket: impl AsFd, flags: RecvFlags) -> io::Result<usize> {
+    let flags = flags | RecvFlags::PEEK | RecvFlags::TRUNC;
+    loop {
+        match recvmsg(&socket, &mut [], &mut RecvAncillaryBuffer::default(), flags) {
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            other => return Ok(other?.bytes),
+        }
+    }
+}
+
 /// Whether there are no bytes to receive.
 pub(crate) fn is_empty(socket: impl AsFd) -> bool {
     rustix::io::ioctl_fionread(socket).unwrap_or(0) == 0

@@ -66,12 +66,6 @@ pub(crate) fn signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
     }
 }
 
-/// Sends SIGINT to a process that has surely not been waited for, where no descriptor of it can be had.
-pub(crate) fn interrupt(pid: u32) -> io::Result<()> {
-    let pid = Pid::from_raw(pid as i32).ok_or(Errno::SRCH)?;
-    Ok(kill_process(pid, Signal::INT)?)
-}
-
 /// Takes the child from the process table if it has ended.
 ///
 /// A process that is no child of this one (any more) can still be seen to end, but not how.

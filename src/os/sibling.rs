@@ -18,12 +18,12 @@
 #![expect(unsafe_code, reason = "clones, and has the kernel write to shared memory")]
 
 use std::{
-    io,
+    io, mem,
     os::fd::{FromRawFd, OwnedFd, RawFd},
     sync::atomic::{AtomicU32, Ordering::SeqCst},
 };
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::ftruncate;
 
 use super::{
@@ -55,6 +55,17 @@ impl Ledger {
         Ok(Self(MmapOptions::new().len(Self::SIZE).map_raw(file)?))
     }
 
+    /// Keeps it from copies of this process, which have a mapping less to give up then.
+    pub(crate) fn keep_from_copies(&self) -> io::Result<()> {
+        self.0.advise(Advice::DontFork)
+    }
+
+    /// In a copy from which it was kept.
+    pub(crate) fn forget(self) {
+        // There is nothing at its address, or something else by now.
+        mem::forget(self);
+    }
+
     fn word(&self) -> &AtomicU32 {
         // SAFETY: mapped while `self` lives, aligned to a page, as long as the word, and sealed against shrinking; all who
         // have it use it as an atomic, and the kernel writes whole words.
@@ -79,18 +90,17 @@ impl Ledger {
 #[derive(Debug)]
 pub(crate) struct Sibling {
     pub(crate) pid: u32,
-    /// Where the kernel has `clone3`, and nobody forbids it.
+    /// If this process could open one.
     pub(crate) pidfd: Option<OwnedFd>,
 }
 
 impl Sibling {
-    /// Sends it SIGINT. It has not been waited for yet: its parent was not told of it.
+    /// Sends it SIGINT, if there is a descriptor: its parent may have waited for it, so that its id can be another's.
     pub(crate) fn interrupt(&self) {
-        // One that has ended needs none.
-        let _ = match &self.pidfd {
-            Some(pidfd) => pidfd::signal(pidfd, libc::SIGINT),
-            None => pidfd::interrupt(self.pid),
-        };
+        if let Some(pidfd) = &self.pidfd {
+            // One that has ended needs none.
+            let _ = pidfd::signal(pidfd, libc::SIGINT);
+        }
     }
 }
 
@@ -136,7 +146,13 @@ pub(crate) unsafe fn start(block: ControlBlock, ledger: &Ledger) -> io::Result<O
         pid => {
             // SAFETY: new, and nobody else's: the kernel has just put it there.
             let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
-            Ok(Some(Sibling { pid: pid as u32, pidfd: pidfd.and_then(|fd| off_the_streams(fd).ok()) }))
+            let pid = pid as u32;
+            let pidfd = match pidfd {
+                Some(pidfd) => off_the_streams(pidfd).ok(),
+                // By the older call. Its parent was not told of it yet.
+                None => pidfd::open(pid).ok().flatten(),
+            };
+            Ok(Some(Sibling { pid, pidfd }))
         }
     }
 }

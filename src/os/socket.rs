@@ -24,8 +24,7 @@ use super::{
     packet::{self, MOST_DESCRIPTORS},
 };
 
-/// The most bytes that travel in the packet itself. Few: the receiver needs a buffer for the most, and a process that has
-/// just begun gets each page of it from the kernel.
+/// The most bytes that travel in the packet itself.
 const INLINE: usize = 8 * 1024;
 
 /// Bytes before the message: how it travels, and how many descriptors it has in all.
@@ -107,9 +106,13 @@ pub(crate) fn receive(socket: impl AsFd, wait: bool) -> io::Result<Option<Messag
 }
 
 fn next(socket: &impl AsFd, wait: bool, into: &mut Vec<OwnedFd>) -> io::Result<Option<([u8; HEAD], Vec<u8>)>> {
-    let (mut head, mut body) = ([0; HEAD], vec![0; INLINE]);
-    let parts = &mut [IoSliceMut::new(&mut head), IoSliceMut::new(&mut body)];
     let flags = if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
+    // Nearly always they are few, and a process that has just begun gets each page from the kernel, those of a buffer for
+    // the most too: to ask first costs less than one of them. Nor zeroes, for which glibc looks elsewhere than among what was
+    // freed just now.
+    let length = packet::length(socket, flags)?.saturating_sub(HEAD).min(INLINE);
+    let (mut head, mut body) = ([0; HEAD], vec![u8::MAX; length]);
+    let parts = &mut [IoSliceMut::new(&mut head), IoSliceMut::new(&mut body)];
     let received = packet::receive(socket, parts, flags, into)?;
     if received.bytes == 0 {
         return Ok(None);

@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "posix_spawn and fork have no safe wrappers that pass a descriptor")]
 
 use std::{
-    ffi::{CString, OsString},
+    ffi::{CStr, CString, OsString},
     io,
     mem::{self, MaybeUninit},
     os::{
@@ -51,15 +51,23 @@ pub(crate) fn fresh(start: Fresh<'_>) -> io::Result<u32> {
     let result = unsafe {
         libc::posix_spawn(
             &raw mut pid,
-            c"/proc/self/exe".as_ptr(),
+            EXECUTABLE.as_ptr(),
             &raw const actions.0,
             &raw const attributes.0,
             pointers(&arguments).as_ptr(),
             pointers(&environment).as_ptr(),
         )
     };
-    check(result)?;
+    check(result).map_err(|error| if is_in_place() { error } else { io::Error::new(error.kind(), NOT_IN_PLACE) })?;
     Ok(pid.unsigned_abs())
+}
+
+/// Leads to the file that runs.
+const EXECUTABLE: &CStr = c"/proc/self/exe";
+const NOT_IN_PLACE: &str = "/proc/self/exe cannot be reached (is /proc mounted?)";
+
+fn is_in_place() -> bool {
+    rustix::fs::stat(EXECUTABLE).is_ok()
 }
 
 /// Forks. `None` in the child.
@@ -104,6 +112,11 @@ impl Drop for ExitOnUnwind {
 pub(crate) fn kill_self() -> ! {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     exit_now(137)
+}
+
+/// Has the kernel kill this process when the *thread* ends that has started it, or no more.
+pub(crate) fn end_with_parent(yes: bool) -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(yes.then_some(rustix::process::Signal::KILL))?)
 }
 
 /// The socket of a fresh start, which the parent put there.

@@ -97,11 +97,17 @@ pub(crate) fn all_others() -> io::Result<u64> {
     besides(|| 0)
 }
 
+const TASKS: &str = "/proc/self/task";
+
 fn besides(some: impl Fn() -> u32) -> io::Result<u64> {
     let mut looks = 0;
     loop {
         // Each thread is a directory there, and a directory's link count is that of its subdirectories and two more.
-        let threads = rustix::fs::stat("/proc/self/task")?.st_nlink.saturating_sub(2);
+        let there = rustix::fs::stat(TASKS).map_err(|error| {
+            let error = io::Error::from(error);
+            io::Error::new(error.kind(), format!("{TASKS}: {error}"))
+        })?;
+        let threads = there.st_nlink.saturating_sub(2);
         let others = threads.saturating_sub(1 + u64::from(some()));
         if others == 0 || looks == LOOKS {
             return Ok(others);

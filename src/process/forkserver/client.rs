@@ -10,10 +10,10 @@ use std::{
 
 use rustix::{
     net::Shutdown,
-    process::{Gid, Uid},
+    process::{Gid, Resource, Rlimit, Uid, getrlimit},
 };
 
-use super::{Answer, Charter, Request};
+use super::{Answer, Charter, LIVES_ON, Request};
 use crate::{
     Error, Result,
     os::{
@@ -59,6 +59,8 @@ struct Server {
     directory: Option<FileId>,
     /// As whom it was started, as whom all that it makes run.
     credentials: Credentials,
+    /// Its own, whatever becomes of this process's.
+    limits: Limits,
 }
 
 /// The user and the group, real and effective.
@@ -67,6 +69,13 @@ type Credentials = ([Uid; 2], [Gid; 2]);
 fn credentials() -> Credentials {
     use rustix::process::{getegid, geteuid, getgid, getuid};
     ([getuid(), geteuid()], [getgid(), getegid()])
+}
+
+/// How many descriptors and processes it may have.
+type Limits = [Rlimit; 2];
+
+fn limits() -> Limits {
+    [Resource::Nofile, Resource::Nproc].map(getrlimit)
 }
 
 /// Locked for the time of a start: the server does one thing at a time, and the ledger has room for one entry.
@@ -108,6 +117,8 @@ pub(in crate::process) fn start(order: &Order<'_>) -> Result<Started> {
             }
         };
         match server.ask(order) {
+            // It may have failed at a limit that was lowered when it began, and is no more.
+            Ok(Some(Err(_))) if server.limits != limits() => server.dismiss(),
             Ok(Some(outcome)) => {
                 *slot = Some(server);
                 return outcome;
@@ -144,7 +155,7 @@ impl Server {
         socket::send(&ours, &message, &[file]).map_err(failed)?;
         let environment = env::vars_os().collect();
         let directory = files::working_directory();
-        let credentials = credentials();
+        let (credentials, limits) = (credentials(), limits());
         let pid = start::fresh(start::Fresh {
             arguments: env::args_os().collect(),
             environment: builder::environment(&BTreeMap::new()),
@@ -153,7 +164,7 @@ impl Server {
         })
         .map_err(failed)?;
         let child = Child::server(pid, ours)?;
-        Ok(Self { child, ledger, environment, directory, credentials })
+        Ok(Self { child, ledger, environment, directory, credentials, limits })
     }
 
     /// Whether its children would be what this process's are.
@@ -202,7 +213,10 @@ impl Server {
         match socket::receive(self.child.socket(), false) {
             Ok(Some(answer)) => {
                 let outcome = match postcard::from_bytes(&answer.bytes) {
-                    Ok(Answer::Started(pid)) => {
+                    Ok(Answer::Started { pid, interrupted }) => {
+                        if interrupted {
+                            self.tell_that_this_lives();
+                        }
                         let pidfd = answer.descriptors.first().and_then(|fd| fd.try_clone().ok());
                         Ok(Started { pid, pidfd })
                     }
@@ -216,10 +230,16 @@ impl Server {
             Err(error) if is_closed(&error) || ready == [1] => Ok(None),
             // This process can open no more, say: the answer came, but not the descriptor in it.
             Err(error) => {
+                self.tell_that_this_lives();
                 let started = self.ledger.entry().map(|pid| Started { pid, pidfd: None });
                 Ok(Some(started.ok_or_else(|| Error::os("hearing from the fork server", error))))
             }
         }
+    }
+
+    fn tell_that_this_lives(&self) {
+        // If it has ended meanwhile, it hands on no signals.
+        let _ = socket::send(self.child.socket(), LIVES_ON, &[] as &[OwnedFd]);
     }
 
     /// Makes sure that it has ended: then the ledger is final.

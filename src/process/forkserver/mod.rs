@@ -12,7 +12,8 @@
 //!   supplementary groups, capabilities, the root directory, namespaces, seccomp filters, the cgroup) is the server's: as it
 //!   was when that began.
 //! * Each process has a server of its own, a forked one too. It ends when its process ends, and is replaced by the next
-//!   start if it dies, or if this process has changed its user or group (real or effective) since.
+//!   start if it dies, or if this process has changed its user or group (real or effective) since; and when it has failed,
+//!   if this process may have another number of descriptors or processes than when it began.
 //! * Handlers of `pthread_atfork` do not run in the children. See [`preload`] for what that means there.
 //! * It has none of this process's descriptors. Ctrl-C passes it by, and does not pass its children by.
 //!
@@ -37,13 +38,15 @@
 //   `os/sibling.rs`. It may die as a zombie of the parent until that looks after its children, as any child.
 // * The child, at any moment: a child of the parent that has ended without a report.
 // * The parent, before step 4: the server sees that it has another parent now, and ends without a copy. After it: the
-//   child is an orphan, as after any start; a daemon watches the parent, not the server. In a long preload the server does
-//   not look, and ends when that has.
+//   child is an orphan, as after any start; a daemon watches the parent, not the server. While it runs what is preloaded
+//   the server does not look: the kernel ends it with the thread that waits for its first answer.
 // * Whoever is *stopped* delays the others: a stopped server stops all starts of its parent, which wait for each other.
 //
 // Ctrl-C while a request is under way: the signal reaches the parent and the server, but not the child that is yet to be
-// born. If it is fatal to the parent, that child would be left. So the server, which has the signal blocked, hands on one
-// that it finds after the clone.
+// born. If it is fatal to the parent, that child would be left. If it is not, it may have come before the request was made,
+// and is none of that child's business. So the server, which has the signal blocked, and finds one after the clone, says so
+// in its answer, and hands it on if the parent ends before anything more comes from it: a signal to the whole group is with
+// the parent by then, since the kernel lets nobody be born half-way, and whoever reads an answer was not ended by it.
 
 use std::{
     ffi::OsString,
@@ -77,10 +80,17 @@ struct Request {
 /// What the server says.
 #[derive(Debug, Serialize, Deserialize)]
 enum Answer {
-    /// The id; the pidfd comes along if it could be had.
-    Started(u32),
+    /// The pidfd comes along if it could be had.
+    Started {
+        pid: u32,
+        /// A Ctrl-C has come while nobody could tell whose it is: the parent is to say that it [lives on](LIVES_ON).
+        interrupted: bool,
+    },
     Failed(Error),
 }
+
+/// What the parent says when it has read an answer and was not ended by a Ctrl-C: no request is as short.
+const LIVES_ON: &[u8] = &[];
 
 /// The places of what is to be run first, in order. A lock that is taken after the one of the server.
 static PRELOADS: Mutex<Vec<u64>> = Mutex::new(Vec::new());

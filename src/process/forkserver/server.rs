@@ -11,17 +11,17 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Request};
+use super::{Answer, LIVES_ON, Request};
 use crate::{
     Error, Result,
     os::{
         clock::Wait,
         executable::Executable,
         identity::Stamp,
-        interrupts::{self, Interrupts},
+        interrupts::Interrupts,
         pidfd, poll,
         robust::{self, ControlBlock},
-        sibling::{self, Ledger},
+        sibling::{self, Ledger, Sibling},
         socket::{self, Message as Packet},
         start, streams, threads,
     },
@@ -71,41 +71,52 @@ pub(in crate::process) fn serve(socket: OwnedFd, charter: Charter, message: Pack
     // Without what this needs there is no way to serve, nor to say so: the parent sees the end.
     let Ok(server) = Server::new(socket, parent, message) else { start::exit_now(1) };
     let ready = prepare(charter, parent).map_err(Answer::Failed);
+    // The last child, as long as a Ctrl-C may be meant for it.
+    let mut interrupted = None;
     loop {
-        let request = match server.next() {
-            Some(Ok(request)) => request,
-            Some(Err(error)) => {
-                server.answer(&Answer::Failed(Error::os("receiving a request", error)), None);
-                continue;
-            }
-            None => start::exit_now(0),
-        };
-        match &ready {
-            Err(refusal) => server.answer(refusal, None),
+        let Some(request) = server.next() else { leave(interrupted) };
+        interrupted = None;
+        let is_told = match (request, &ready) {
+            (Ok(request), _) if request.bytes == LIVES_ON => true,
+            (Err(error), _) => server.answer(&Answer::Failed(Error::os("receiving a request", error)), None),
+            (Ok(_), Err(refusal)) => server.answer(refusal, None),
             // SAFETY: `prepare` has seen that there is one thread, this one, and nothing has run since then that could
             // start another. Of what it ran nothing that relies on handlers of `pthread_atfork` is
             // used after the copy: the documentation of `preload` asks for that.
-            Ok(block) => match unsafe { sibling::start(*block, &server.ledger) } {
+            (Ok(request), Ok(block)) => match unsafe { sibling::start(*block, &server.ledger) } {
                 Ok(Some(child)) => {
-                    if server.interrupts.take() {
-                        child.interrupt();
-                    }
-                    server.answer(&Answer::Started(child.pid), child.pidfd);
+                    let was_interrupted = server.interrupts.take();
+                    let answer = Answer::Started { pid: child.pid, interrupted: was_interrupted };
+                    let is_told = server.answer(&answer, child.pidfd.as_ref());
+                    interrupted = was_interrupted.then_some(child);
+                    is_told
                 }
                 Ok(None) => {
-                    drop(server);
-                    return take_over(request);
+                    let interrupts = server.give_up();
+                    return take_over(request, interrupts);
                 }
                 Err(error) => server.answer(&Answer::Failed(Error::os("clone", error)), None),
             },
+        };
+        if !is_told {
+            leave(interrupted);
         }
     }
+}
+
+/// Ends the server: nobody is there any more to ask.
+fn leave(interrupted: Option<Sibling>) -> ! {
+    if let Some(child) = interrupted {
+        child.interrupt();
+    }
+    start::exit_now(0)
 }
 
 impl Server {
     fn new(socket: OwnedFd, parent: Stamp, message: Packet) -> io::Result<Self> {
         let nobody = || io::Error::from(io::ErrorKind::NotFound);
         let ledger = Ledger::open(message.descriptors.first().ok_or_else(nobody)?)?;
+        ledger.keep_from_copies()?;
         let pid = parent.pid().ok_or_else(nobody)?;
         let parents_end = pidfd::open(pid)?.ok_or_else(nobody)?;
         // Only now: a parent that has ended is this process's no more, and another may have its id.
@@ -113,6 +124,13 @@ impl Server {
             return Err(nobody());
         }
         Ok(Self { socket, ledger, interrupts: Interrupts::hold_back()?, parent: pid, parents_end })
+    }
+
+    /// In a copy: gives up what is the server's. The ledger was kept from it.
+    fn give_up(self) -> Interrupts {
+        let Self { ledger, interrupts, .. } = self;
+        ledger.forget();
+        interrupts
     }
 
     /// The next request; `None` when nobody is there any more to ask.
@@ -134,14 +152,14 @@ impl Server {
         }
     }
 
-    fn answer(&self, answer: &Answer, pidfd: Option<OwnedFd>) {
+    /// Says it, and whether the parent is there to hear it.
+    ///
+    /// Without the pidfd that opens one itself. It waits for an answer or for this process's end: a server that cannot
+    /// answer ends, and the ledger says the rest.
+    fn answer(&self, answer: &Answer, pidfd: Option<&OwnedFd>) -> bool {
         let bytes = postcard::to_stdvec(answer).unwrap_or_default();
-        let send = |descriptors: &[OwnedFd]| socket::send(&self.socket, &bytes, descriptors);
-        // Without the pidfd the parent opens one itself. It waits for an answer or for this process's end: a server that
-        // cannot answer ends, and the ledger says the rest. So does one whose parent is gone.
-        if send(pidfd.as_slice()).is_err() && send(&[]).is_err() {
-            start::exit_now(1);
-        }
+        let send = |descriptors: &[&OwnedFd]| socket::send(&self.socket, &bytes, descriptors).is_ok();
+        send(pidfd.as_slice()) || send(&[])
     }
 }
 
@@ -160,7 +178,7 @@ fn prepare(charter: Charter, parent: Stamp) -> Result<ControlBlock> {
     });
     METHOD.store(charter.method, Relaxed);
     init::set_initialised();
-    let preloaded = charter.preloads.iter().try_for_each(|place| report::attempt(init::preload_at(*place)?));
+    let preloaded = preload(&charter.preloads, parent);
     super::set_preloads(charter.preloads);
     // The children have their parent's, which may be others by then. And who closes the last of them must not find that
     // one is left here.
@@ -182,16 +200,35 @@ fn prepare(charter: Charter, parent: Stamp) -> Result<ControlBlock> {
     ControlBlock::of_this_thread()
 }
 
+/// Runs the functions, and ends with the parent meanwhile, whatever they do.
+///
+/// The kernel counts as the parent the thread that has started this process. That one waits for the first answer, so that
+/// it ends no sooner than its process.
+fn preload(places: &[u64], parent: Stamp) -> Result<()> {
+    let failed = |error| Error::os("asking to end with the parent", error);
+    if places.is_empty() {
+        return Ok(());
+    }
+    start::end_with_parent(true).map_err(failed)?;
+    // It may have ended before.
+    if !parent.pid().is_some_and(sibling::is_child_of) {
+        start::exit_now(0);
+    }
+    let result = places.iter().try_for_each(|place| report::attempt(init::preload_at(*place)?));
+    start::end_with_parent(false).map_err(failed)?;
+    result
+}
+
 /// In the child: takes over what came with the request.
-fn take_over(request: Packet) -> OwnedFd {
+fn take_over(request: Packet, interrupts: Interrupts) -> OwnedFd {
     let Some(Ok(socket)) = request.descriptors.first().map(OwnedFd::try_clone) else { start::exit_now(1) };
-    match settle(&request) {
+    match settle(&request, interrupts) {
         Ok(()) => socket,
         Err(error) => start::exit_now(report::send(&socket, &init::failed(error))),
     }
 }
 
-fn settle(packet: &Packet) -> Result<()> {
+fn settle(packet: &Packet, interrupts: Interrupts) -> Result<()> {
     let request: Request = postcard::from_bytes(&packet.bytes).map_err(|error| Error::corrupt(error.to_string()))?;
     let mut descriptors = packet.descriptors.iter().skip(1);
     for number in (0..streams::COUNT).filter(|number| request.streams[*number]) {
@@ -210,5 +247,5 @@ fn settle(packet: &Packet) -> Result<()> {
             None => unsafe { env::remove_var(name) },
         }
     }
-    interrupts::let_through().map_err(|error| Error::os("unblocking a signal", error))
+    interrupts.let_through().map_err(|error| Error::os("unblocking a signal", error))
 }
