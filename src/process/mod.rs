@@ -21,6 +21,9 @@
 //!
 //! The process ends when its function returns, whatever other threads it has started: join them first.
 //!
+//! Its standard streams are this process's, unless the builder [says](Builder::stdout) where they lead; its lines can have
+//! [its name](Builder::prefix_lines) before them.
+//!
 //! Signals that a terminal sends (Ctrl-C) reach the children too: they are in the same process group.
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -31,9 +34,11 @@ mod context;
 mod family;
 pub mod forkserver;
 mod init;
+mod lines;
 pub mod pool;
 mod report;
 mod scope;
+mod stdio;
 mod target;
 
 pub use self::{
@@ -43,6 +48,7 @@ pub use self::{
     family::{ActiveChild, Current, Parent, active_children, current, parent},
     init::init,
     scope::{Scope, scope},
+    stdio::Stdio,
     target::{Outcome, Target},
 };
 pub use crate::region::ticket::Message;
