@@ -158,7 +158,15 @@ pub(crate) fn an_input_ends_though_other_children_live() {
     };
     let go = Value::new(0_u8).unwrap();
     let first = builder(writes, (go.clone(),)).stdout(Stdio::piped()).start().unwrap();
-    let second = builder(sleep_for_ever, ()).start().unwrap();
+    let lives = |ready: Value<u8>| -> Result<()> {
+        ready.set(1)?;
+        sleep_for_ever();
+        Ok(())
+    };
+    let ready = Value::new(0_u8).unwrap();
+    let second = builder(lives, (ready.clone(),)).start().unwrap();
+    // A fork has copies until its function runs.
+    wait_for(&ready);
     drop(first.take_stdout());
     go.set(1).unwrap();
     assert!(joined(&first).unwrap());
