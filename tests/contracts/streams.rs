@@ -435,10 +435,9 @@ pub(crate) fn forks_beside_lines() {
             })?;
             assert_eq!(joined(&fork)?, n);
         }
-        // It lives on, and starts a child of its own with lines.
+        joined(&Process::fork(|| joined(&builder(|| println!("x"), ()).prefix_lines(true).start()?))?)?;
+        // This one lives on.
         let fork = Process::fork(|| {
-            let inner = builder(|| println!("x"), ()).prefix_lines(true).start()?;
-            joined(&inner)?;
             go.set(1)?;
             until("it may end", || go.get().unwrap() == 2);
             Ok::<_, Error>(())
