@@ -447,7 +447,9 @@ pub(crate) fn forks_beside_lines() {
         Ok(())
     }
     let (told, go) = (Value::new(0_u32).unwrap(), Value::new(0_u8).unwrap());
-    let parent = builder(parent, (told.clone(), go.clone())).stdout(Stdio::null()).start().unwrap();
+    // No daemon, for its forks would be too, and end with it.
+    let parent = Process::builder(parent).args((told.clone(), go.clone())).daemon(false).stdout(Stdio::null());
+    let parent = parent.start().unwrap();
     wait_for(&go);
     parent.kill().unwrap();
     assert!(joined(&parent).is_err());
