@@ -649,6 +649,8 @@ pub(crate) fn a_shutdown_asks_first() {
     assert_eq!(joined(&child).unwrap(), 7);
 }
 
+static SET: AtomicU32 = AtomicU32::new(0);
+
 pub(crate) fn contexts_have_their_method() {
     assert_eq!(process::all_start_methods(), ALL);
     // A fork needs a process without threads, which a spawned one is.
@@ -665,6 +667,10 @@ pub(crate) fn contexts_have_their_method() {
             let child = context.builder(put).args((lock.clone(), queue.clone())).daemon(true).start()?;
             sum += queue.get()?;
             joined(&child)?;
+            // Whose child a worker is tells how it was started: a fork has a copy of what was set here.
+            SET.store(method as u32 + 1, SeqCst);
+            let seen = context.pool(1)?.apply(|| SET.load(SeqCst), ())?;
+            assert_eq!(seen, if method == StartMethod::Fork { method as u32 + 1 } else { 0 });
         }
         Ok(sum)
     };
