@@ -217,6 +217,19 @@ fn lazily_with_a_state() {
             assert_eq!(results.next().unwrap().unwrap(), step);
         }
     }
+    // One that has told of nothing yet.
+    let go = Value::new(0_u8).unwrap();
+    held.fetch_add(1, Relaxed);
+    let wait = |(_, go): &(Held, Value<u8>), x: u32| {
+        if x > 0 {
+            eventually(|| go.get().unwrap() == 1);
+        }
+        x
+    };
+    let mut results = pool.imap_with(&(Held(held.clone(), 0), go.clone()), wait, 0..2).unwrap();
+    assert_eq!(results.next().unwrap().unwrap(), 0);
+    drop(results);
+    go.set(1).unwrap();
     // Workers forget a state when they have done what they were given before.
     eventually(|| pool.apply(square, (3,)).is_ok() && held.load(Relaxed) == 1);
     let unsendable = pool.imap_with(&Unwritable(7), |_: &Unwritable, x: u32| x, [1]);
