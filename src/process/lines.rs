@@ -208,6 +208,10 @@ fn forget_the_ended(watch: &Watch) {
         }
     }
     table.streams.retain(|stream| !stream.has_ended);
+    if table.streams.is_empty() {
+        // Nor the room for as many as there ever were.
+        table.streams = Vec::new();
+    }
     if has_more {
         watch.ring();
     }
