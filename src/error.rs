@@ -290,6 +290,16 @@ pub enum Error {
     )]
     NotInitialised,
 
+    /// This process is a daemon, which starts no processes unless that was asked for.
+    #[error(
+        "process {name} is a daemon and may not start processes, for they could be left behind: \
+         if it is to, start it with `Process::builder(..).may_have_children(true)`"
+    )]
+    ChildOfDaemon {
+        /// The name of the daemon.
+        name: String,
+    },
+
     /// Forking now would copy what must not be copied.
     #[error("fork refused: {reason}")]
     ForkRefused {

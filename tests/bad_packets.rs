@@ -1,13 +1,12 @@
 //! Pipes that get packets which nothing of this crate sends. Each is an error of one message, for whoever receives it: it
 //! ends nothing, costs no descriptor and hardly any memory, and the next message arrives.
 
-#![allow(unsafe_code, reason = "measures what is allocated; the module with the deadline forks")]
+#![allow(unsafe_code, reason = "maps memory; the module with the deadline forks")]
 
+mod measuring;
 mod support;
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
     fs::{self, File},
     io::{IoSlice, IoSliceMut, Seek, Write},
     mem::MaybeUninit,
@@ -19,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use measuring::most_at_a_time;
 use rustix::{
     fs::{MemfdFlags, Mode, OFlags, memfd_create, open},
     net::{
@@ -33,31 +33,6 @@ use shmkit::{
 use support::{Deadline, Random};
 
 shmkit::init_in_tests!();
-
-/// The system's allocator.
-struct Measuring;
-
-thread_local! {
-    /// The most bytes that this thread has asked for at a time.
-    static MOST: Cell<usize> = const { Cell::new(0) };
-}
-
-#[global_allocator]
-static ALLOCATOR: Measuring = Measuring;
-
-// SAFETY: hands every request on as it is.
-unsafe impl GlobalAlloc for Measuring {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        MOST.set(MOST.get().max(layout.size()));
-        // SAFETY: the caller's promises are those of `System`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as above, and the memory is `System`'s.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
 
 const LONG: Duration = Duration::from_secs(50);
 
@@ -162,7 +137,8 @@ fn packets_that_are_no_messages() {
             assert_eq!(there.try_recv().unwrap(), 7, "case {number}");
         }
     }
-    assert!(MOST.get() < 1 << 20, "{} bytes asked for", MOST.get());
+    let most = most_at_a_time();
+    assert!(most < 1 << 20, "{most} bytes asked for");
     // They end no iteration.
     cases.iter().for_each(|(bytes, descriptors)| inject(&here, bytes, descriptors));
     here.send(&8).unwrap();
@@ -228,7 +204,8 @@ fn objects_that_are_no_objects() {
     refused(&[&[OBJECT, 1, b'a'], &huge[..], &[0; 64]].concat(), &descriptors, "");
     let almost_huge = [255, 255, 255, 255, 7];
     refused(&[&[OBJECT, 1, b'a'], &almost_huge[..], &[0; 64]].concat(), &descriptors, "");
-    assert!(MOST.get() < 4 << 20, "{} bytes asked for", MOST.get());
+    let most = most_at_a_time();
+    assert!(most < 4 << 20, "{most} bytes asked for");
 }
 
 /// Bytes changed, cut and repeated; descriptors left out, repeated and exchanged.
@@ -284,7 +261,8 @@ fn anything_at_all() {
             }
         }
         assert_eq!(open(), before, "descriptors");
-        assert!(MOST.get() < 4 << 20, "{} bytes asked for", MOST.get());
+        let most = most_at_a_time();
+        assert!(most < 4 << 20, "{most} bytes asked for");
         Ok((good, bad))
     }
     let _deadline = Deadline::seconds(100, "anything_at_all");

@@ -13,7 +13,7 @@ use shmkit::{
     AtomicArray, AtomicValue, Barrier, BarrierWaitResult, Error, Process, Result,
     process::{ExitStatus, Message, Target},
 };
-use support::{Board, Child, Deadline, End, stop_and_go, storm_of_signals};
+use support::{Board, Child, Deadline, End, joined, stop_and_go, storm_of_signals};
 
 shmkit::init_in_tests!();
 
@@ -41,16 +41,6 @@ fn five<F: Target<A, Outcome = i64>, A: Message + Clone + Sync>(target: F, args:
     });
     answers.extend(processes.iter().map(joined));
     answers
-}
-
-fn joined<T>(process: &Process<T>) -> T {
-    match process.join_timeout(DEADLINE).unwrap() {
-        Some(answer) => answer,
-        None => {
-            process.kill().unwrap();
-            panic!("{process:?} has not ended");
-        }
-    }
 }
 
 fn until(what: &str, condition: impl Fn() -> bool) {

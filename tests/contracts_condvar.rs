@@ -18,21 +18,11 @@ use std::{
 use shmkit::{
     Array, AtomicValue, Condvar, CondvarGuard, Error, Event, Lock, Process, RLock, Region, Result, RwLock, Value,
 };
-use support::{Board, Child, Deadline, End, eventually, stop_and_go, storm_of_signals};
+use support::{Board, Child, Deadline, End, eventually, joined, stop_and_go, storm_of_signals};
 
 shmkit::init_in_tests!();
 
 const SOON: Duration = Duration::from_secs(20);
-
-fn joined<T>(process: &Process<T>) -> T {
-    match process.join_timeout(2 * SOON).unwrap() {
-        Some(value) => value,
-        None => {
-            process.kill().unwrap();
-            panic!("{process:?} has not ended");
-        }
-    }
-}
 
 fn waiting(condition: &Condvar, n: usize) {
     eventually(|| condition.n_waiting().unwrap() == n);

@@ -12,22 +12,13 @@ use std::{
 
 use shmkit::{AtomicValue, BoundedSemaphore, Error, Event, Process, Result};
 use support::{
-    Board, Child, Deadline, End, Flag, eventually, is_raised, raise, sleep_for_ever, stop_and_go, storm_of_signals,
+    Board, Child, Deadline, End, Flag, eventually, is_raised, joined, raise, sleep_for_ever, stop_and_go,
+    storm_of_signals,
 };
 
 shmkit::init_in_tests!();
 
 const SOON: Duration = Duration::from_secs(20);
-
-fn joined<T>(process: &Process<T>) -> T {
-    match process.join_timeout(2 * SOON).unwrap() {
-        Some(value) => value,
-        None => {
-            process.kill().unwrap();
-            panic!("{process:?} has not ended");
-        }
-    }
-}
 
 fn is_over_release(result: Result<()>) -> bool {
     matches!(result, Err(Error::InvalidArgument { .. }))

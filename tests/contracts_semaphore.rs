@@ -15,21 +15,11 @@ use std::{
 };
 
 use shmkit::{AtomicArray, AtomicValue, Error, Event, Lock, Process, Region, Result, Semaphore};
-use support::{Board, Child, Deadline, End, Flag, eventually, is_raised, raise, stop_and_go, storm_of_signals};
+use support::{Board, Child, Deadline, End, Flag, eventually, is_raised, joined, raise, stop_and_go, storm_of_signals};
 
 shmkit::init_in_tests!();
 
 const SOON: Duration = Duration::from_secs(20);
-
-fn joined<T>(process: &Process<T>) -> T {
-    match process.join_timeout(2 * SOON).unwrap() {
-        Some(value) => value,
-        None => {
-            process.kill().unwrap();
-            panic!("{process:?} has not ended");
-        }
-    }
-}
 
 fn counts(semaphore: &Semaphore) -> Result<()> {
     assert_eq!(semaphore.value(), 2);

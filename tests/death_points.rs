@@ -1002,15 +1002,16 @@ fn spsc_ends() {
         let mut victim = armed(n, || {
             let mut consumer = ring.consumer();
             assert_eq!(consumer.pop_timeout(SOON).unwrap(), 1);
-            assert_eq!(consumer.pop_slice_timeout(&mut [0], SOON).unwrap(), 1);
-            assert_eq!(*consumer.pop_ref_timeout(SOON).unwrap(), 3);
+            assert_eq!(consumer.pop_slice_timeout(&mut [0; 2], SOON).unwrap(), 2);
+            assert_eq!(*consumer.pop_ref_timeout(SOON).unwrap(), 4);
         });
         let end = victim.wait();
         let mut consumer = ring.consumer();
         let values: Vec<u32> = std::iter::from_fn(|| consumer.try_pop().ok()).collect();
-        let whole: &[&[u32]] = &[&[1, 2, 3, 4], &[2, 3, 4], &[3, 4], &[4]];
+        // All of a slice, or none of it.
+        let whole: &[&[u32]] = &[&[1, 2, 3, 4], &[2, 3, 4], &[4], &[]];
         assert!(whole.contains(&&values[..]), "{values:?} at point {n}");
-        assert!(end != support::End::Code(0) || values.len() == 1);
+        assert!(end != support::End::Code(0) || values.is_empty());
         assert_eq!(producer.push_slice(&[4, 5, 6, 7]).unwrap(), 4);
         end
     });
@@ -1299,6 +1300,7 @@ fn ring_waits() {
 #[test]
 fn ring_slices_and_closing() {
     let _alone = alone("ring_slices_and_closing");
+    let mut most_lost = 0;
     let points = at_every_point(|n| {
         let ring = Ring::with_capacity(4).unwrap();
         let told = Board::<AtomicU32>::new();
@@ -1324,8 +1326,12 @@ fn ring_slices_and_closing() {
         assert_eq!(found.last() == Some(&9), !was_closed, "{found:?} at point {n}");
         assert!(!was_closed || told.load(SeqCst) == 2 && values == [3], "{found:?} at point {n}");
         assert!(end != support::End::Code(0) || was_closed);
+        if let Some(first) = values.first().filter(|_| told.load(SeqCst) == 0) {
+            most_lost = most_lost.max(first - 1);
+        }
         end
     });
+    assert_eq!(most_lost, 2, "it had taken the whole slice, and not returned");
     assert!(points >= 20, "{points} points");
 }
 
@@ -1446,6 +1452,41 @@ fn queue_stops_at_the_end() {
         victim.wait();
         assert!(matches!(empty.get(), Err(Error::Closed)) && matches!(full.put(&parcel), Err(Error::Closed)));
         assert_eq!(numbers(&full), [2], "at point {n}");
+    }
+}
+
+/// Who is stopped in the middle of a `put`, while another one closes the queue and a third takes all until the end: what it
+/// puts in is taken, or it is told that it came too late.
+#[test]
+fn queue_closes_around_one_who_stops() {
+    let _alone = alone("queue_closes_around_one_who_stops");
+    for n in 1.. {
+        let queue = Queue::new().unwrap();
+        let (parcel, told) = (parcel(2), Board::<Flag>::new());
+        let mut victim = stopped(n, || match queue.put(&parcel) {
+            Ok(()) => raise(&told),
+            Err(error) => assert!(matches!(error, Error::Closed), "{error}"),
+        });
+        if victim.has_ended() {
+            assert!(n > 4 && victim.wait() == support::End::Code(0), "{n} points");
+            break;
+        }
+        let (closed, takes) = (Board::<Flag>::new(), Board::<Flag>::new());
+        let mut consumer = Child::start(|| {
+            // It becomes a user of the queue, for which it sleeps a moment.
+            let first = queue.try_get();
+            eventually(|| is_raised(&closed));
+            raise(&takes);
+            (usize::from(first.is_ok()) + std::iter::from_fn(|| queue.get().ok()).count()) as i32
+        });
+        queue.close();
+        raise(&closed);
+        eventually(|| is_raised(&takes));
+        // It has had all, or waits for the one that is stopped.
+        consumer.wait_until_asleep();
+        victim.signal(libc::SIGCONT);
+        assert_eq!(victim.wait(), support::End::Code(0), "at point {n}");
+        assert_eq!(consumer.wait(), support::End::Code(i32::from(is_raised(&told))), "at point {n}");
     }
 }
 

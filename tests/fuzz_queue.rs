@@ -3,14 +3,13 @@
 //! An answer is a value or an error, without much memory on the way. A crash ends this test; so does a hang, by the
 //! deadline of each case.
 
-#![allow(unsafe_code, reason = "measures what is allocated; the module with the deadline forks")]
+#![allow(unsafe_code, reason = "the module with the deadline forks")]
 
+mod measuring;
 mod scratch;
 mod support;
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
     fs::{self, File},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -19,35 +18,11 @@ use std::{
     time::Duration,
 };
 
+use measuring::most_at_a_time;
 use proptest::{prelude::*, test_runner::Config};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use shmkit::{Queue, Region, Value};
 use support::Deadline;
-
-/// The system's allocator.
-struct Measuring;
-
-thread_local! {
-    /// The most bytes that this thread has asked for at a time.
-    static MOST: Cell<usize> = const { Cell::new(0) };
-}
-
-#[global_allocator]
-static ALLOCATOR: Measuring = Measuring;
-
-// SAFETY: hands every request on as it is.
-unsafe impl GlobalAlloc for Measuring {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        MOST.set(MOST.get().max(layout.size()));
-        // SAFETY: the caller's promises are those of `System`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as above, and the memory is `System`'s.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
 
 const CAPACITY: usize = 2000;
 /// Bytes of the words, which lie before the units.
@@ -117,9 +92,9 @@ fn write(path: &Path, at: u64, damages: &[(u64, Vec<u8>)]) {
 /// Uses it; no allocation may be larger than what lies in the queue, and some for what is about it.
 fn check(queue: &Queue<Object>, value: Option<&Value<u64>>) {
     let _deadline = Deadline::seconds(30, "a case");
-    MOST.set(0);
+    most_at_a_time();
     use_all(queue, value);
-    let most = MOST.get();
+    let most = most_at_a_time();
     assert!(most < 1 << 16, "{most} bytes at a time");
 }
 
@@ -198,6 +173,46 @@ fn ends() {
             found_again(&[(ENDS[0], end(3, tail)), (ENDS[1], end(3, head))]);
             in_use(&[(ENDS[0], end(9, tail)), (ENDS[1], end(1, head))]);
         }
+    }
+}
+
+/// Ends that cannot be, and a message that is longer than what is in, are told of.
+#[test]
+fn what_cannot_be_is_an_error() {
+    let _deadline = Deadline::seconds(30, "what_cannot_be_is_an_error");
+    let is_corrupt = |error: shmkit::Error| matches!(error, shmkit::Error::Corrupt { .. });
+    let with_queue = |check: &dyn Fn(&Queue<Object>, &Path)| {
+        let folder = scratch::Folder::new();
+        let path = folder.join("queue");
+        let queue = Queue::<Object>::options().capacity(CAPACITY).create_at(path.as_path()).unwrap();
+        queue.put(&(MARK.into(), vec![1; 50], None)).unwrap();
+        check(&queue, &path);
+    };
+    let object: Object = ("more".into(), vec![], None);
+    let units = CAPACITY as u64 / 8 + 1;
+    // More units than there are, where there are none, more messages than units, and less than nothing.
+    for (tail, head) in
+        [(1 << 32 | (units + 1), 0), (1 << 32 | (2 * units), 0), (9 << 32 | 8, 0), (0, 1 << 32 | 2), (1, 0)]
+    {
+        with_queue(&|queue, path| {
+            let words = words_at(path);
+            write(
+                path,
+                words,
+                &[(ENDS[0], u64::to_ne_bytes(tail).to_vec()), (ENDS[1], u64::to_ne_bytes(head).to_vec())],
+            );
+            assert!(queue.try_get().is_err_and(is_corrupt), "{tail:#x} and {head:#x}");
+            // A producer does not look at the head while it knows of room.
+            let said = queue.put_timeout(&object, SHORT);
+            assert!(tail == 0 || said.is_err_and(is_corrupt), "{tail:#x} and {head:#x}");
+        });
+    }
+    for length in [200, CAPACITY as u64, (1 << 48) - 1, u64::MAX] {
+        with_queue(&|queue, path| {
+            scratch::Words::find(path, MARK.as_bytes(), 1 + 8).set_u64(0, length);
+            assert!(queue.get().is_err_and(is_corrupt), "{length}");
+            assert!(queue.get_timeout(SHORT).is_err_and(is_corrupt), "{length}");
+        });
     }
 }
 

@@ -248,6 +248,8 @@ fn handles_dropped_while_others_wait() {
         |(lock, condition)| condition.wait_timeout(&mut lock.lock().unwrap(), SOON).is_ok(),
         |(_, condition), waiters, until_go| {
             until_go();
+            // One that sleeps may do so on its way here, as a new member of the region.
+            eventually(|| condition.n_waiting().unwrap() == waiters);
             assert_eq!(condition.notify_all().unwrap(), waiters);
         },
     );

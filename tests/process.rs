@@ -329,7 +329,8 @@ fn a_daemon_dies_with_its_parent() {
         Ok(())
     }
     let pids = Array::<u32>::zeros(1).unwrap();
-    let parent = Process::builder(has_a_daemon).args((pids.clone(),)).daemon(true).start().unwrap();
+    let parent =
+        Process::builder(has_a_daemon).args((pids.clone(),)).daemon(true).may_have_children(true).start().unwrap();
     until("the daemon runs", || pids.get(0).unwrap() != 0);
     parent.kill().unwrap();
     assert!(joined(&parent).is_err());

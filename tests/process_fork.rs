@@ -11,7 +11,7 @@ use std::{
 
 use shmkit::{
     Array, Error, Lock, Process, RLock, Ring, RwLock, RwLockReadGuard, Value, ValueGuard,
-    process::{self, StartMethod},
+    process::{self, ScopedProcess, StartMethod},
 };
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -67,7 +67,8 @@ fn a_scope_is_of_one_process() {
     fn nothing() {}
     process::scope(|scope| {
         let child = scope.fork(|| {
-            let refused = |result: shmkit::Result<Process<()>>| matches!(result, Err(Error::InvalidArgument { .. }));
+            let refused =
+                |result: shmkit::Result<ScopedProcess<()>>| matches!(result, Err(Error::InvalidArgument { .. }));
             let own = process::scope(|own| own.fork(nothing).map(drop)).is_ok_and(|started| started.is_ok());
             (refused(scope.fork(nothing)), refused(scope.spawn(nothing, ())), own)
         });

@@ -51,7 +51,8 @@ fn builder<F>(target: F) -> Builder<F> {
 #[track_caller]
 fn alone<F: Target<()>>(what: &'static str, test: F) {
     let _deadline = Deadline::seconds(100, what);
-    let child = Process::builder(test).start_method(StartMethod::Spawn).daemon(true).start().unwrap();
+    let child =
+        Process::builder(test).start_method(StartMethod::Spawn).daemon(true).may_have_children(true).start().unwrap();
     if let Err(error) = joined(&child) {
         panic!("{what}: {error}");
     }
@@ -523,7 +524,7 @@ alone! {
         for end in 0..3_u8 {
             let pids = Array::<u32>::zeros(1)?;
             let parent = Process::builder(start_and_tell).args((pids.clone(), end)).daemon(true)
-                .start_method(StartMethod::Spawn).start()?;
+                .may_have_children(true).start_method(StartMethod::Spawn).start()?;
             eventually(|| pids.get(0).unwrap() != 0);
             if end == 2 {
                 parent.kill()?;
@@ -542,7 +543,7 @@ alone! {
             Ok(())
         }
         let pids = Array::<u32>::zeros(1)?;
-        let parent = builder(has_a_daemon).args((pids.clone(),)).daemon(true).start()?;
+        let parent = builder(has_a_daemon).args((pids.clone(),)).daemon(true).may_have_children(true).start()?;
         eventually(|| pids.get(0).unwrap() != 0);
         thread::sleep(Duration::from_millis(50));
         assert!(!is_gone(pids.get(0)?));
@@ -578,7 +579,8 @@ alone! {
             Ok(())
         }
         let pids = Array::<u32>::zeros(1)?;
-        joined(&Process::builder(group).args((pids.clone(),)).start_method(StartMethod::Spawn).daemon(true).start()?)?;
+        let builder = Process::builder(group).args((pids.clone(),)).start_method(StartMethod::Spawn);
+        joined(&builder.daemon(true).may_have_children(true).start()?)?;
         eventually(|| is_gone(pids.get(0).unwrap()));
     }
 
@@ -599,7 +601,7 @@ alone! {
         for round in 0..60 {
             let started = Value::new(0)?;
             let parent = Process::builder(starts).args((started.clone(),)).start_method(StartMethod::Spawn)
-                .daemon(true).start()?;
+                .daemon(true).may_have_children(true).start()?;
             eventually(|| started.recover().is_ok_and(|count| *count > 1));
             random.pause(Duration::from_millis(2));
             // SAFETY: takes numbers: to all of the group.

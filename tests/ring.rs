@@ -355,6 +355,39 @@ fn closing_wakes_all() {
     assert_eq!(full.pop().unwrap(), 1);
 }
 
+/// A place that was given up is room as soon as nothing is before it, and then nobody sees it.
+#[test]
+fn places_that_are_given_up() {
+    let ring = Ring::<u8>::with_capacity(2).unwrap();
+    for round in 0..5 {
+        drop(ring.try_reserve().unwrap());
+        assert!(ring.is_empty());
+        let [first, second] = [(); 2].map(|()| ring.try_reserve().unwrap());
+        drop(second);
+        assert_eq!(ring.len(), 2);
+        assert!(ring.try_push(1).unwrap_err().is_would_block());
+        drop(first);
+        assert!(ring.is_empty());
+        assert_eq!(ring.push_slice(&[round, round + 1, 0]).unwrap(), 2);
+        assert_eq!([(); 2].map(|()| ring.try_pop().unwrap()), [round, round + 1]);
+        // Behind a value.
+        ring.try_push(round).unwrap();
+        drop(ring.try_reserve().unwrap());
+        assert!(ring.is_full() && ring.try_push(1).unwrap_err().is_would_block());
+        assert_eq!(ring.try_pop().unwrap(), round);
+        assert_eq!(ring.try_push_slice(&[round; 3]).unwrap(), 2);
+        assert!(ring.try_pop().is_ok() && ring.try_pop().is_ok());
+        // Reserved by one that dies.
+        let mut dead = Child::start(|| {
+            (0..2).for_each(|_| std::mem::forget(ring.try_reserve().unwrap()));
+            0
+        });
+        assert_eq!(dead.wait(), End::Code(0));
+        assert_eq!(ring.try_push_slice(&[round; 2]).unwrap(), 2);
+        assert!(ring.try_pop().is_ok() && ring.try_pop().is_ok());
+    }
+}
+
 #[test]
 fn waits_end_in_time() {
     let _deadline = Deadline::seconds(60, "waits_end_in_time");

@@ -10,22 +10,12 @@ use std::{
 };
 
 use shmkit::{AtomicValue, Error, Process, Result, RwLock, RwLockReadGuard};
-use support::{Board, Child, Deadline, End, Flag, eventually, is_raised, raise, stop_and_go, storm_of_signals};
+use support::{Board, Child, Deadline, End, Flag, eventually, is_raised, joined, raise, stop_and_go, storm_of_signals};
 
 shmkit::init_in_tests!();
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const WHILE: Duration = Duration::from_millis(120);
-
-fn joined<T>(process: &Process<T>) -> T {
-    match process.join_timeout(DEADLINE).unwrap() {
-        Some(answer) => answer,
-        None => {
-            process.kill().unwrap();
-            panic!("{process:?} has not ended");
-        }
-    }
-}
 
 fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + DEADLINE;

@@ -12,7 +12,8 @@ use std::{
 
 use shmkit::{Consumer, Error, Process, Producer, Result, Ring, SpscRing, StartMethod};
 use support::{
-    Board, Child, Deadline, End, Flag, eventually, is_raised, raise, stop_and_go, storm_of_signals, wake_seldom,
+    Board, Child, Deadline, End, Flag, eventually, is_raised, raise, refuse_membarrier, stop_and_go, storm_of_signals,
+    wake_seldom,
 };
 
 shmkit::init_in_tests!();
@@ -211,6 +212,48 @@ fn a_waiter_sleeps() {
     wake_seldom(&waiters);
     empty.producer().push(0).unwrap();
     assert_eq!(full.consumer().pop().unwrap(), 1);
+    assert!(waiters.iter_mut().all(|waiter| waiter.wait() == End::Code(0)));
+}
+
+/// Where the kernel refuses its barriers to one end or to both, whichever came first: all arrives, and who waits is woken
+/// ten times a second at most there too.
+#[test]
+fn barriers_are_refused() {
+    let _deadline = Deadline::seconds(120, "barriers_are_refused");
+    if Child::start(|| i32::from(!refuse_membarrier())).wait() != End::Code(0) {
+        eprintln!("skipped: this system has no filters for system calls");
+        return;
+    }
+    for refused in [[true, false], [false, true], [true, true]] {
+        let ring = SpscRing::<Message>::with_capacity(4).unwrap();
+        let producer = Child::start(|| {
+            let mut producer = ring.producer();
+            // It has its role, and what the kernel said to it, in every other round.
+            let comes_first = refused[1] && producer.push([0; 2]).is_ok();
+            assert!(!refused[0] || refuse_membarrier());
+            let start = u64::from(comes_first);
+            (start..FEW).for_each(|number| producer.push([number; 2]).unwrap());
+            i32::from(producer.close().is_err())
+        });
+        let consumer = Child::start(|| {
+            assert!(!refused[1] || refuse_membarrier());
+            i32::from(consume(&mut ring.consumer()) != FEW)
+        });
+        assert!([producer, consumer].iter_mut().all(|child| child.wait() == End::Code(0)), "{refused:?}");
+    }
+    let [empty, full] = [(); 2].map(|()| SpscRing::<u8>::with_capacity(1).unwrap());
+    let (mut producer, mut consumer) = (empty.producer(), full.consumer());
+    full.producer().push(1).unwrap();
+    producer.push(1).unwrap();
+    assert_eq!((empty.consumer().pop().unwrap(), consumer.pop().unwrap()), (1, 1));
+    full.producer().push(1).unwrap();
+    let mut waiters = [
+        Child::start(|| i32::from(!refuse_membarrier()) + i32::from(empty.consumer().pop().unwrap())),
+        Child::start(|| i32::from(!refuse_membarrier()) + full.producer().push(2).map_or(1, |()| 0)),
+    ];
+    wake_seldom(&waiters);
+    producer.push(0).unwrap();
+    assert_eq!(consumer.pop().unwrap(), 1);
     assert!(waiters.iter_mut().all(|waiter| waiter.wait() == End::Code(0)));
 }
 

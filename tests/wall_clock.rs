@@ -176,6 +176,6 @@ fn no_wait_looks_at_the_wall_clock() {
     let _held = (lock.lock().unwrap(), again.lock().unwrap(), value.lock().unwrap());
     let _claim = array.claim_mut(..).unwrap();
     let _guards = (read.read().unwrap(), written.write().unwrap(), permits.acquire().unwrap());
-    let process = Process::builder(wait_for_all).args((args,)).daemon(true).start().unwrap();
+    let process = Process::builder(wait_for_all).args((args,)).daemon(true).may_have_children(true).start().unwrap();
     assert_eq!(process.join().unwrap(), Vec::<String>::new());
 }

@@ -36,7 +36,10 @@ use crate::{
 /// # If a process dies
 ///
 /// What it published arrives. A place that it had reserved and not published is passed over. A value that it had taken,
-/// and was perhaps still reading, is lost with it: each value is delivered once at most. Who waits for a place that the
+/// and was perhaps still reading, is lost with it: each value is delivered once at most. With [`pop`](Self::pop) and
+/// [`pop_ref`](Self::pop_ref) that is one value for each thread. [`pop_slice`](Self::pop_slice) takes one value after the
+/// other, so who dies in it loses all that it had taken so far, up to the whole slice; the rest is there for others. An
+/// [`SpscRing`](crate::SpscRing) keeps what its consumer was taking. Who waits for a place that the
 /// dead one had goes on as soon as its whole process has ended, or within 100 ms of that if it began to wait before the
 /// dead one got the place.
 ///
@@ -309,6 +312,10 @@ impl<T: Pod> Ring<T> {
         ///
         /// As [`pop`](Self::pop); none has been taken then.
         ///
+        /// # If a process dies
+        ///
+        /// All that it had taken so far is lost with it, the whole slice at most.
+        ///
         /// # Examples
         ///
         /// See the type.
@@ -378,7 +385,8 @@ impl<T: Pod> Ring<T> {
         self.raw().is_closed()
     }
 
-    /// The number of values, and of places that are reserved. It may be another one at once.
+    /// The number of values, of places that are reserved, and of those behind them that were given up: none of these is
+    /// room. It may be another one at once.
     ///
     /// # Examples
     ///
@@ -444,7 +452,8 @@ impl<T: Pod> fmt::Debug for Ring<T> {
 
 /// A place in a [`Ring`] that is reserved for a value, which arrives when it is [published](Self::publish).
 ///
-/// It has the bits of whatever was there before. Dropped without being published, it is passed over.
+/// It has the bits of whatever was there before. Dropped without being published, it is passed over: it is room again at
+/// once, or when what is before it has been taken.
 ///
 /// # Examples
 ///

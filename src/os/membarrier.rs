@@ -39,8 +39,8 @@ impl Light {
     }
 }
 
-/// A full barrier, here and in all registered processes that run now. `false` if the kernel has none: then what the
-/// others have stored before they looked may come to light a moment later.
+/// A full barrier, here and in all registered processes that run now. `false` if the kernel has none, or refuses: then
+/// what the others have stored before they looked may come to light a moment later, unless they make barriers themselves.
 pub(crate) fn heavy() -> bool {
     fence(SeqCst);
     membarrier(GLOBAL_EXPEDITED)

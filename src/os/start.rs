@@ -86,6 +86,15 @@ pub(crate) unsafe fn fork() -> io::Result<Option<u32>> {
     }
 }
 
+/// Has a function called at the normal end of this process (a return from `main`, `exit`), and of its forks.
+pub(crate) fn at_exit(run: extern "C" fn()) -> io::Result<()> {
+    // SAFETY: the function stays, for this crate is never unloaded.
+    match unsafe { libc::atexit(run) } {
+        0 => Ok(()),
+        _ => Err(Errno::NOMEM.into()),
+    }
+}
+
 /// Ends this process at once: nothing of what was registered for its end runs.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: ends the process.

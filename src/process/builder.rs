@@ -75,6 +75,7 @@ pub struct Builder<F, A = ()> {
 struct Plan {
     name: Option<String>,
     daemon: Option<bool>,
+    may_have_children: Option<bool>,
     method: Option<StartMethod>,
     cpu: Option<usize>,
     environment: BTreeMap<OsString, Option<OsString>>,
@@ -91,8 +92,9 @@ impl Process<()> {
     ///
     /// # Errors
     ///
-    /// [`Error::NotInitialised`] without [`init`](crate::init) in `main`, [`Error::NotSendable`] for an argument that
-    /// cannot travel, [`Error::Os`] when no more processes or descriptors can be had; under `Fork` as
+    /// [`Error::NotInitialised`] without [`init`](crate::init) in `main`, [`Error::ChildOfDaemon`] in a daemon that
+    /// [may not](Builder::may_have_children) have children, [`Error::NotSendable`] for an argument that cannot travel,
+    /// [`Error::Os`] when no more processes or descriptors can be had; under `Fork` as
     /// [`fork`](Self::fork). By `ForkServer` also what [`preload`](super::forkserver::preload) says, and
     /// [`Error::ForkServerDied`].
     ///
@@ -119,7 +121,8 @@ impl Process<()> {
     /// # Errors
     ///
     /// [`Error::ForkRefused`] while the calling thread holds a lock of this crate (its guard would be copied), or while
-    /// this process has other threads (whatever they hold would be held for ever in the child). [`Error::Os`].
+    /// this process has other threads (whatever they hold would be held for ever in the child). [`Error::ChildOfDaemon`],
+    /// [`Error::Os`].
     ///
     /// # Examples
     ///
@@ -161,8 +164,36 @@ impl<F, A> Builder<F, A> {
     }
 
     /// Whether it dies when this process has ended, by whatever cause. By default it does if this one does.
+    ///
+    /// Of others the normal end of this process [waits](super#the-end-of-a-parent) for their end.
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.plan.daemon = Some(daemon);
+        self
+    }
+
+    /// Whether it may start processes although it is a daemon. By default it may if this one is a daemon that may.
+    /// Processes that are no daemons may in any case.
+    ///
+    /// Its children are daemons too unless they are told otherwise, and die after it. One that is [none](Self::daemon) is
+    /// left behind when it is killed, which is how daemons end most often.
+    ///
+    /// ```standalone_crate
+    /// use shmkit::{Error, Process, Result};
+    ///
+    /// fn nested() -> Result<u32> {
+    ///     Process::spawn(|| 42_u32, ())?.join()
+    /// }
+    ///
+    /// fn main() -> Result<()> {
+    ///     shmkit::init();
+    ///     let daemon = Process::builder(nested).daemon(true);
+    ///     assert!(matches!(daemon.clone().start()?.join(), Err(Error::ChildOfDaemon { .. })));
+    ///     assert_eq!(daemon.may_have_children(true).start()?.join()?, 42);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn may_have_children(mut self, may: bool) -> Self {
+        self.plan.may_have_children = Some(may);
         self
     }
 
@@ -291,14 +322,24 @@ impl<F, A> Builder<F, A> {
 }
 
 impl Plan {
-    fn origin(&mut self) -> Origin {
+    /// Who the child is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ChildOfDaemon`] if this process may have no children.
+    fn origin(&mut self) -> Result<Origin> {
         let me = family::current();
-        Origin {
+        if !me.may_have_children() {
+            return Err(Error::ChildOfDaemon { name: me.name().into() });
+        }
+        Ok(Origin {
             name: self.name.take().unwrap_or_else(family::next_name),
             daemon: self.daemon.unwrap_or(me.is_daemon()),
+            // This one may, so it has been asked for if it is a daemon.
+            may_have_children: self.may_have_children.unwrap_or(me.is_daemon()),
             parent: init::own_stamp(),
             parent_name: me.name().into(),
-        }
+        })
     }
 
     /// Starts a process that receives what it is to do: a fresh one, or one that the fork server makes.
@@ -309,7 +350,7 @@ impl Plan {
     ) -> Result<Process<<F::Outcome as Outcome>::Output>> {
         init::check_initialised()?;
         self.check_environment()?;
-        let origin = self.origin();
+        let origin = self.origin()?;
         let args = ticket::encode(args)?;
         let message = Errand::Function(Bootstrap {
             build: Executable::this().identity().into(),
@@ -318,6 +359,7 @@ impl Plan {
             parent_name: origin.parent_name,
             name: origin.name.clone(),
             daemon: origin.daemon,
+            may_have_children: origin.may_have_children,
             cpu: self.cpu,
             method: super::METHOD.load(Relaxed),
             preloads: forkserver::preloads(),
@@ -382,7 +424,7 @@ impl Plan {
             ));
         }
         self.check_environment()?;
-        let origin = self.origin();
+        let origin = self.origin()?;
         let streams = mem::take(&mut self.streams).prepare(&origin.name)?;
         let (ours, theirs) = socket_pair()?;
         let directory = self.open_directory()?;
@@ -440,6 +482,7 @@ impl Plan {
             belongings.arrived()?;
             run().into_result()
         });
+        family::see_off();
         start::exit_now(code)
     }
 

@@ -207,6 +207,10 @@ impl Child {
         &self.name
     }
 
+    pub(super) fn is_daemon(&self) -> bool {
+        self.daemon
+    }
+
     pub(super) fn is_server(&self) -> bool {
         self.is_server
     }
@@ -273,15 +277,20 @@ impl Child {
         }
         loop {
             if let Some(end) = self.end() {
-                if let Some(lines) = self.lines.get() {
-                    lines::show_rest(*lines, wait);
-                }
+                self.show_rest(wait);
                 return Ok(Some(end));
             }
             if wait.is_over() {
                 return Ok(None);
             }
-            poll::is_readable(&self.sentinel, wait).map_err(|error| Error::os("poll", error))?;
+            self.sleep_until_end(wait)?;
+        }
+    }
+
+    /// Has all be shown that it has written in its life, which is over, if it is for this process to show.
+    fn show_rest(&self, wait: Wait) {
+        if let Some(lines) = self.lines.get() {
+            lines::show_rest(*lines, wait);
         }
     }
 
@@ -290,6 +299,20 @@ impl Child {
         let mut progress = self.progress();
         let status = self.look_for_end(&mut progress)?;
         Some((self.report(&mut progress), status))
+    }
+
+    fn sleep_until_end(&self, wait: Wait) -> Result<bool> {
+        poll::is_readable(&self.sentinel, wait).map_err(|error| Error::os("poll", error))
+    }
+
+    /// Waits for the end, and leaves the report where it is. The answer is whether it has come; `false` also if that
+    /// cannot be waited for.
+    pub(super) fn wait_for_end(&self, wait: Wait) -> bool {
+        let has_ended = self.has_ended() || matches!(self.sleep_until_end(wait), Ok(true)) && self.has_ended();
+        if has_ended {
+            self.show_rest(wait);
+        }
+        has_ended
     }
 
     /// The report of a child that has ended: taken from the socket once, and kept.
@@ -322,7 +345,8 @@ impl Child {
 
 /// A process that runs a function, and that its starter waits for with [`join`](Self::join).
 ///
-/// Dropping the handle does not end the process. It goes on, and its result is lost.
+/// Dropping the handle does not end the process. It goes on, and its result is lost; the normal end of this process
+/// [waits](super#the-end-of-a-parent) for it all the same.
 ///
 /// # If a process dies
 ///

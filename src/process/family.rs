@@ -3,11 +3,16 @@
 //! The table of children keeps each until it has been waited for: no zombie stays behind. A child whose handle is
 //! dropped before is left to the *reaper*, a parked thread that waits for it. All of this belongs to one process: what a
 //! fork copied is dropped when the child first looks at it.
+//!
+//! What is in the table at the normal end of the process is [seen off](see_off): daemons are asked to end, others awaited.
 
 use std::{
     os::fd::OwnedFd,
     process,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -15,7 +20,7 @@ use std::{
 use super::child::Child;
 use crate::{
     Error, Result,
-    os::{clock::Wait, identity::Stamp, pidfd, threads},
+    os::{clock::Wait, identity::Stamp, pidfd, robust, start, threads},
 };
 
 /// The children that were not waited for yet.
@@ -65,6 +70,10 @@ pub(super) fn add(child: &Arc<Child>) {
     let mut family = family();
     sweep_quickly(&mut family);
     family.children.push(Arc::clone(child));
+    if SEES_OFF.swap(family.pid, Relaxed) == 0 && start::at_exit(at_exit).is_err() {
+        // No memory. The next start tries again.
+        SEES_OFF.store(0, Relaxed);
+    }
 }
 
 /// Forgets a child that has been waited for.
@@ -184,9 +193,55 @@ impl ActiveChild {
 /// ```
 #[must_use]
 pub fn active_children() -> Vec<ActiveChild> {
+    active().map(ActiveChild).collect()
+}
+
+fn active() -> impl Iterator<Item = Arc<Child>> {
     let mut family = family();
     sweep(&mut family);
-    family.children.iter().filter(|child| !child.is_server()).cloned().map(ActiveChild).collect()
+    family.children.clone().into_iter().filter(|child| !child.is_server())
+}
+
+/// The process that has children to see off at its end; 0 before there was one. Forks have its handler too.
+static SEES_OFF: AtomicU32 = AtomicU32::new(0);
+
+/// How long daemons have to end at the end of their parent, when all others have ended. And then again, once killed.
+const GRACE: Duration = Duration::from_secs(1);
+
+extern "C" fn at_exit() {
+    see_off();
+}
+
+/// At the normal end of this process: asks its daemons to end, waits for its other children, and ends the daemons that
+/// are still there.
+///
+/// Upstream waits for daemons too, without a limit. Here their own watch over their parent would end them in any case: this
+/// is for what they do when they are asked, and so that nothing is left when this process is gone.
+pub(super) fn see_off() {
+    // A fork whose children are its parent's must not touch the table: nobody may be left there to unlock it.
+    if SEES_OFF.load(Relaxed) != process::id() {
+        return;
+    }
+    // They may be waiting for what this thread will not give back: then they learn of it by the death of this process.
+    if robust::held() + robust::left_behind() > 0 {
+        return;
+    }
+    let daemons = || active().filter(|child| child.is_daemon());
+    // One that cannot be asked will be ended.
+    daemons().for_each(|daemon| drop(daemon.signal(libc::SIGTERM)));
+    // Again and again: other threads of this process may be starting more.
+    while let Some(child) = active().find(|child| !child.is_daemon()) {
+        if !child.wait_for_end(Wait::Forever) {
+            thread::sleep(PAUSE);
+        }
+    }
+    let wait = Wait::timeout(GRACE);
+    let late: Vec<_> = daemons().filter(|daemon| !daemon.wait_for_end(wait)).collect();
+    late.iter().for_each(|daemon| drop(daemon.signal(libc::SIGKILL)));
+    let wait = Wait::timeout(GRACE);
+    for daemon in late {
+        daemon.wait_for_end(wait);
+    }
 }
 
 /// What a process that the crate started knows of itself.
@@ -194,6 +249,8 @@ pub fn active_children() -> Vec<ActiveChild> {
 pub(super) struct Origin {
     pub(super) name: String,
     pub(super) daemon: bool,
+    /// Whether it may have children though it is a daemon.
+    pub(super) may_have_children: bool,
     pub(super) parent: Stamp,
     pub(super) parent_name: String,
 }
@@ -218,6 +275,7 @@ fn origin() -> Option<Origin> {
 pub struct Current {
     name: String,
     daemon: bool,
+    may_have_children: bool,
 }
 
 impl Current {
@@ -250,6 +308,19 @@ impl Current {
     pub fn is_daemon(&self) -> bool {
         self.daemon
     }
+
+    /// Whether it may start processes: not if it is a daemon, unless its [builder](super::Builder::may_have_children) was
+    /// asked for that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(shmkit::process::current().may_have_children());
+    /// ```
+    #[must_use]
+    pub fn may_have_children(&self) -> bool {
+        self.may_have_children
+    }
 }
 
 /// This process, as the one that started it sees it.
@@ -263,8 +334,10 @@ impl Current {
 #[must_use]
 pub fn current() -> Current {
     match origin() {
-        Some(origin) => Current { name: origin.name, daemon: origin.daemon },
-        None => Current { name: "main".into(), daemon: false },
+        Some(Origin { name, daemon, may_have_children, .. }) => {
+            Current { name, daemon, may_have_children: may_have_children || !daemon }
+        }
+        None => Current { name: "main".into(), daemon: false, may_have_children: true },
     }
 }
 
@@ -312,6 +385,9 @@ impl Parent {
 
     /// Waits until it has ended.
     ///
+    /// Its [normal end](super#the-end-of-a-parent) waits for this process, unless this is a daemon: what is waited for here
+    /// comes only if it is killed.
+    ///
     /// # Examples
     ///
     /// ```no_run
@@ -357,10 +433,13 @@ pub fn parent() -> Option<Parent> {
     origin().map(|origin| Parent { stamp: origin.parent, name: origin.parent_name })
 }
 
+/// What passes between two looks where no descriptor can be had to wait with.
+const PAUSE: Duration = Duration::from_millis(10);
+
 fn wait_for_end(process: Stamp) {
     // It comes back early only when no descriptor could be had for the wait.
     while !process.is_dead(Wait::Forever) {
-        thread::sleep(Duration::from_millis(10));
+        thread::sleep(PAUSE);
     }
 }
 

@@ -63,6 +63,7 @@ pub(super) struct Bootstrap {
     pub(super) parent_name: String,
     pub(super) name: String,
     pub(super) daemon: bool,
+    pub(super) may_have_children: bool,
     pub(super) cpu: Option<usize>,
     /// The program's start method, as [`METHOD`](super::METHOD) has it.
     pub(super) method: u8,
@@ -189,11 +190,13 @@ fn become_child() -> i32 {
             let socket = forkserver::serve(socket, charter, message);
             // A child of the server. What was registered for the end of the process is the server's, as in a fork.
             let _guard = start::ExitOnUnwind;
-            start::exit_now(match errand(&socket) {
+            let code = match errand(&socket) {
                 Ok((Errand::Function(bootstrap), message, start)) => run(bootstrap, &socket, message, start),
                 Ok((Errand::Server(_), ..)) => report::send(&socket, &failed(Error::corrupt("a server of a server"))),
                 Err(error) => report::send(&socket, &failed(error)),
-            })
+            };
+            family::see_off();
+            start::exit_now(code)
         }
         Err(error) => report::send(&socket, &failed(error)),
     }
@@ -231,6 +234,7 @@ fn prepare(bootstrap: Bootstrap) -> Result<Trampoline> {
     family::set_origin(Origin {
         name: bootstrap.name,
         daemon: bootstrap.daemon,
+        may_have_children: bootstrap.may_have_children,
         parent,
         parent_name: bootstrap.parent_name,
     });

@@ -1,8 +1,9 @@
 //! Processes that run a function of this program, and what becomes of them.
 //!
 //! A child is a fresh start of the same executable ([`StartMethod::Spawn`], the default), a copy of this process
-//! ([`StartMethod::Fork`]), or a copy of a small process that was made to be copied ([`StartMethod::ForkServer`]). Its function is a plain `fn`; its arguments are sent, handles of shared memory among them;
-//! its value, error or panic comes back through [`Process::join`].
+//! ([`StartMethod::Fork`]), or a copy of a small process that was made to be copied ([`StartMethod::ForkServer`]). Its
+//! function is a plain `fn`; its arguments are sent, handles of shared memory among them; its value, error or panic comes
+//! back through [`Process::join`].
 //!
 //! # The life of a process
 //!
@@ -15,11 +16,39 @@
 //! | [`Terminated`](State::Terminated) | it has ended, and [`exit_status`](Process::exit_status) says how | |
 //!
 //! [`terminate`](Process::terminate) asks it to end, [`kill`](Process::kill) ends it, [`shutdown`](Process::shutdown) does
-//! the one after the other; [`join`](Process::join) waits. All that a [`scope`] has started have ended when it ends. A
-//! *daemon* dies when its parent has ended, by whatever cause; any other process goes on, and may ask
-//! [`parent`] whether that is there.
+//! the one after the other; [`join`](Process::join) waits. All that a [`scope`] has started have ended when it ends. The
+//! example `life_cycle` shows every state and every way to the next.
 //!
-//! The process ends when its function returns, whatever other threads it has started: join them first.
+//! | it ends by | [`join`](Process::join) gives | [`exit_status`](Process::exit_status) is |
+//! | --- | --- | --- |
+//! | returning a value | the value | exit code 0 |
+//! | returning an error | the error | exit code 1 |
+//! | a panic | [`Error::Panicked`] | exit code 101 |
+//! | [`std::process::exit`] | [`Error::ChildDied`] | that exit code |
+//! | a signal: `terminate`, `kill`, a fault, Ctrl-C | [`Error::ChildDied`] | that signal |
+//!
+//! The process ends when its function returns, whatever other threads it has started: join them first. Its own children
+//! are seen off then.
+//!
+//! # The end of a parent
+//!
+//! | a parent's end | its *daemons* | its other children |
+//! | --- | --- | --- |
+//! | normal: `main` or its function returns, panics, or calls [`std::process::exit`] | are asked to end (SIGTERM) | are waited for |
+//! | any other: a signal, `abort`, `_exit` | are killed | go on; [`parent`] tells them |
+//!
+//! At a normal end daemons are asked first, then the others are waited for, and then daemons that are still there have a
+//! second before they are killed. It makes no difference whether handles are there still or were dropped. Other threads run
+//! on meanwhile, and children that they start are waited for too.
+//!
+//! A child that is blocked or stopped is waited for as well, and one that does not end before this process has ended is
+//! waited for for ever: do not let it wait for [`parent`], for the other end of a connection that is open here, or at a
+//! barrier that this process belongs to. Locks are no danger: a thread that ends the process while it holds one waits for no
+//! child, and the next holder finds the lock poisoned.
+//!
+//! A daemon may not have children, for it is often killed, and they could be left behind:
+//! [`Builder::may_have_children`] lets it. A process that is to outlive its parent's normal end is no child: start a
+//! [`Command`](std::process::Command).
 //!
 //! Its standard streams are this process's, unless the builder [says](Builder::stdout) where they lead; its lines can have
 //! [its name](Builder::prefix_lines) before them.
@@ -47,7 +76,7 @@ pub use self::{
     context::Context,
     family::{ActiveChild, Current, Parent, active_children, current, parent},
     init::init,
-    scope::{Scope, scope},
+    scope::{Scope, ScopedProcess, scope},
     stdio::Stdio,
     target::{Outcome, Target},
 };

@@ -1,6 +1,12 @@
 //! Processes that do not outlive a block.
 
-use std::{cell::RefCell, process::id};
+use std::{
+    cell::RefCell,
+    fmt,
+    ops::Deref,
+    os::fd::{AsFd, BorrowedFd},
+    process::id,
+};
 
 use super::{Builder, Message, Outcome, Process, StartMethod, Target};
 use crate::{Error, Result};
@@ -44,9 +50,14 @@ type End = Box<dyn Fn() -> Result<()>>;
 /// fn main() -> Result<()> {
 ///     shmkit::init();
 ///     let a = Array::zeros(3)?;
-///     process::scope(|s| (0..3).try_for_each(|i| s.spawn(fill, (a.clone(), i)).map(drop)))??;
+///     process::scope(|s| -> Result<()> {
+///         for i in 0..3 {
+///             s.spawn(fill, (a.clone(), i))?;
+///         }
+///         Ok(())
+///     })??;
 ///     assert_eq!(a.to_vec()?, [1, 2, 3]);
-///     // A child that nobody joins is not forgotten.
+///     // The error of a child that nobody joins is not lost.
 ///     assert!(process::scope(|s| s.spawn(fill, (a.clone(), 9)).map(drop)).is_err());
 ///     Ok(())
 /// }
@@ -71,7 +82,7 @@ impl Scope {
     /// # Examples
     ///
     /// See [`scope`].
-    pub fn spawn<F, A>(&self, target: F, args: A) -> Result<Process<<F::Outcome as Outcome>::Output>>
+    pub fn spawn<F, A>(&self, target: F, args: A) -> Result<ScopedProcess<<F::Outcome as Outcome>::Output>>
     where
         F: Target<A>,
         A: Message,
@@ -92,7 +103,7 @@ impl Scope {
     /// # Examples
     ///
     /// See [`scope`].
-    pub fn start<F, A>(&self, builder: Builder<F, A>) -> Result<Process<<F::Outcome as Outcome>::Output>>
+    pub fn start<F, A>(&self, builder: Builder<F, A>) -> Result<ScopedProcess<<F::Outcome as Outcome>::Output>>
     where
         F: Target<A>,
         A: Message,
@@ -118,7 +129,7 @@ impl Scope {
     ///     Ok(())
     /// }
     /// ```
-    pub fn fork<R: Outcome>(&self, run: impl FnOnce() -> R) -> Result<Process<R::Output>> {
+    pub fn fork<R: Outcome>(&self, run: impl FnOnce() -> R) -> Result<ScopedProcess<R::Output>> {
         self.see_that_it_is_ours()?;
         Process::fork(run).map(|process| self.keep(process))
     }
@@ -130,10 +141,10 @@ impl Scope {
         Err(Error::invalid_argument("the scope is its parent's: open one in the fork"))
     }
 
-    fn keep<T: 'static>(&self, process: Process<T>) -> Process<T> {
+    fn keep<T: 'static>(&self, process: Process<T>) -> ScopedProcess<T> {
         let watched = process.second();
         self.ends.borrow_mut().push(Box::new(move || watched.wait_unless_taken()));
-        process
+        ScopedProcess(process)
     }
 
     fn wait(&self) -> Result<()> {
@@ -151,8 +162,47 @@ impl Drop for Scope {
     }
 }
 
-impl std::fmt::Debug for Scope {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope").field("processes", &self.ends.borrow().len()).finish_non_exhaustive()
+    }
+}
+
+/// A [`Process`] that a [`scope`] waits for: the handle may be dropped.
+///
+/// # Examples
+///
+/// ```standalone_crate
+/// use shmkit::{Result, process};
+///
+/// fn main() -> Result<()> {
+///     shmkit::init();
+///     let answer = process::scope(|s| -> Result<u32> {
+///         s.spawn(|| println!("nobody joins this one but the scope"), ())?;
+///         s.spawn(|| 42_u32, ())?.join()
+///     })??;
+///     assert_eq!(answer, 42);
+///     Ok(())
+/// }
+/// ```
+pub struct ScopedProcess<T>(Process<T>);
+
+impl<T> Deref for ScopedProcess<T> {
+    type Target = Process<T>;
+
+    fn deref(&self) -> &Process<T> {
+        &self.0
+    }
+}
+
+impl<T> AsFd for ScopedProcess<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl<T> fmt::Debug for ScopedProcess<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }

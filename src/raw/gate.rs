@@ -3,7 +3,8 @@
 //! | bits | name | meaning |
 //! | --- | --- | --- |
 //! | 0 | `WAITERS` | somebody may sleep on the word |
-//! | 1–31 | turn | changes whenever somebody is about to sleep, or is woken |
+//! | 1 | `FENCES` | some who wait here cannot have the kernel make barriers for others: who makes none makes one from now on |
+//! | 2–31 | turn | changes whenever somebody is about to sleep, or is woken |
 //!
 //! Who waits announces itself, then looks, then sleeps as long as the word is as announced. Who changes something does
 //! that and then looks at the word. Both steps of both are sequentially consistent, so one of the two sees the other. A
@@ -15,12 +16,19 @@
 //! | the announcement | a wake-up of nobody, which clears the mark |
 //! | the change, the new turn | the sleepers the rest of their slice |
 //! | the wake-up | nothing: the mark costs the next change a wake-up of nobody |
+//! | the demand for fences | those who notify a barrier each time, for as long as the gate is there |
 
 #[cfg(not(loom))]
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{
+    Ordering::{Relaxed, SeqCst},
+    fence,
+};
 
 #[cfg(loom)]
-use loom::sync::atomic::Ordering::{Relaxed, SeqCst};
+use loom::sync::atomic::{
+    Ordering::{Relaxed, SeqCst},
+    fence,
+};
 
 use super::{
     points::point,
@@ -29,7 +37,8 @@ use super::{
 };
 
 const WAITERS: u32 = 1;
-const TURN: u32 = 2;
+const FENCES: u32 = 2;
+const TURN: u32 = 4;
 
 /// The gate. Zeroed memory is one where nobody waits.
 #[derive(Debug, Default)]
@@ -54,12 +63,39 @@ impl Gate {
         }
     }
 
-    /// The same for whoever has made a barrier after the change, and wakes one.
+    /// The same for whoever has made a barrier after the change, or has others make it who wait, and wakes one.
     #[inline]
     pub(crate) fn notify_relaxed(&self) {
-        if self.word.load(Relaxed) & WAITERS != 0 {
-            self.wake(1);
+        let word = self.word.load(Relaxed);
+        if word & (WAITERS | FENCES) != 0 {
+            self.look_and_wake(word);
         }
+    }
+
+    #[cold]
+    fn look_and_wake(&self, word: u32) {
+        if word & FENCES != 0 && word & WAITERS == 0 {
+            // Between the change and the look, against the announcement: one of the two sees the other.
+            fence(SeqCst);
+            if self.word.load(SeqCst) & WAITERS == 0 {
+                return;
+            }
+        }
+        self.wake(1);
+    }
+
+    /// Has those who make no barrier before they look here make one from now on: for who has announced itself, which
+    /// returned `turn`, and cannot have it made. Returns the word as it is then, and whether that had been asked for before
+    /// the announcement. If not, somebody may have looked here already, and what it had changed before that may come to
+    /// light a moment later.
+    #[cold]
+    pub(crate) fn ask_for_fences(&self, turn: u32) -> (u32, bool) {
+        if turn & FENCES != 0 {
+            return (turn, true);
+        }
+        point();
+        self.word.fetch_or(FENCES, SeqCst);
+        (turn | FENCES, false)
     }
 
     #[cold]
@@ -87,5 +123,23 @@ impl Gate {
         }
         one_order_for_all();
         turn.wrapping_add(TURN) | WAITERS
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// The demand for fences outlives all turns, and the mark all but a wake-up of nobody.
+    #[test]
+    fn turns_wrap_around() {
+        let gate = Gate::default();
+        gate.word.store(0_u32.wrapping_sub(2 * TURN), Relaxed);
+        assert_eq!(gate.ask_for_fences(gate.announce()), (TURN.wrapping_neg() | WAITERS | FENCES, false));
+        assert_eq!(gate.ask_for_fences(gate.announce()), (WAITERS | FENCES, true));
+        gate.notify_relaxed();
+        assert_eq!(gate.word.load(Relaxed), TURN | FENCES);
+        gate.notify_relaxed();
+        assert_eq!(gate.word.load(Relaxed), TURN | FENCES);
     }
 }

@@ -10,7 +10,7 @@
 //! | `EMPTY` | no value of this lap yet | a producer, to `BUSY` | |
 //! | `BUSY` of a member | it writes | that one, to `FULL`; or, if it gives up, to void | whoever comes there: to void |
 //! | `FULL` | a value | a consumer, to `TAKEN` | |
-//! | `FULL` of a member: void | no value after all | a consumer, to `EMPTY` of the next lap | |
+//! | `FULL` of a member: void | no value after all | whoever finds it at `head`, to `EMPTY` of the next lap | |
 //! | `TAKEN` of a member | it reads | that one, to `EMPTY` of the next lap | whoever needs the slot: `EMPTY` of the next lap. The value was the dead one's |
 //!
 //! Every change of a phase that others compete for is one compare-and-swap, so there is nothing between, and a death
@@ -18,8 +18,9 @@
 //! was published, but with the consumer that had it already, and none is delivered twice.
 //!
 //! `tail` and `head` follow: whoever finds that the slot at a position has been claimed moves the position on, for
-//! itself or for another that died or sleeps. Both only ever move on. A slot comes into its next lap only by a consumer
-//! at `head`, so no slot is more than one lap ahead of either end.
+//! itself or for another that died or sleeps. Both only ever move on. A slot comes into its next lap only by who found it
+//! at `head`, so no slot is more than one lap ahead of either end. Void ones are passed over by consumers, by who gives
+//! one up, and by producers that have no other room; those behind values, when their turn has come.
 //!
 //! A lap has 30 bits in a slot. A thread that stops between its look at a slot and its compare-and-swap, while the ring
 //! goes round 2³⁰ times, could take one lap for another.
@@ -30,6 +31,8 @@
 //! that is claimed and not published holds up the consumers, as order wants; one that is being read holds up the
 //! producers that come to it a lap later. Those who wait for a member so watch its lifeline. Slots do not get ready in
 //! order, so a notification may wake one for whom nothing is ready; when it is, one that has waited wakes the next.
+//! `waiters`, and the `patience` of the gates, are hints, for which any value will do: nothing follows from a death after
+//! a store to them.
 //!
 //! # Closing
 //!
@@ -254,6 +257,8 @@ impl<S: Slot> Ring<'_, S> {
     pub(crate) fn give_up(&self, me: MemberId, claimed: Claimed) {
         point();
         self.state(claimed).swap(State::new(claimed.lap, Phase::Full, Some(me)).0, SeqCst);
+        // It is room again, if nothing is before it. Ends that cannot be are for who waits to tell of.
+        let _ = self.pass_over_voids();
         // Some may wait for this slot, with values behind it.
         self.notify_values(u32::MAX);
     }
@@ -289,7 +294,7 @@ impl<S: Slot> Ring<'_, S> {
         self.words.gates.0.closed.load(SeqCst) != 0
     }
 
-    /// Values and claimed slots between the two ends.
+    /// Values, claimed slots, and void ones behind them, between the two ends.
     pub(crate) fn len(&self) -> usize {
         let head = Position(self.words.head.0.load(Acquire));
         let tail = Position(self.words.tail.0.load(Acquire));
@@ -350,6 +355,12 @@ impl<S: Slot> Ring<'_, S> {
                 _ if self.words.tail.0.load(Relaxed) != tail.0 => {}
                 (-1, Phase::Empty) => return Err(out_of_step(tail)),
                 (-1, _) if self.is_closed() => return Ok(Err(Obstacle::Closed)),
+                (-1, Phase::Full) if state.member().is_some() => {
+                    // Somebody else may have done it meanwhile.
+                    if !self.pass_over_voids()? && slot.load(Relaxed) == state.0 {
+                        return Ok(Err(Obstacle::Nothing));
+                    }
+                }
                 (-1, Phase::Full) => return Ok(Err(Obstacle::Nothing)),
                 (-1, _) => return Ok(Err(Obstacle::Member { at: tail.index(), state })),
                 _ => return Err(out_of_step(tail)),
@@ -365,13 +376,7 @@ impl<S: Slot> Ring<'_, S> {
             one_order_for_all();
             let (head, slot, state) = self.look(&self.words.head.0)?;
             match (state.ahead(head.lap()), state.phase()) {
-                (0, Phase::Full) if state.member().is_some() => {
-                    let next = State::new(head.lap().wrapping_add(1), Phase::Empty, None);
-                    point();
-                    if slot.compare_exchange(state.0, next.0, SeqCst, Relaxed).is_ok() {
-                        self.notify_room(1);
-                    }
-                }
+                (0, Phase::Full) if state.member().is_some() => _ = self.pass_over_voids()?,
                 (0, Phase::Full) => {
                     point();
                     let taken = State::new(head.lap(), Phase::Taken, Some(me));
@@ -391,6 +396,29 @@ impl<S: Slot> Ring<'_, S> {
                     return Ok(Err(if is_closed { Obstacle::Closed } else { Obstacle::Nothing }));
                 }
                 _ => return Err(out_of_step(head)),
+            }
+        }
+    }
+
+    /// Makes room of the void slots at the head. `false` if there were none.
+    #[cold]
+    fn pass_over_voids(&self) -> Result<bool> {
+        let mut were_any = false;
+        loop {
+            let (head, slot, state) = self.look(&self.words.head.0)?;
+            match (state.ahead(head.lap()), state.phase()) {
+                (0, Phase::Full) if state.member().is_some() => {
+                    let next = State::new(head.lap().wrapping_add(1), Phase::Empty, None);
+                    point();
+                    if slot.compare_exchange(state.0, next.0, SeqCst, Relaxed).is_ok() {
+                        were_any = true;
+                        self.notify_room(1);
+                    }
+                }
+                // As in `try_value`.
+                (0, Phase::Taken) | (1, _) => self.advance(&self.words.head.0, head),
+                _ if self.words.head.0.load(Relaxed) != head.0 => {}
+                _ => return Ok(were_any),
             }
         }
     }

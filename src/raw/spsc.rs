@@ -26,7 +26,15 @@
 //! # Waiting
 //!
 //! As at every [`Gate`], but that the side that goes on makes no barrier for the one that waits: that has the kernel
-//! make it, see [`Light`].
+//! make it, see [`Light`]. If the kernel refuses, as in some sandboxes, the one that waits says so at its gate, once and
+//! for all, and from then on the other one makes barriers. What that one did at the very moment may be seen late, so the
+//! first sleep is a short one.
+//!
+//! What an end has learnt of its waits is not shared: the `patience` of the gates lies idle here.
+//!
+//! # Closing
+//!
+//! One store to `closed`. If who closes dies after it, those who wait find it at the end of their slice.
 
 #[cfg(not(loom))]
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -90,7 +98,7 @@ pub(crate) struct Places {
 /// Places that are so few that it may be better to wait for more.
 const FEW: usize = 64;
 
-/// How long a waiter sleeps at a time where the kernel makes no barrier for it.
+/// How long a waiter sleeps when it has just asked for barriers: any store has come to light by then.
 const NAP: Duration = Duration::from_millis(1);
 
 /// The ring, as one side sees it.
@@ -182,6 +190,18 @@ impl<'a> Spsc<'a> {
         Some(Places { mine, at: at as usize, count: count as usize })
     }
 
+    /// The same for a counter that was just read.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`.
+    pub(crate) fn checked_places(self, theirs: u64) -> Result<Places> {
+        self.places(theirs).filter(|_| theirs < 2 * self.capacity).ok_or_else(|| {
+            let mine = self.mine().load(Relaxed);
+            Error::corrupt(format!("a ring's ends are {mine} and {theirs}"))
+        })
+    }
+
     /// What the other side's counter is when no place is this one's.
     pub(crate) fn nothing_known(self) -> u64 {
         let mine = self.mine().load(Relaxed);
@@ -215,12 +235,8 @@ impl<'a> Spsc<'a> {
             // Before the counter: a producer that closes has counted first.
             let is_closed = self.is_closed();
             let theirs = self.look();
-            match self.places(theirs).filter(|_| theirs < 2 * self.capacity) {
-                None => {
-                    let mine = self.mine().load(Relaxed);
-                    return Err(Error::corrupt(format!("a ring's ends are {mine} and {theirs}")));
-                }
-                Some(Places { count: count @ 1.., .. }) if !(is_closed && self.side == Side::Producer) => {
+            match self.checked_places(theirs)? {
+                Places { count: count @ 1.., .. } if !(is_closed && self.side == Side::Producer) => {
                     if let Some(before) = few {
                         linger.helped(theirs != before);
                     } else if is_spinning {
@@ -240,7 +256,10 @@ impl<'a> Spsc<'a> {
                     is_spinning = false;
                     announced = match announced {
                         // To look again, and then to sleep.
-                        None => Some((gate.announce(), heavy())),
+                        None => {
+                            let turn = gate.announce();
+                            Some(if heavy() { (turn, true) } else { gate.ask_for_fences(turn) })
+                        }
                         Some((turn, is_sure)) => {
                             futex::wait(&gate.word, turn, wait.slice(if is_sure { SLICE } else { NAP }));
                             None

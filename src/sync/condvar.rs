@@ -43,7 +43,9 @@ use crate::{
 /// dying goes to the next in order.
 ///
 /// One that dies in the middle of a notification has notified all, some or none of those it would have; who was notified
-/// finds out within 100 ms. Deaths in the middle of passing on can wake one more than was notified.
+/// finds out within 100 ms. Who passes a notification on may be killed in the middle of it: then the next one passes it on
+/// once more, and one more wakes than was notified. No wait should take its end for the truth of what it waits for:
+/// [`wait_while`](Self::wait_while) looks.
 ///
 /// A process that is stopped, and not dead, in the few steps in which it enters a wait or chooses whom to notify holds up
 /// the others until it goes on or dies. One that is stopped anywhere else holds up nobody.

@@ -20,8 +20,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use shmkit::{
-    Array, AtomicArray, Error, Lock, Process, Queue, Result, Value,
-    process::{self, Context, ExitStatus, Message, Outcome, StartMethod, State, Target},
+    Array, AtomicArray, Error, Lock, Pool, Process, Queue, Result, Value,
+    process::{self, Builder, Context, ExitStatus, Message, Outcome, StartMethod, State, Target},
 };
 
 use crate::scratch::Name;
@@ -42,8 +42,15 @@ macro_rules! for_each_contract {
             the_main_program_has_no_parent,
             a_child_sees_its_parent_and_its_end,
             a_child_is_a_daemon_as_its_parent_is,
-            a_daemon_may_have_children,
-            without_a_daemon_a_child_outlives_its_parent,
+            a_daemon_may_have_children_if_that_was_asked_for,
+            a_parent_waits_for_its_children_at_its_end,
+            a_parent_ends_its_daemons_at_its_end,
+            a_killed_parent_waits_for_nobody,
+            a_report_that_nobody_reads_delays_no_end,
+            a_stopped_child_is_waited_for,
+            a_child_that_a_thread_starts_at_the_end_is_waited_for,
+            who_ends_with_a_lock_waits_for_nobody,
+            a_fork_waits_for_its_own_children_only,
             a_join_that_waits_for_nothing,
             the_sentinel_is_readable_at_the_end,
             all_terminated,
@@ -68,13 +75,13 @@ macro_rules! for_each_contract {
 }
 pub(crate) use for_each_contract;
 
-/// A child that does not outlive the test, whatever becomes of it.
+/// A child that does not outlive the test, whatever becomes of it, and may have children.
 fn start<F, A>(target: F, args: A) -> Process<<F::Outcome as Outcome>::Output>
 where
     F: Target<A>,
     A: Message,
 {
-    Process::builder(target).args(args).daemon(true).start().unwrap()
+    Process::builder(target).args(args).daemon(true).may_have_children(true).start().unwrap()
 }
 
 pub(crate) fn joined<T>(process: &Process<T>) -> Result<T> {
@@ -173,7 +180,8 @@ pub(crate) fn a_child_sees_its_parent_and_its_end() {
     }
     let (pid, saw) = (Value::new(0_u32).unwrap(), Value::new(0_u32).unwrap());
     let args = (pid.clone(), saw.clone());
-    let parent = Process::builder(middle).args(args).name("middle").daemon(true).start().unwrap();
+    let builder = Process::builder(middle).args(args).name("middle");
+    let parent = builder.daemon(true).may_have_children(true).start().unwrap();
     until("the grandchild watches", || pid.get().unwrap() != 0);
     parent.kill().unwrap();
     assert!(joined(&parent).is_err());
@@ -196,35 +204,303 @@ pub(crate) fn a_child_is_a_daemon_as_its_parent_is() {
     }
     assert_eq!(of_children().unwrap(), [false, false, true], "of the main program");
     for daemon in [false, true] {
-        let middle = Process::builder(of_children).daemon(daemon).start().unwrap();
+        let middle = Process::builder(of_children).daemon(daemon).may_have_children(true).start().unwrap();
         assert_eq!(joined(&middle).unwrap(), [daemon, false, true]);
     }
 }
 
-/// Upstream it may not, for it might leave orphans. Here they are daemons too, and die with it.
-pub(crate) fn a_daemon_may_have_children() {
-    assert_eq!(run(|| joined(&Process::spawn(|| 7, ())?), ()).unwrap(), 7);
+pub(crate) fn a_daemon_may_have_children_if_that_was_asked_for() {
+    /// By every way there is to start one, whether it worked.
+    fn starts() -> Result<Vec<bool>> {
+        let has_worked = |result: Result<u32>| match result {
+            Err(Error::ChildOfDaemon { name }) => {
+                assert_eq!(name, process::current().name());
+                false
+            }
+            other => other.unwrap() == 7,
+        };
+        let mut worked = vec![process::current().may_have_children()];
+        for daemon in [false, true] {
+            for method in ALL {
+                let child = Process::builder(|| 7_u32).start_method(method).daemon(daemon).start();
+                worked.push(has_worked(child.and_then(|child| joined(&child))));
+            }
+        }
+        worked.push(has_worked(Process::fork(|| 7_u32).and_then(|child| joined(&child))));
+        let sum = |pool: Pool| pool.map(|x: u32| x, [3, 4]).map(|all| all.into_iter().sum());
+        worked.push(has_worked(Pool::builder().workers(1).start_method(StartMethod::Spawn).start().and_then(sum)));
+        assert!(process::active_children().is_empty());
+        Ok(worked)
+    }
+    /// In a child of this one.
+    fn below(may: Option<bool>) -> Result<Vec<bool>> {
+        let builder = Process::builder(starts).daemon(true);
+        joined(&may.map_or(builder.clone(), |may| builder.may_have_children(may)).start()?)
+    }
+    // Forks are refused beside the threads of a test program, and of a pool.
+    let spawned = |builder: Builder<_, _>| joined(&builder.start_method(StartMethod::Spawn).start().unwrap()).unwrap();
+    let new = || Process::builder(starts).args(());
+    assert_eq!(spawned(new().daemon(false)), [true; 9]);
+    assert_eq!(spawned(new().daemon(true).may_have_children(true)), [true; 9]);
+    assert_eq!(spawned(new().daemon(true)), [false; 9]);
+    assert_eq!(run(below, (None,)).unwrap(), [true; 9]);
+    assert_eq!(run(below, (Some(false),)).unwrap(), [false; 9]);
+    // Workers of a pool are daemons.
+    let tried = |may| {
+        let pool = Pool::builder().workers(1).start_method(StartMethod::Spawn).may_have_children(may).start().unwrap();
+        pool.apply(starts, ()).unwrap()
+    };
+    assert_eq!(tried(false), [false; 9]);
+    assert_eq!(tried(true), [true; 9]);
 }
 
-/// Upstream the end of a program waits for its other children. Here nothing waits that was not told to.
-pub(crate) fn without_a_daemon_a_child_outlives_its_parent() {
+/// The ways to a normal end.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) enum Way {
+    Returns,
+    Fails,
+    Panics,
+    Exits,
+}
+
+impl Way {
+    pub(crate) const ALL: [Self; 4] = [Self::Returns, Self::Fails, Self::Panics, Self::Exits];
+
+    pub(crate) fn go(self) -> Result<()> {
+        match self {
+            Self::Returns => Ok(()),
+            Self::Fails => Err(Error::WouldBlock),
+            Self::Panics => panic!("on purpose"),
+            Self::Exits => std::process::exit(3),
+        }
+    }
+
+    pub(crate) fn code(self) -> i32 {
+        match self {
+            Self::Returns => 0,
+            Self::Fails => 1,
+            Self::Panics => 101,
+            Self::Exits => 3,
+        }
+    }
+}
+
+/// Does a little when its parent is about to end, which takes longer than that.
+pub(crate) fn end_late(ending: Value<u8>, done: AtomicArray<u32>) {
+    wait_for(&ending);
+    thread::sleep(Duration::from_millis(50));
+    done[0].fetch_add(1, SeqCst);
+}
+
+pub(crate) fn a_parent_waits_for_its_children_at_its_end() {
+    fn middle(way: Way, ending: Value<u8>, done: AtomicArray<u32>) -> Result<()> {
+        let child = || Process::builder(end_late).args((ending.clone(), done.clone())).daemon(false).start();
+        // What becomes of the handle makes no difference.
+        let _kept = child()?;
+        drop(child()?);
+        std::mem::forget(child()?);
+        ending.set(1)?;
+        way.go()
+    }
+    for way in Way::ALL {
+        let (ending, done) = (Value::new(0_u8).unwrap(), AtomicArray::<u32>::zeros(1).unwrap());
+        let parent = start(middle, (way, ending, done.clone()));
+        assert_eq!(joined(&parent).is_ok(), matches!(way, Way::Returns));
+        assert_eq!(done[0].load(SeqCst), 3, "{way:?}");
+        assert_eq!(parent.exit_status(), Some(ExitStatus::Code(way.code())));
+    }
+}
+
+/// Whether the process is there, be it as a zombie of whoever inherits it.
+fn is_gone(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with(['Z', 'X']))
+}
+
+pub(crate) fn a_parent_ends_its_daemons_at_its_end() {
+    /// Says when it is asked, if it listens; goes on for ever if it does not.
+    fn daemon(listens: bool, ready: AtomicArray<u32>, asked: Value<u8>) -> Result<()> {
+        let action = if listens { handle as extern "C" fn(libc::c_int) as usize } else { libc::SIG_IGN };
+        // SAFETY: the handler adds to an atomic, which it may.
+        unsafe { libc::signal(libc::SIGTERM, action) };
+        let before = HANDLED.load(SeqCst);
+        ready[0].fetch_add(1, SeqCst);
+        until("it is asked to end", || listens && HANDLED.load(SeqCst) > before);
+        asked.set(1)
+    }
+    /// Daemons are asked before others are waited for: it ends only then.
+    fn other(asked: Value<u8>, done: Value<u8>) -> Result<()> {
+        wait_for(&asked);
+        done.set(1)
+    }
+    fn middle(pids: Array<u32>, asked: Value<u8>, done: Value<u8>) -> Result<()> {
+        let ready = AtomicArray::<u32>::zeros(1)?;
+        for (at, listens) in [true, false].into_iter().enumerate() {
+            let args = (listens, ready.clone(), asked.clone());
+            pids.set(at, Process::builder(daemon).args(args).daemon(true).start()?.pid())?;
+        }
+        drop(Process::builder(other).args((asked.clone(), done)).daemon(false).start()?);
+        until("the daemons are ready", || ready[0].load(SeqCst) == 2);
+        Ok(())
+    }
+    let (pids, asked, done) = (Array::<u32>::zeros(2).unwrap(), Value::new(0_u8).unwrap(), Value::new(0_u8).unwrap());
+    run(middle, (pids.clone(), asked.clone(), done.clone())).unwrap();
+    assert_eq!((asked.get().unwrap(), done.get().unwrap()), (1, 1));
+    assert!(pids.to_vec().unwrap().into_iter().all(is_gone), "none is left, not even for a moment");
+}
+
+pub(crate) fn a_killed_parent_waits_for_nobody() {
     fn orphan(go: Value<u8>, told: Value<u32>) -> Result<()> {
         process::parent().expect("a child has one").wait();
         wait_for(&go);
         told.set(id())
     }
-    fn middle(go: Value<u8>, told: Value<u32>) -> Result<u32> {
-        Ok(Process::builder(orphan).args((go, told)).daemon(false).start()?.pid())
+    fn middle(go: Value<u8>, told: Value<u32>, pid: Value<u32>) -> Result<()> {
+        pid.set(Process::builder(orphan).args((go, told)).daemon(false).start()?.pid())?;
+        sleep_for_ever();
+        Ok(())
     }
-    let (go, told) = (Value::new(0_u8).unwrap(), Value::new(0_u32).unwrap());
-    let pid = run(middle, (go.clone(), told.clone())).unwrap();
+    let (go, told, pid) = (Value::new(0_u8).unwrap(), Value::new(0_u32).unwrap(), Value::new(0_u32).unwrap());
+    let parent = start(middle, (go.clone(), told.clone(), pid.clone()));
+    until("it has a child", || pid.get().unwrap() != 0);
+    parent.kill().unwrap();
+    assert!(joined(&parent).is_err());
     go.set(1).unwrap();
-    until("the orphan goes on", || told.get().unwrap() == pid);
-    until("the orphan has ended", || {
-        // It may stay as a zombie of whoever inherits it.
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.is_empty() || stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with(['Z', 'X']))
-    });
+    until("the orphan goes on", || told.get().unwrap() == pid.get().unwrap());
+    until("the orphan has ended", || is_gone(pid.get().unwrap()));
+}
+
+/// A report is larger than what a socket holds, and nobody takes it out.
+pub(crate) fn a_report_that_nobody_reads_delays_no_end() {
+    fn middle() -> Result<u32> {
+        for _ in 0..3 {
+            std::mem::forget(Process::builder(|| vec![7_u8; 16 << 20]).daemon(false).start()?);
+        }
+        Ok(7)
+    }
+    assert_eq!(run(middle, ()).unwrap(), 7);
+}
+
+pub(crate) fn a_stopped_child_is_waited_for() {
+    fn stops(pid: Value<u32>, done: Value<u8>) -> Result<()> {
+        pid.set(id())?;
+        // SAFETY: takes a number.
+        unsafe { libc::raise(libc::SIGSTOP) };
+        done.set(1)
+    }
+    fn middle(pid: Value<u32>, done: Value<u8>) -> Result<()> {
+        Process::builder(stops).args((pid, done)).daemon(false).start().map(drop)
+    }
+    let (pid, done) = (Value::new(0_u32).unwrap(), Value::new(0_u8).unwrap());
+    let parent = start(middle, (pid.clone(), done.clone()));
+    until("it runs", || pid.get().unwrap() != 0);
+    let pid = pid.get().unwrap();
+    let is_stopped = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('T'))
+    };
+    until("it is stopped", is_stopped);
+    assert!(parent.join_timeout(Duration::from_millis(100)).unwrap().is_none());
+    // SAFETY: its parent waits for it, so that the id is its own.
+    assert_eq!(unsafe { libc::kill(pid.cast_signed(), libc::SIGCONT) }, 0);
+    joined(&parent).unwrap();
+    assert_eq!(done.get().unwrap(), 1);
+}
+
+pub(crate) fn a_child_that_a_thread_starts_at_the_end_is_waited_for() {
+    fn middle(done: AtomicArray<u32>) -> Result<()> {
+        let (ending, go) = (Value::new(0_u8)?, Value::new(0_u8)?);
+        // A fork is refused beside threads.
+        let method =
+            if process::start_method() == StartMethod::Fork { StartMethod::Spawn } else { process::start_method() };
+        let child = move |go: &Value<u8>, done: &AtomicArray<u32>| {
+            let builder = Process::builder(end_late).args((go.clone(), done.clone()));
+            builder.daemon(false).start_method(method).start().map(drop)
+        };
+        child(&go, &done)?;
+        let about = ending.clone();
+        thread::spawn(move || {
+            wait_for(&about);
+            thread::sleep(Duration::from_millis(20));
+            (0..3).for_each(|_| child(&go, &done).unwrap());
+            go.set(1).unwrap();
+            // The last one is not ready before the others have ended.
+            child(&about, &done).unwrap();
+            sleep_for_ever();
+        });
+        ending.set(1)
+    }
+    let done = AtomicArray::<u32>::zeros(1).unwrap();
+    run(middle, (done.clone(),)).unwrap();
+    assert_eq!(done[0].load(SeqCst), 5);
+}
+
+/// Its children may be waiting for the lock.
+pub(crate) fn who_ends_with_a_lock_waits_for_nobody() {
+    fn wait(lock: Lock, poisoned_by: Value<u32>) -> Result<()> {
+        match lock.lock() {
+            Err(Error::Poisoned { pid: Some(pid), .. }) => poisoned_by.set(pid),
+            other => panic!("expected poison, got {other:?}"),
+        }
+    }
+    fn middle(lock: Lock, poisoned_by: Value<u32>) -> Result<()> {
+        let _held = lock.lock()?;
+        // A fork is refused while a lock is held.
+        let method =
+            if process::start_method() == StartMethod::Fork { StartMethod::Spawn } else { process::start_method() };
+        let builder = Process::builder(wait).args((lock.clone(), poisoned_by)).daemon(false);
+        drop(builder.start_method(method).start()?);
+        std::process::exit(3)
+    }
+    let (lock, poisoned_by) = (Lock::new().unwrap(), Value::new(0_u32).unwrap());
+    let parent = start(middle, (lock, poisoned_by.clone()));
+    assert!(joined(&parent).is_err());
+    assert_eq!(parent.exit_status(), Some(ExitStatus::Code(3)));
+    until("the child has found the poison", || poisoned_by.get().unwrap() == parent.pid());
+}
+
+pub(crate) fn a_fork_waits_for_its_own_children_only() {
+    /// A fork that this crate knows nothing of, which runs `run` and exits.
+    fn bare_fork(run: impl FnOnce() -> i32) -> i32 {
+        // SAFETY: the other threads of this process hold nothing that the end of a process needs.
+        match unsafe { libc::fork() } {
+            0 => {
+                // SAFETY: takes numbers. It does not outlive the test.
+                unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+                std::process::exit(run())
+            }
+            pid => {
+                let mut status = 0;
+                // SAFETY: a child of this process; writes a live number.
+                assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+                libc::WEXITSTATUS(status)
+            }
+        }
+    }
+    fn parent(go: Value<u8>, done: AtomicArray<u32>) -> Result<()> {
+        let child = |go: &Value<u8>| {
+            let builder = Process::builder(end_late).args((go.clone(), done.clone()));
+            builder.daemon(false).start_method(StartMethod::Spawn).start().map(drop)
+        };
+        child(&go)?;
+        // That child waits for what comes after these.
+        assert_eq!(bare_fork(|| 5), 5);
+        joined(&Process::builder(|| 7_u32).start_method(StartMethod::Fork).daemon(false).start()?)?;
+        let at_once = Value::new(1_u8)?;
+        assert_eq!(bare_fork(|| child(&at_once).map_or(1, |()| 6)), 6);
+        assert_eq!(done[0].load(SeqCst), 1, "it has waited for its own");
+        // What another thread has locked at a fork stays so there.
+        thread::spawn(|| {
+            loop {
+                let _ = process::active_children();
+            }
+        });
+        (0..50).for_each(|_| assert_eq!(bare_fork(|| 5), 5));
+        go.set(1)
+    }
+    let done = AtomicArray::<u32>::zeros(1).unwrap();
+    run(parent, (Value::new(0_u8).unwrap(), done.clone())).unwrap();
+    assert_eq!(done[0].load(SeqCst), 2);
 }
 
 pub(crate) fn a_join_that_waits_for_nothing() {
@@ -508,8 +784,8 @@ pub(crate) fn children_use_the_start_method_of_the_program() {
     for by in ALL {
         // A fork needs a process without threads, which a spawned one is.
         let told = |by: u8| -> Result<Vec<u8>> {
-            let builder = Process::builder(methods).args((1,)).start_method(ALL[usize::from(by)]).daemon(true);
-            joined(&builder.start()?)
+            let builder = Process::builder(methods).args((1,)).start_method(ALL[usize::from(by)]);
+            joined(&builder.daemon(true).may_have_children(true).start()?)
         };
         assert_eq!(run(told, (number(by),)).unwrap(), [mine; 2], "{by:?}");
     }
@@ -530,8 +806,8 @@ pub(crate) fn locks_work_by_every_start_method() {
             return Lock::new();
         }
         let method = ALL[depth as usize % ALL.len()];
-        let child = Process::builder(pass).args((lock, depth - 1)).start_method(method).daemon(true).start()?;
-        let made = joined(&child)?;
+        let builder = Process::builder(pass).args((lock, depth - 1)).start_method(method);
+        let made = joined(&builder.daemon(true).may_have_children(true).start()?)?;
         drop(made.try_lock()?);
         Ok(made)
     }
@@ -674,7 +950,8 @@ pub(crate) fn contexts_have_their_method() {
         }
         Ok(sum)
     };
-    assert_eq!(joined(&Context::new(StartMethod::Spawn).builder(told).daemon(true).start().unwrap()).unwrap(), 42);
+    let builder = Context::new(StartMethod::Spawn).builder(told).daemon(true).may_have_children(true);
+    assert_eq!(joined(&builder.start().unwrap()).unwrap(), 42);
 }
 
 /// Whether the child of this process has a descriptor with a high number open, which this process has.

@@ -49,7 +49,7 @@ macro_rules! for_each_stream_contract {
 pub(crate) use for_each_stream_contract;
 
 fn builder<F, A>(target: F, args: A) -> process::Builder<F, A> {
-    Process::builder(target).args(args).daemon(true)
+    Process::builder(target).args(args).daemon(true).may_have_children(true)
 }
 
 /// Runs `target` in a process of its own, with streams that lead here: what it returned, and what it has written.
@@ -377,24 +377,20 @@ pub(crate) fn what_a_killed_child_has_written() {
 }
 
 pub(crate) fn a_grandchild_that_has_the_stream() {
-    fn late(go: Value<u8>) -> Result<()> {
-        wait_for(&go);
-        say("late\n");
-        go.set(2)
-    }
-    fn leaves(go: Value<u8>) -> Result<()> {
-        let _ = Process::builder(late).args((go,)).daemon(false).start()?;
+    /// What it starts outlives it, with its streams.
+    fn leaves() {
+        std::process::Command::new("sh").args(["-c", "read line; echo $line"]).spawn().unwrap();
         say("half");
-        Ok(())
     }
     fn middle() -> Result<()> {
-        let go = Value::new(0_u8)?;
-        let child = builder(leaves, (go.clone(),)).name("w").prefix_lines(true).start()?;
+        let child = builder(leaves, ()).name("w").stdin(Stdio::piped()).stderr(Stdio::piped()).prefix_lines(true);
+        let child = child.start()?;
+        let mut into = child.take_stdin().unwrap();
         // No hang, though somebody could write on.
         joined(&child)?;
         say("-\n");
-        go.set(1)?;
-        until("the grandchild has spoken", || go.get().unwrap() == 2);
+        into.write_all(b"late\n").unwrap();
+        assert_eq!(text_of(child.take_stderr().unwrap()), "", "the grandchild has ended");
         // Nobody joins it. But lines are passed on in turn: when those of a later child are, its are too.
         joined(&builder(|| (), ()).prefix_lines(true).start()?)
     }

@@ -218,6 +218,23 @@ pub(crate) unsafe fn write_from_the_kernel(base: *mut u8, len: usize) {
     eventually(|| unsafe { last.read_volatile() } == 0);
 }
 
+/// From now on the kernel refuses `membarrier` to this process, as a sandbox may. `false` if that cannot be had.
+pub(crate) fn refuse_membarrier() -> bool {
+    let step = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
+    let mut steps = [
+        // The number of the call; if it is this one, it is not permitted.
+        step((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0),
+        step((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, 1, libc::SYS_membarrier as u32),
+        step((libc::BPF_RET | libc::BPF_K) as u16, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        step((libc::BPF_RET | libc::BPF_K) as u16, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    // SAFETY: takes plain numbers.
+    let is_bound = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } == 0;
+    // SAFETY: reads a live program, of as many steps as it says.
+    is_bound && unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) } == 0
+}
+
 /// Sees that processes that wait wake ten times a second at most, and do look around: each by its first thread, and
 /// with what it waits for not there.
 pub(crate) fn wake_seldom(waiters: &[Child]) {
@@ -361,6 +378,18 @@ pub(crate) fn at_every_point(mut round: impl FnMut(u32) -> End) -> u32 {
         }
     }
     panic!("no end of points");
+}
+
+/// What a process returned. One that takes a minute is killed.
+#[track_caller]
+pub(crate) fn joined<T>(process: &shmkit::Process<T>) -> T {
+    match process.join_timeout(Duration::from_secs(60)).unwrap() {
+        Some(value) => value,
+        None => {
+            process.kill().unwrap();
+            panic!("{process:?} has not ended");
+        }
+    }
 }
 
 /// Set once by a child, waited for by its parent, or the other way round.

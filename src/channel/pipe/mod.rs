@@ -25,8 +25,12 @@
 //!
 //! # If a process dies
 //!
-//! What it had sent arrives; what it was about to send, or was receiving, may be lost with it. The others are told that its
-//! end is closed.
+//! What it had sent arrives; what it was about to send arrives whole or not at all. What it had received, and one message
+//! for each thread that was receiving, is lost with it and comes to no other receiver. What it had not begun to receive stays
+//! for others that have the same end; when there are none, it is lost. The others are told that its end is closed.
+//!
+//! Who [calls](Caller) is told: [`NoReply`](crate::Error::NoReply) if the process died that had taken the request, which may
+//! have been worked on, and [`Closed`](crate::Error::Closed) if nobody was there to take it.
 
 mod call;
 mod connection;

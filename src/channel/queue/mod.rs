@@ -344,8 +344,8 @@ impl<T: Message> Queue<T> {
         Iter { queue: Some(self) }
     }
 
-    /// Lets nobody put anything in from now on, in any process. What is in can still be taken. Closing again does
-    /// nothing.
+    /// Lets nobody put anything in from now on, in any process. What is in can still be taken, and consumers wait for what
+    /// a process that was stopped in the middle of a `put` may still put in. Closing again does nothing.
     ///
     /// # Examples
     ///

@@ -40,8 +40,13 @@ use crate::{
 ///
 /// # If a process dies
 ///
-/// What its [`Producer`] published arrives, and what its [`Consumer`] had not counted as taken stays. Another end, in any
-/// process, can take the role of a dead one, as soon as the whole process of that has ended, and goes on where it was.
+/// What its [`Producer`] published arrives, and what its [`Consumer`] had not counted as taken stays. Values count as taken,
+/// all at once, when [`pop`](Consumer::pop) or [`pop_slice`](Consumer::pop_slice) has copied them, and when the guard of
+/// [`pop_ref`](Consumer::pop_ref) is dropped. So who dies before that loses nothing: its successor gets the same values,
+/// also one that the dead one had looked at in its place. Who dies after that, before it returns or later, has had them.
+///
+/// Another end, in any process, can take the role of a dead one, as soon as the whole process of that has ended, and goes
+/// on where it was.
 ///
 /// # Examples
 ///
@@ -288,6 +293,26 @@ impl<T: Pod> End<T> {
         }
     }
 
+    /// The places that are this end's, at least one: `wanted` if there are so many, whether that was known or not.
+    #[inline]
+    fn ready_for(&mut self, side: Side, wanted: usize, wait: Wait) -> Result<Places> {
+        match self.known(side) {
+            Some(places) if places.count < wanted && places.count < self.ring.capacity() => {
+                let raw = self.ring.side(side);
+                let theirs = raw.look();
+                let now = raw.checked_places(theirs)?;
+                if now.count < places.count {
+                    return Ok(places);
+                }
+                self.theirs = theirs;
+                Ok(now)
+            }
+            Some(places) => Ok(places),
+            // That looks at the counter in any case.
+            None => self.ready(side, wait),
+        }
+    }
+
     #[cold]
     fn take_role(&mut self, side: Side, wait: Wait) -> Result<()> {
         static NUMBERS: AtomicU32 = AtomicU32::new(1);
@@ -368,7 +393,7 @@ impl<T: Pod> Producer<T> {
         if values.is_empty() {
             return Ok(0);
         }
-        let places = self.0.ready(Side::Producer, wait)?;
+        let places = self.0.ready_for(Side::Producer, values.len(), wait)?;
         let count = places.count.min(values.len());
         let [(here, first), (start, rest)] = self.0.pointers(places, count);
         // SAFETY: so many places from there on are this end's alone, so `values` lies elsewhere: in a place of this ring
@@ -444,7 +469,7 @@ impl<T: Pod> Consumer<T> {
         if values.is_empty() {
             return Ok(0);
         }
-        let places = self.0.ready(Side::Consumer, wait)?;
+        let places = self.0.ready_for(Side::Consumer, values.len(), wait)?;
         let count = places.count.min(values.len());
         let [(here, first), (start, rest)] = self.0.pointers(places, count);
         // SAFETY: so many places from there on are this end's alone, any bits are a `T`, and `values` lies elsewhere, as in
@@ -482,6 +507,10 @@ impl<T: Pod> Consumer<T> {
         /// # Errors
         ///
         /// As [`pop`](Self::pop).
+        ///
+        /// # If a process dies
+        ///
+        /// It has taken all that it returns, or none of it.
         ///
         /// # Examples
         ///

@@ -150,7 +150,14 @@ fn prepare(charter: Charter, parent: Stamp) -> Result<ControlBlock> {
     if charter.build != Executable::this().identity() {
         return Err(Error::OtherExecutable { reason: "the build ids differ".into() });
     }
-    family::set_origin(Origin { name: "forkserver".into(), daemon: true, parent, parent_name: charter.parent_name });
+    family::set_origin(Origin {
+        name: "forkserver".into(),
+        daemon: true,
+        // What is preloaded may be computed by processes.
+        may_have_children: true,
+        parent,
+        parent_name: charter.parent_name,
+    });
     METHOD.store(charter.method, Relaxed);
     init::set_initialised();
     let preloaded = charter.preloads.iter().try_for_each(|place| report::attempt(init::preload_at(*place)?));

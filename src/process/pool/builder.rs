@@ -69,6 +69,7 @@ pub struct Builder {
     workers: Option<usize>,
     method: Option<StartMethod>,
     cpus: Vec<usize>,
+    may_have_children: Option<bool>,
     max_tasks: Option<u64>,
     on_death: OnDeath,
     prepare: Box<dyn Fn(Settings) -> Start>,
@@ -79,6 +80,7 @@ pub struct Builder {
 struct Settings {
     method: StartMethod,
     cpus: Vec<usize>,
+    may_have_children: Option<bool>,
 }
 
 impl Default for Builder {
@@ -87,6 +89,7 @@ impl Default for Builder {
             workers: None,
             method: None,
             cpus: Vec::new(),
+            may_have_children: None,
             max_tasks: None,
             on_death: OnDeath::Fail,
             prepare: Box::new(|_| Box::new(|_| Err(Error::PoolClosed))),
@@ -126,12 +129,41 @@ impl Builder {
                     .name(format!("pool-worker-{}", at + 1))
                     .daemon(true)
                     .start_method(settings.method);
+                if let Some(may) = settings.may_have_children {
+                    builder = builder.may_have_children(may);
+                }
                 if !settings.cpus.is_empty() {
                     builder = builder.pin_to_cpu(settings.cpus[at % settings.cpus.len()]);
                 }
                 builder.start()
             })
         });
+        self
+    }
+
+    /// Whether tasks may start processes and pools of their own. By default they may not, for workers are daemons, unless
+    /// this process is a daemon that may.
+    ///
+    /// ```standalone_crate
+    /// use shmkit::{Pool, Result};
+    ///
+    /// fn square(x: u64) -> u64 {
+    ///     x * x
+    /// }
+    ///
+    /// fn sum_of_squares(to: u64) -> Result<u64> {
+    ///     Ok(Pool::new(1)?.map(square, 1..=to)?.into_iter().sum())
+    /// }
+    ///
+    /// fn main() -> Result<()> {
+    ///     shmkit::init();
+    ///     let pool = Pool::builder().workers(1).may_have_children(true).start()?;
+    ///     assert_eq!(pool.apply(sum_of_squares, (3,))?, 14);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn may_have_children(mut self, may: bool) -> Self {
+        self.may_have_children = Some(may);
         self
     }
 
@@ -173,7 +205,7 @@ impl Builder {
         let rules = Rules {
             on_death: self.on_death,
             most_tasks: self.max_tasks,
-            start: (self.prepare)(Settings { method, cpus: self.cpus }),
+            start: (self.prepare)(Settings { method, cpus: self.cpus, may_have_children: self.may_have_children }),
             forks: method == StartMethod::Fork,
         };
         let (words, places) = places(workers)?;
@@ -202,6 +234,7 @@ impl fmt::Debug for Builder {
             .field("workers", &self.workers)
             .field("method", &self.method)
             .field("cpus", &self.cpus)
+            .field("may_have_children", &self.may_have_children)
             .field("max_tasks", &self.max_tasks)
             .field("on_death", &self.on_death)
             .finish_non_exhaustive()

@@ -234,3 +234,19 @@ fn the_room_of_a_dead_consumer_is_waited_for() {
         assert_eq!([(); 2].map(|()| shared.pop(0, Wait::No).unwrap()), [2, 3]);
     });
 }
+
+/// A place that is given up is room again, without any consumer.
+#[test]
+fn what_is_given_up_is_room() {
+    explore(2, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        let claimed = shared.ring().claim_room(Members::id(1), || Ok(&shared.members), Wait::No).unwrap();
+        let other = start(2, &shared, move |shared| shared.ring().give_up(Members::id(1), claimed));
+        // The second one may have to wait for the place.
+        (1..=2).for_each(|i| shared.push(0, i, Wait::Forever).unwrap());
+        other.join().unwrap();
+        assert_eq!([(); 2].map(|()| shared.pop(0, Wait::No).unwrap()), [1, 2]);
+        assert_eq!(shared.ring().len(), 0);
+    });
+}

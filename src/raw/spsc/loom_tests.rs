@@ -27,13 +27,14 @@ struct Shared {
 struct End<'a> {
     shared: &'a Shared,
     side: Spsc<'a>,
+    light: Light,
 }
 
 impl Shared {
     fn take(&self, side: Side, slot: usize) -> Result<End<'_>> {
         let side = Spsc { words: &self.words, side, capacity: 2 };
         side.take_role(Members::id(slot), 1, &&self.members, Wait::Forever)?;
-        Ok(End { shared: self, side })
+        Ok(End { shared: self, side, light: Light::register() })
     }
 }
 
@@ -47,7 +48,7 @@ impl End<'_> {
         let places = self.wait(Wait::Forever)?;
         // SAFETY: the place is the producer's; the checker fails the test if the consumer reads it.
         self.shared.places[places.at].with_mut(|place| unsafe { *place = value });
-        self.side.advance(places, 1, Light::register());
+        self.side.advance(places, 1, self.light);
         Ok(())
     }
 
@@ -55,27 +56,42 @@ impl End<'_> {
         let places = self.wait(wait)?;
         // SAFETY: the place is the consumer's; the checker fails the test if the producer writes it.
         let value = self.shared.places[places.at].with(|place| unsafe { *place });
-        self.side.advance(places, 1, Light::register());
+        self.side.advance(places, 1, self.light);
         Ok(value)
     }
+}
+
+/// Three values, and the end, by ends with these barriers.
+fn pass_all(shared: &Arc<Shared>, light: Light) {
+    let producer = start(2, shared, move |shared| {
+        let mut producer = End { light, ..shared.take(Side::Producer, 1).unwrap() };
+        (1..=3).for_each(|value| producer.push(value).unwrap());
+        producer.side.close(light);
+    });
+    let mut consumer = End { light, ..shared.take(Side::Consumer, 0).unwrap() };
+    for value in 1..=3 {
+        assert_eq!(consumer.pop(Wait::Forever).unwrap(), value);
+    }
+    assert!(matches!(consumer.pop(Wait::Forever), Err(Error::Closed)));
+    producer.join().unwrap();
 }
 
 #[test]
 fn all_arrives_in_order() {
     explore(3, || {
         enter(1);
+        pass_all(&Arc::new(Shared::default()), Light::register());
+    });
+}
+
+/// The kernel makes no barriers, but both have asked for them.
+#[test]
+fn all_arrives_where_barriers_are_refused() {
+    explore(3, || {
+        enter(1);
         let shared = Arc::new(Shared::default());
-        let producer = start(2, &shared, |shared| {
-            let mut producer = shared.take(Side::Producer, 1).unwrap();
-            (1..=3).for_each(|value| producer.push(value).unwrap());
-            producer.side.close(Light::register());
-        });
-        let mut consumer = shared.take(Side::Consumer, 0).unwrap();
-        for value in 1..=3 {
-            assert_eq!(consumer.pop(Wait::Forever).unwrap(), value);
-        }
-        assert!(matches!(consumer.pop(Wait::Forever), Err(Error::Closed)));
-        producer.join().unwrap();
+        shared.words.rest.0.gates.iter().for_each(|gate| assert!(!gate.ask_for_fences(0).1));
+        pass_all(&shared, Light::UNASKED);
     });
 }
 
