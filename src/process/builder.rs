@@ -253,7 +253,7 @@ impl<F, A> Builder<F, A> {
     /// [piped](Stdio::piped) stays as it is.
     ///
     /// When [`join`](Process::join) returns, all that the child had written before its end has been passed on, a last line
-    /// without an end too. A line is cut after 1 MiB. The child waits while nobody reads what it writes, and so does `join`.
+    /// without an end too; and so it is before this process ends normally. A line is cut after 1 MiB. The child waits while nobody reads what it writes, and so does `join`.
     ///
     /// # If a process dies
     ///

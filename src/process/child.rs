@@ -277,20 +277,15 @@ impl Child {
         }
         loop {
             if let Some(end) = self.end() {
-                self.show_rest(wait);
+                if let Some(lines) = self.lines.get() {
+                    lines::show_rest(*lines, wait);
+                }
                 return Ok(Some(end));
             }
             if wait.is_over() {
                 return Ok(None);
             }
             self.sleep_until_end(wait)?;
-        }
-    }
-
-    /// Has all be shown that it has written in its life, which is over, if it is for this process to show.
-    fn show_rest(&self, wait: Wait) {
-        if let Some(lines) = self.lines.get() {
-            lines::show_rest(*lines, wait);
         }
     }
 
@@ -308,11 +303,7 @@ impl Child {
     /// Waits for the end, and leaves the report where it is. The answer is whether it has come; `false` also if that
     /// cannot be waited for.
     pub(super) fn wait_for_end(&self, wait: Wait) -> bool {
-        let has_ended = self.has_ended() || matches!(self.sleep_until_end(wait), Ok(true)) && self.has_ended();
-        if has_ended {
-            self.show_rest(wait);
-        }
-        has_ended
+        self.has_ended() || matches!(self.sleep_until_end(wait), Ok(true)) && self.has_ended()
     }
 
     /// The report of a child that has ended: taken from the socket once, and kept.

@@ -13,8 +13,8 @@
 //!   ([`show_rest`]). The end of the pipe is not waited for: a grandchild may have it too, and goes on in lines of its own.
 //! * **A pipe that is full**: the child waits, as for any reader. The thread waits for whoever reads this process's streams,
 //!   and with it all children whose pipes are full; nothing else does, for it holds no lock while it writes.
-//! * **The end of this process**: what the thread had not taken yet is lost with the pipes, and who writes on is told that
-//!   they are broken.
+//! * **The end of this process**: a normal one waits until all is shown that was there ([`show_all`]). After any other, what
+//!   the thread had not taken yet is lost with the pipes. Who writes on is told that they are broken.
 //! * **Forks**: the thread waits in the kernel, or holds the [table](TABLE), which who forks holds too, or writes, with
 //!   nothing held; never a lock of the standard library's streams. So it counts as a parked one. A fork has copies of the
 //!   pipes' ends, which would keep the children of a dead process waiting for ever: it [gives them up](let_go) at once.
@@ -142,13 +142,22 @@ pub(super) fn forward(prefix: &str, streams: Vec<(OwnedFd, Destination)>) -> io:
 
 /// Has all be shown that a child has written which has ended, and waits for that.
 pub(super) fn show_rest(child: Id, wait: Wait) {
+    show(|stream| stream.child == child, wait);
+}
+
+/// The same for all children, before this process ends: some of whom nobody has waited for may have ended long ago.
+pub(super) fn show_all() {
+    show(|_| true, Wait::Forever);
+}
+
+fn show(is_meant: impl Fn(&Stream) -> bool, wait: Wait) {
     let mut table = table();
     let Some(watch) = table.watch.clone() else { return };
-    for stream in table.streams.iter_mut().filter(|stream| stream.child == child && stream.rest == Rest::Unasked) {
+    for stream in table.streams.iter_mut().filter(|stream| is_meant(stream) && stream.rest == Rest::Unasked) {
         stream.rest = Rest::Asked(streams::waiting(&stream.from));
     }
     watch.ring();
-    while table.streams.iter().any(|stream| stream.child == child && stream.rest != Rest::Unasked) {
+    while table.streams.iter().any(|stream| is_meant(stream) && stream.rest != Rest::Unasked) {
         table = match wait {
             Wait::Forever => SHOWN.wait(table).unwrap_or_else(PoisonError::into_inner),
             Wait::Until(deadline) if deadline > Deadline::now() => {

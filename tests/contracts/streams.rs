@@ -8,6 +8,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::fd::{FromRawFd, OwnedFd},
     process::id,
+    thread,
     time::Duration,
 };
 
@@ -40,6 +41,7 @@ macro_rules! for_each_stream_contract {
             lines_in_a_file,
             what_a_killed_child_has_written,
             a_grandchild_that_has_the_stream,
+            lines_of_whom_nobody_joins,
             the_end_of_who_passes_lines_on,
             forks_beside_lines,
             a_reader_that_sleeps,
@@ -397,6 +399,23 @@ pub(crate) fn a_grandchild_that_has_the_stream() {
     let (result, output, _) = overhear(middle, ());
     result.unwrap();
     assert_eq!(output, "w: half\n-\nw: late\n");
+}
+
+/// At a normal end children are waited for, and what they have written is passed on.
+pub(crate) fn lines_of_whom_nobody_joins() {
+    fn parent() -> Result<()> {
+        for _ in 0..5 {
+            let late = || {
+                thread::sleep(Duration::from_millis(20));
+                say("late, and without an end");
+            };
+            drop(Process::builder(late).name("w").prefix_lines(true).daemon(false).start()?);
+        }
+        Ok(())
+    }
+    let (result, output, _) = overhear(parent, ());
+    result.unwrap();
+    assert_eq!(output, "w: late, and without an end\n".repeat(5));
 }
 
 /// Writes until it cannot.
