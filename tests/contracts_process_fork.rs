@@ -21,6 +21,7 @@ macro_rules! tests {
 }
 
 const CONTRACTS: &[(&str, fn())] = &contracts::for_each_contract!(tests);
+const STREAMS: &[(&str, fn())] = &contracts::for_each_stream_contract!(tests);
 
 const FORKS_ONLY: &[(&str, fn())] = &[
     ("a_high_descriptor_is_inherited", || assert!(contracts::inherits_a_high_descriptor())),
@@ -30,7 +31,7 @@ const FORKS_ONLY: &[(&str, fn())] = &[
 fn main() {
     shmkit::init();
     set_start_method(StartMethod::Fork).unwrap();
-    alone::run(&[CONTRACTS, FORKS_ONLY].concat());
+    alone::run(&[CONTRACTS, STREAMS, FORKS_ONLY].concat());
 }
 
 fn arguments_are_moved_and_not_encoded() {

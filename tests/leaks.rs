@@ -22,7 +22,7 @@ use shmkit::{
     Array, AtomicArray, AtomicValue, Condvar, Error, Lock, Process, Queue, RLock, RawArray, ReadOnlyArray, Region,
     Result, Ring, Value,
     pipe::{self, Connection, Fd},
-    process::{self, StartMethod},
+    process::{self, StartMethod, Stdio},
     region::Place,
     shared_memory::ShmemConf,
 };
@@ -53,6 +53,7 @@ fn main() {
         ("processes_of_the_fork_server", processes_of_the_fork_server),
         ("processes_that_fail", processes_that_fail),
         ("processes_that_nobody_joins", processes_that_nobody_joins),
+        ("standard_streams", standard_streams),
         ("pools", pools),
     ]);
 }
@@ -586,6 +587,31 @@ fn processes_that_fail() {
             assert!(builder().current_dir("/nowhere/at/all").start().is_err());
             assert!(builder().env("A=B", "c").start().is_err());
             value.recover().unwrap().clear_poison();
+        });
+    }
+}
+
+/// Pipes, files and lines with names: of children that end, and of starts that come to nothing.
+fn standard_streams() {
+    let null = std::fs::File::options().write(true).open("/dev/null").unwrap();
+    let pipes = || Possessions::now().descriptors.iter().filter(|name| name.contains("pipe")).count();
+    let before = pipes();
+    for method in [StartMethod::Spawn, StartMethod::Fork, StartMethod::ForkServer] {
+        steady(ROUNDS / 5, |i| {
+            let builder = || Process::builder(|| println!("a line")).start_method(method);
+            let piped = || builder().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+            let child = piped().start().unwrap();
+            // Taken, or left to the handle.
+            let ends = i.is_multiple_of(2).then(|| (child.take_stdin(), child.take_stdout()));
+            joined(&child).unwrap();
+            let named = || builder().stdout(null.try_clone().unwrap()).prefix_lines(true);
+            joined(&named().start().unwrap()).unwrap();
+            drop(named().start().unwrap());
+            assert!(piped().prefix_lines(true).env("A=B", "c").start().is_err());
+            assert!(named().current_dir("/nowhere/at/all").start().is_err());
+            // The thread that passes lines on sees the end of a pipe a moment later.
+            drop((child, ends));
+            settle(|| process::active_children().is_empty() && pipes() == before);
         });
     }
 }

@@ -8,6 +8,10 @@
 //! * Any other fork keeps all. When it uses one for the first time, it gives up the other end of the same pipe, unless it
 //!   has used that before.
 //!
+//! Pipes of the kernel's plain kind, which lead to the standard streams of children, are on record too ([`add_plain`]): not
+//! their ends, which belong to the user and are closed unseen, but their numbers. A file is known by more than its number, and
+//! no two pipes are the same file. A child that was given ends or none gives these up; any other fork keeps them.
+//!
 //! An end that is given up stays open, for its number must not become another's while somebody has it: a socket takes its
 //! place whose other end is closed.
 
@@ -16,7 +20,7 @@
 use std::{
     hash::{BuildHasher, RandomState},
     io,
-    mem::ManuallyDrop,
+    mem::{ManuallyDrop, MaybeUninit},
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     process,
     sync::{
@@ -27,7 +31,10 @@ use std::{
 
 use rustix::io::{DupFlags, dup3};
 
-use super::packet;
+use super::{
+    files::{self, FileId},
+    packet, streams,
+};
 
 /// One end.
 #[derive(Debug)]
@@ -75,9 +82,11 @@ struct Records {
     /// Invariant: each is of an [`End`] that exists. One that goes is taken from the list before it is closed.
     list: Vec<Record>,
     pipes: u64,
+    /// Of plain pipes. Some may be closed, and their numbers another's.
+    plain: Vec<(RawFd, FileId)>,
 }
 
-static RECORDS: Mutex<Records> = Mutex::new(Records { list: Vec::new(), pipes: 0 });
+static RECORDS: Mutex<Records> = Mutex::new(Records { list: Vec::new(), pipes: 0, plain: Vec::new() });
 
 fn records() -> MutexGuard<'static, Records> {
     RECORDS.lock().unwrap_or_else(PoisonError::into_inner)
@@ -138,6 +147,29 @@ impl Records {
         End { socket, which, user: AtomicU32::new(user) }
     }
 
+    /// Forgets the plain ones that were closed.
+    fn forget_closed(&mut self) {
+        self.plain.retain(|(number, id)| is_of(*number, *id));
+    }
+
+    /// Gives up the plain ones but those with these numbers.
+    fn give_up_plain(&mut self, numbers: &[RawFd]) -> io::Result<()> {
+        self.forget_closed();
+        let (kept, others): (Vec<_>, Vec<_>) = self.plain.drain(..).partition(|(number, _)| numbers.contains(number));
+        self.plain = kept;
+        if others.is_empty() {
+            return Ok(());
+        }
+        let null = streams::null()?;
+        for (number, _) in others {
+            // SAFETY: open, and an end of a pipe of this fork's parent. The function of this fork was not given it; who finds
+            // it in a static may use it and close it, for `ManuallyDrop` leaves it open: it leads nowhere.
+            let mut end = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
+            dup3(&null, &mut end, DupFlags::CLOEXEC)?;
+        }
+        Ok(())
+    }
+
     /// Gives up the ends that `which` finds.
     fn give_up(&mut self, which: impl Fn(&Record) -> bool) -> io::Result<()> {
         let mut closed = None;
@@ -157,9 +189,32 @@ impl Records {
     }
 }
 
+/// Puts this process's end of a plain pipe on record.
+pub(crate) fn add_plain(end: &OwnedFd) -> io::Result<()> {
+    let id = files::facts(end)?.id;
+    let mut records = records();
+    records.forget_closed();
+    records.plain.push((end.as_raw_fd(), id));
+    Ok(())
+}
+
+/// Whether the number is a descriptor of the file.
+fn is_of(number: RawFd, id: FileId) -> bool {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: writes what it is given; any number will do.
+    if unsafe { libc::fstat(number, stat.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: written by the call above.
+    let stat = unsafe { stat.assume_init() };
+    FileId { device: stat.st_dev, inode: stat.st_ino } == id
+}
+
 /// Whether this process has any ends.
 pub(crate) fn exist() -> bool {
-    !records().list.is_empty()
+    let mut records = records();
+    records.forget_closed();
+    !records.list.is_empty() || !records.plain.is_empty()
 }
 
 /// Keeps the list still while this process forks.
@@ -173,5 +228,6 @@ pub(crate) fn keep_only(numbers: &[RawFd]) -> io::Result<()> {
     for record in records.list.iter_mut().filter(|record| numbers.contains(&record.number)) {
         record.user = me;
     }
-    records.give_up(|record| record.user != me)
+    records.give_up(|record| record.user != me)?;
+    records.give_up_plain(numbers)
 }

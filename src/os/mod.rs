@@ -29,3 +29,4 @@ pub(crate) mod socket;
 pub(crate) mod start;
 pub(crate) mod streams;
 pub(crate) mod threads;
+pub(crate) mod watch;

@@ -20,6 +20,8 @@ use std::{
 
 use rustix::io::Errno;
 
+use super::streams;
+
 /// Where a fresh start finds its end of the socket.
 pub(crate) const SOCKET: RawFd = 3;
 
@@ -29,6 +31,8 @@ pub(crate) struct Fresh<'a> {
     /// `NAME=value` each.
     pub(crate) environment: Vec<OsString>,
     pub(crate) directory: Option<&'a Path>,
+    /// What becomes its standard streams, where these are not to be this process's. With other numbers than theirs.
+    pub(crate) streams: [Option<BorrowedFd<'a>>; streams::COUNT],
     /// Becomes [`SOCKET`]. Nothing else is passed on but the standard streams.
     pub(crate) socket: &'a OwnedFd,
 }
@@ -39,8 +43,14 @@ pub(crate) fn fresh(start: Fresh<'_>) -> io::Result<u32> {
     let environment = c_strings(start.environment)?;
     let directory = start.directory.map(|path| CString::new(path.as_os_str().as_encoded_bytes())).transpose()?;
     let mut actions = Actions::new()?;
+    // Before the socket takes a number that one of them may have.
+    for (number, stream) in (0..).zip(start.streams) {
+        if let Some(stream) = stream {
+            actions.duplicate(stream.as_raw_fd(), number)?;
+        }
+    }
     // Of one that has this number already the duplicate clears close-on-exec (glibc 2.29).
-    actions.duplicate(start.socket.as_raw_fd())?;
+    actions.duplicate(start.socket.as_raw_fd(), SOCKET)?;
     if let Some(directory) = &directory {
         actions.change_directory(directory)?;
     }
@@ -193,9 +203,9 @@ impl Actions {
         Ok(Self(unsafe { actions.assume_init() }))
     }
 
-    fn duplicate(&mut self, from: RawFd) -> io::Result<()> {
+    fn duplicate(&mut self, from: RawFd, to: RawFd) -> io::Result<()> {
         // SAFETY: initialised in `new`.
-        check(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut self.0, from, SOCKET) })
+        check(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut self.0, from, to) })
     }
 
     /// Closes every descriptor from `first` on: those that were left open for any program (close-on-exec is not set for

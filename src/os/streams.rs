@@ -7,9 +7,13 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::{
+    fs::{Mode, OFlags, open},
+    io::Errno,
+    pipe::{PipeFlags, pipe_with},
+};
 
-use super::files::off_the_streams;
+use super::{clock::Wait, files::off_the_streams, poll};
 
 /// How many there are: input, output, errors.
 pub(crate) const COUNT: usize = 3;
@@ -38,4 +42,50 @@ pub(crate) fn replace(number: usize, by: impl AsFd) -> io::Result<()> {
 /// What is empty to read, and takes all that is written.
 pub(crate) fn null() -> io::Result<OwnedFd> {
     off_the_streams(open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Another descriptor of the same, if it has the number of a standard stream: to be put in their places one by one.
+pub(crate) fn away_from_them(fd: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+    if fd.as_raw_fd() < COUNT as RawFd { off_the_streams(fd.try_clone()?).map(Some) } else { Ok(None) }
+}
+
+/// A new pipe: what is written into the second comes out of the first.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (from, into) = pipe_with(PipeFlags::CLOEXEC)?;
+    Ok((off_the_streams(from)?, off_the_streams(into)?))
+}
+
+/// Has reads of this end of a pipe wait for nothing, from now on.
+pub(crate) fn make_impatient(from: &OwnedFd) -> io::Result<()> {
+    Ok(rustix::io::ioctl_fionbio(from, true)?)
+}
+
+/// What is there, and as much as there is room for: `None` if nothing is yet, 0 bytes if nothing will be.
+pub(crate) fn read_some(from: &OwnedFd, bytes: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        match rustix::io::read(from, &mut *bytes) {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(None),
+            other => return Ok(Some(other?)),
+        }
+    }
+}
+
+/// How many bytes can be read from this end of a pipe.
+pub(crate) fn waiting(from: &OwnedFd) -> u64 {
+    rustix::io::ioctl_fionread(from).unwrap_or(0)
+}
+
+/// Writes all of it, in one go where the kernel lets it. Waits for room, whether the descriptor is one that waits or not.
+pub(crate) fn write_all(into: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(&into, bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => _ = poll::is_writable(&into, Wait::Forever)?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     io::Write,
+    mem,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::atomic::Ordering::Relaxed,
@@ -18,7 +19,8 @@ use super::{
     family::{self, Origin},
     forkserver,
     init::{self, Bootstrap, Errand},
-    pool, report,
+    lines, pool, report,
+    stdio::{Prepared, Stdio, Streams},
     target::{Outcome, Target},
 };
 use crate::{
@@ -27,7 +29,7 @@ use crate::{
         affinity, ends,
         executable::Executable,
         identity::{self, Stamp},
-        packet, robust, socket, start, streams, threads,
+        packet, robust, socket, start, threads,
     },
     region::ticket::{self, Belongings, Message, Seat},
 };
@@ -78,6 +80,7 @@ struct Plan {
     cpu: Option<usize>,
     environment: BTreeMap<OsString, Option<OsString>>,
     directory: Option<PathBuf>,
+    streams: Streams,
     with_threads: bool,
 }
 
@@ -224,6 +227,63 @@ impl<F, A> Builder<F, A> {
         self
     }
 
+    /// Where its standard input comes from. By default from where this process's comes.
+    ///
+    /// A fork has what this process has read ahead in its own [`stdin`](std::io::stdin), and reads that first.
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.plan.streams.all[0] = stdin.into();
+        self
+    }
+
+    /// Where its standard output goes. By default to where this process's goes.
+    pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
+        self.plan.streams.all[1] = stdout.into();
+        self
+    }
+
+    /// Where its standard errors go, the text of a panic among them. By default to where this process's go.
+    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
+        self.plan.streams.all[2] = stderr.into();
+        self
+    }
+
+    /// Puts its name before each line that it, and what it starts, writes to its output and its errors: `w7: hello`.
+    ///
+    /// Lines are passed on whole: none stands in the middle of another child's. What is
+    /// [piped](Stdio::piped) stays as it is.
+    ///
+    /// When [`join`](Process::join) returns, all that the child had written before its end has been passed on, a last line
+    /// without an end too; and so it is before this process ends normally. A line is cut after 1 MiB. The child waits while nobody reads what it writes, and so does `join`.
+    ///
+    /// # If a process dies
+    ///
+    /// Nothing is lost that a dead child had written. When this process dies, what it had not passed on yet is lost, and
+    /// children that go on and write are told of a broken pipe, by which `println!` panics.
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// use std::io::{self, Read};
+    /// use shmkit::{Process, process};
+    ///
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     shmkit::init();
+    ///     // For the eye, leave `stdout` away: the lines are this program's own then.
+    ///     let (mut from, into) = io::pipe()?;
+    ///     let builder = Process::builder(|| println!("hello")).stdout(into).prefix_lines(true);
+    ///     process::scope(|s| ["one", "two"].map(|name| s.start(builder.clone().name(name))))?;
+    ///     drop(builder);
+    ///     let mut text = String::new();
+    ///     from.read_to_string(&mut text)?;
+    ///     assert!(text == "one: hello\ntwo: hello\n" || text == "two: hello\none: hello\n");
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn prefix_lines(mut self, prefix: bool) -> Self {
+        self.plan.streams.prefix_lines = prefix;
+        self
+    }
+
     /// Lets [`StartMethod::Fork`] go ahead while this process has other threads.
     ///
     /// # Safety
@@ -305,6 +365,7 @@ impl Plan {
             preloads: forkserver::preloads(),
         })
         .before(&args.bytes)?;
+        let streams = self.streams.prepare(&origin.name)?;
         let (ours, theirs) = socket_pair()?;
         // Before the start: what cannot be sent starts nothing.
         socket::send(&ours, &message, &args.descriptors).map_err(|error| Error::os("sending the arguments", error))?;
@@ -313,7 +374,7 @@ impl Plan {
                 socket: &theirs,
                 environment: &self.environment,
                 directory: self.open_directory()?,
-                streams: streams::inheritable(),
+                streams: streams.all(),
             })?;
             (started.pid, started.pidfd)
         } else {
@@ -321,13 +382,15 @@ impl Plan {
                 arguments: env::args_os().collect(),
                 environment: environment(&self.environment),
                 directory: self.directory.as_deref(),
+                streams: streams.changed(),
                 socket: &theirs,
             })
             .map_err(|error| Error::os("starting a process", error))?;
             (pid, None)
         };
         expect(&args.seats, pid);
-        Child::new(pid, pidfd, origin.name, origin.daemon, ours).map(Process::new)
+        let child = Child::new(pid, pidfd, origin.name, origin.daemon, ours)?;
+        Ok(Process::new(child, streams))
     }
 
     fn open_directory(&self) -> Result<Option<OwnedFd>> {
@@ -362,11 +425,12 @@ impl Plan {
         }
         self.check_environment()?;
         let origin = self.origin()?;
+        let streams = mem::take(&mut self.streams).prepare(&origin.name)?;
         let (ours, theirs) = socket_pair()?;
         let directory = self.open_directory()?;
         // What stands in the buffer would be written twice.
         let _ = std::io::stdout().flush();
-        let still = (pool::still(), forkserver::still(), family::still(), ends::still());
+        let still = (pool::still(), forkserver::still(), family::still(), ends::still(), lines::still());
         // A thread that was parked a moment ago may run a callback by now. No more can begin one.
         self.check_threads()?;
         // SAFETY: there are no other threads but parked ones, which hold nothing now, or the caller has promised.
@@ -376,11 +440,12 @@ impl Plan {
         match forked {
             Some(pid) => {
                 expect(&belongings.seats, pid);
-                Child::new(pid, None, origin.name, origin.daemon, ours).map(Process::new)
+                let child = Child::new(pid, None, origin.name, origin.daemon, ours)?;
+                Ok(Process::new(child, streams))
             }
             None => {
                 drop(ours);
-                self.run_in_fork(origin, directory, &theirs, belongings, run)
+                self.run_in_fork(origin, directory, streams, &theirs, belongings, run)
             }
         }
     }
@@ -403,6 +468,7 @@ impl Plan {
         self,
         origin: Origin,
         directory: Option<OwnedFd>,
+        streams: Prepared,
         socket: &OwnedFd,
         belongings: Belongings,
         run: impl FnOnce() -> R,
@@ -410,6 +476,7 @@ impl Plan {
         // A panic that got past `report::run`: of a destructor, say.
         let _guard = start::ExitOnUnwind;
         let code = report::run(socket, || {
+            streams.take_over()?;
             self.settle(&origin, directory)?;
             family::set_origin(origin);
             belongings.arrived()?;

@@ -2,17 +2,23 @@
 
 use std::{
     any::type_name,
-    fmt, fs, mem,
+    fmt, fs,
+    io::{PipeReader, PipeWriter},
+    mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     process,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
-use super::{family, report::Report};
+use super::{
+    family, lines,
+    report::Report,
+    stdio::{Pipes, Prepared},
+};
 use crate::{
     Error, Result,
     os::{
@@ -118,6 +124,8 @@ pub(super) struct Child {
     sentinel: OwnedFd,
     socket: OwnedFd,
     progress: Mutex<Progress>,
+    /// Its streams whose lines this process passes on.
+    lines: OnceLock<lines::Id>,
     /// Whether a handle was joined.
     is_taken: AtomicBool,
 }
@@ -184,6 +192,7 @@ impl Child {
             sentinel,
             socket,
             progress,
+            lines: OnceLock::new(),
             is_taken: false.into(),
         });
         family::add(&child);
@@ -267,17 +276,24 @@ impl Child {
             return Err(Error::InvalidArgument { reason });
         }
         loop {
-            {
-                let mut progress = self.progress();
-                if let Some(status) = self.look_for_end(&mut progress) {
-                    return Ok(Some((self.report(&mut progress), status)));
+            if let Some(end) = self.end() {
+                if let Some(lines) = self.lines.get() {
+                    lines::show_rest(*lines, wait);
                 }
+                return Ok(Some(end));
             }
             if wait.is_over() {
                 return Ok(None);
             }
             self.sleep_until_end(wait)?;
         }
+    }
+
+    /// The report and how it ended, if it has.
+    fn end(&self) -> Option<(Option<Arc<Packet>>, ExitStatus)> {
+        let mut progress = self.progress();
+        let status = self.look_for_end(&mut progress)?;
+        Some((self.report(&mut progress), status))
     }
 
     fn sleep_until_end(&self, wait: Wait) -> Result<bool> {
@@ -349,12 +365,17 @@ impl Child {
 #[must_use = "the process goes on when the handle is dropped: join it, or keep it"]
 pub struct Process<T> {
     child: Arc<Child>,
+    pipes: Mutex<Pipes>,
     read: fn(&Packet, u32) -> Result<T>,
 }
 
 impl<T: Message> Process<T> {
-    pub(super) fn new(child: Arc<Child>) -> Self {
-        Self { child, read: read_report::<T> }
+    pub(super) fn new(child: Arc<Child>, streams: Prepared) -> Self {
+        if let Some(lines) = streams.lines {
+            // New, so nobody has set it.
+            let _ = child.lines.set(lines);
+        }
+        Self { child, pipes: Mutex::new(streams.pipes), read: read_report::<T> }
     }
 }
 
@@ -374,6 +395,8 @@ fn read_report<T: Message>(packet: &Packet, pid: u32) -> Result<T> {
 impl<T> Process<T> {
     /// Waits until the process has ended, and returns what its function returned. May be called again.
     ///
+    /// An end of its standard input that nobody has [taken](Self::take_stdin) is closed before: it will not wait for more.
+    ///
     /// # Errors
     ///
     /// The error that the function returned: a [`shmkit::Error`](crate::Error) as it was, any other as
@@ -385,6 +408,7 @@ impl<T> Process<T> {
     ///
     /// See the type.
     pub fn join(&self) -> Result<T> {
+        drop(self.take_stdin());
         match self.wait(Wait::Forever)? {
             Some(result) => Ok(result),
             None => unreachable!("a wait without end"),
@@ -441,7 +465,7 @@ impl<T> Process<T> {
 
     /// A second handle.
     pub(super) fn second(&self) -> Self {
-        Self { child: Arc::clone(&self.child), read: self.read }
+        Self { child: Arc::clone(&self.child), pipes: Mutex::default(), read: self.read }
     }
 
     /// Waits for the end. The error is nobody's who has joined another handle.
@@ -479,6 +503,52 @@ impl<T> Process<T> {
             Some((_, status)) => Ok(status),
             None => unreachable!("a wait without end"),
         }
+    }
+
+    fn pipes(&self) -> MutexGuard<'_, Pipes> {
+        self.pipes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What goes to its standard input, once, if that is [piped](super::Stdio::piped). Dropping it ends that.
+    ///
+    /// # Examples
+    ///
+    /// See [`Stdio`](super::Stdio).
+    pub fn take_stdin(&self) -> Option<PipeWriter> {
+        self.pipes().stdin.take()
+    }
+
+    /// What comes from its standard output, once, if that is [piped](super::Stdio::piped).
+    ///
+    /// It ends when nobody can write into it any more: the process has ended, and all that have its streams from it.
+    ///
+    /// # Examples
+    ///
+    /// See [`Stdio`](super::Stdio).
+    pub fn take_stdout(&self) -> Option<PipeReader> {
+        self.pipes().stdout.take()
+    }
+
+    /// What comes from its standard errors, once, if they are [piped](super::Stdio::piped).
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// use std::io::Read;
+    /// use shmkit::{Process, process::Stdio};
+    ///
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     shmkit::init();
+    ///     let child = Process::builder(|| -> () { panic!("on purpose") }).stderr(Stdio::piped()).start()?;
+    ///     let mut text = String::new();
+    ///     child.take_stderr().unwrap().read_to_string(&mut text)?;
+    ///     assert!(text.contains("on purpose"));
+    ///     assert!(child.join().is_err());
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn take_stderr(&self) -> Option<PipeReader> {
+        self.pipes().stderr.take()
     }
 
     /// The process id.
@@ -623,7 +693,8 @@ mod tests {
         program.wait().unwrap();
         let (ours, theirs) = packet::pair().unwrap();
         report::send(&theirs, &Report::Returned(7_u32));
-        let child = Process::<u32>::new(Child::new(program.id(), None, "true".into(), false, ours).unwrap());
+        let child = Child::new(program.id(), None, "true".into(), false, ours).unwrap();
+        let child = Process::<u32>::new(child, Prepared::default());
         assert_eq!((child.is_alive(), child.exit_status()), (false, Some(ExitStatus::Unknown)));
         assert!(poll::is_readable(&child.child.sentinel, Wait::No).unwrap());
         child.terminate().unwrap();

@@ -2,14 +2,18 @@
 
 use super::{Builder, Message, Outcome, Process, StartMethod, Target};
 use crate::{
-    Barrier, BoundedSemaphore, Condvar, Event, Lock, Queue, RLock, Result, Semaphore,
+    Barrier, BoundedSemaphore, Condvar, Event, Lock, Pool, Queue, RLock, Result, Semaphore,
     process::scope::{Scope, scope_with},
 };
 
 /// A start method that does not depend on the [program's](super::set_start_method): for libraries, which should not choose
 /// that for their users.
 ///
-/// Handles of shared memory work with every method, so what is made here is what is made elsewhere.
+/// What starts processes is bound to the method: [`spawn`](Self::spawn), [`builder`](Self::builder), [`scope`](Self::scope)
+/// and [`pool`](Self::pool). Locks, events and queues can be made here too, so that one context is all that need be passed on;
+/// handles of shared memory work with every method, so these are what their own constructors make. What is made in more ways
+/// than one (values, arrays, rings, pipes) is made by its type alone, and what the program has once
+/// ([`forkserver::preload`](super::forkserver::preload)) belongs to no context.
 ///
 /// # Examples
 ///
@@ -116,6 +120,37 @@ impl Context {
     /// See [`scope`](super::scope).
     pub fn scope<R>(&self, run: impl FnOnce(&Scope) -> R) -> Result<R> {
         scope_with(Some(self.method), run)
+    }
+
+    /// A pool of so many workers, started by this method.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::new`].
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// use shmkit::{Result, StartMethod, process::Context};
+    ///
+    /// fn main() -> Result<()> {
+    ///     shmkit::init();
+    ///     let pool = Context::new(StartMethod::ForkServer).pool(2)?;
+    ///     assert_eq!(pool.map(|x: u32| x * x, 1..=3)?, [1, 4, 9]);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn pool(&self, workers: usize) -> Result<Pool> {
+        self.pool_builder().workers(workers).start()
+    }
+
+    /// A pool to be made step by step.
+    ///
+    /// # Examples
+    ///
+    /// See [`pool::Builder`](super::pool::Builder).
+    pub fn pool_builder(&self) -> super::pool::Builder {
+        Pool::builder().start_method(self.method)
     }
 
     /// A queue of objects.

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::child::Child;
+use super::{child::Child, lines};
 use crate::{
     Error, Result,
     os::{clock::Wait, identity::Stamp, pidfd, robust, start, threads},
@@ -242,6 +242,7 @@ pub(super) fn see_off() {
     for daemon in late {
         daemon.wait_for_end(wait);
     }
+    lines::show_all();
 }
 
 /// What a process that the crate started knows of itself.

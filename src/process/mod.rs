@@ -50,6 +50,9 @@
 //! [`Builder::may_have_children`] lets it. A process that is to outlive its parent's normal end is no child: start a
 //! [`Command`](std::process::Command).
 //!
+//! Its standard streams are this process's, unless the builder [says](Builder::stdout) where they lead; its lines can have
+//! [its name](Builder::prefix_lines) before them.
+//!
 //! Signals that a terminal sends (Ctrl-C) reach the children too: they are in the same process group.
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -60,9 +63,11 @@ mod context;
 mod family;
 pub mod forkserver;
 mod init;
+mod lines;
 pub mod pool;
 mod report;
 mod scope;
+mod stdio;
 mod target;
 
 pub use self::{
@@ -72,6 +77,7 @@ pub use self::{
     family::{ActiveChild, Current, Parent, active_children, current, parent},
     init::init,
     scope::{Scope, ScopedProcess, scope},
+    stdio::Stdio,
     target::{Outcome, Target},
 };
 pub use crate::region::ticket::Message;

@@ -1,7 +1,7 @@
 //! What a process promises however it was started: each test runs by the start method of the program that includes
 //! this file, its children's children too.
 //!
-//! Not here, for `tests/process.rs` and `tests/process_fork.rs` have it: arguments, results, errors and panics; a hundred
+//! Its standard streams have a file of their own, `streams.rs`. Not here, for `tests/process.rs` and `tests/process_fork.rs` have it: arguments, results, errors and panics; a hundred
 //! children that end well; the death of a daemon's parent; builders' settings.
 //!
 //! Impossible by types: whatever one could ask of a process before its start (a `Builder` is no `Process`) or after it
@@ -26,8 +26,12 @@ use shmkit::{
 
 use crate::scratch::Name;
 
+#[path = "streams.rs"]
+mod streams;
+pub(crate) use streams::*;
+
 /// Longer than any wait that succeeds.
-const LONG: Duration = Duration::from_secs(50);
+pub(crate) const LONG: Duration = Duration::from_secs(50);
 
 /// Hands the names of all tests of this file to a macro.
 macro_rules! for_each_contract {
@@ -99,7 +103,7 @@ where
 }
 
 #[track_caller]
-fn until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + LONG;
     while !condition() {
         assert!(Instant::now() < deadline, "not in time: {what}");
@@ -107,13 +111,13 @@ fn until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-fn sleep_for_ever() {
+pub(crate) fn sleep_for_ever() {
     loop {
         thread::park();
     }
 }
 
-fn wait_for(go: &Value<u8>) {
+pub(crate) fn wait_for(go: &Value<u8>) {
     until("the word to go on", || go.get().unwrap() == 1);
 }
 
@@ -921,6 +925,8 @@ pub(crate) fn a_shutdown_asks_first() {
     assert_eq!(joined(&child).unwrap(), 7);
 }
 
+static SET: AtomicU32 = AtomicU32::new(0);
+
 pub(crate) fn contexts_have_their_method() {
     assert_eq!(process::all_start_methods(), ALL);
     // A fork needs a process without threads, which a spawned one is.
@@ -937,6 +943,10 @@ pub(crate) fn contexts_have_their_method() {
             let child = context.builder(put).args((lock.clone(), queue.clone())).daemon(true).start()?;
             sum += queue.get()?;
             joined(&child)?;
+            // Whose child a worker is tells how it was started: a fork has a copy of what was set here.
+            SET.store(method as u32 + 1, SeqCst);
+            let seen = context.pool(1)?.apply(|| SET.load(SeqCst), ())?;
+            assert_eq!(seen, if method == StartMethod::Fork { method as u32 + 1 } else { 0 });
         }
         Ok(sum)
     };

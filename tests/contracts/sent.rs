@@ -22,6 +22,7 @@ macro_rules! tests {
 }
 
 contracts::for_each_contract!(tests);
+contracts::for_each_stream_contract!(tests);
 
 #[test]
 fn a_high_descriptor_is_not_inherited() {

@@ -160,6 +160,7 @@ impl Server {
             arguments: env::args_os().collect(),
             environment: builder::environment(&BTreeMap::new()),
             directory: None,
+            streams: [None; 3],
             socket: &theirs,
         })
         .map_err(failed)?;

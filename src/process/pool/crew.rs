@@ -9,7 +9,7 @@ use std::{
 use super::{
     super::{ExitStatus, Process},
     OnDeath,
-    job::{Callback, Chunk, Part, What},
+    job::{Callback, Chunk, Part, SharedState, What},
     parcel::{self, Order, Report, Run, State},
     worker::{Cause, Place, attempt},
 };
@@ -215,6 +215,7 @@ impl Crew {
             let what = What::Done { form, bytes, descriptors, errors };
             let part = Part { first: flying.chunk.first + u64::from(from), count: to - from, what };
             if let Some(state) = &flying.chunk.job.state
+                && !state.is_over()
                 && !worker.states.contains(&state.number)
             {
                 worker.states.push(state.number);
@@ -322,6 +323,10 @@ impl Crew {
             self.fail(&chunk, chunk.from, chunk.to, &cause);
             return None;
         }
+        if chunk.job.state.as_ref().is_some_and(SharedState::is_over) {
+            // A retry, say, that nobody waits for. Its worker would not be told again to forget the state.
+            return None;
+        }
         // What is left of a chunk, or was asked for, may be more than one worker is to do.
         if let Some(most) = rules.most_tasks
             && u64::from(chunk.len()) > most
@@ -374,14 +379,15 @@ impl Crew {
         }
     }
 
-    /// Has workers forget a state.
-    pub(super) fn forget(&mut self, state: u32) {
+    /// Has workers forget a state that nobody needs any more.
+    pub(super) fn forget(&mut self, state: &SharedState) {
+        state.end();
         for worker in self.workers.iter_mut().filter(|worker| worker.process.is_some()) {
-            let known = worker.states.len();
-            worker.states.retain(|known| *known != state);
-            if worker.states.len() < known {
+            let of_it = |flying: &Flying| flying.chunk.job.state.as_ref().is_some_and(|own| own.number == state.number);
+            if worker.states.contains(&state.number) || worker.flying.iter().any(of_it) {
+                worker.states.retain(|known| *known != state.number);
                 // A worker that has no room for that is full of other things to do, and keeps the state.
-                let _ = worker.order(&Order::Forget(state));
+                let _ = worker.order(&Order::Forget(state.number));
             }
         }
     }

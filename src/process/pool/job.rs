@@ -62,6 +62,8 @@ pub(super) struct SharedState {
     pub(super) number: u32,
     /// The memory that it lies in is the last.
     pub(super) descriptors: Vec<OwnedFd>,
+    /// Whether nobody needs it any more, nor what comes of it.
+    is_over: AtomicBool,
 }
 
 impl SharedState {
@@ -71,7 +73,15 @@ impl SharedState {
         writer.write(state)?;
         let (bytes, mut descriptors) = writer.finish();
         descriptors.push(parcel::memory_with(&bytes)?);
-        Ok(Self { number: NUMBERS.fetch_add(1, Relaxed), descriptors })
+        Ok(Self { number: NUMBERS.fetch_add(1, Relaxed), descriptors, is_over: false.into() })
+    }
+
+    pub(super) fn end(&self) {
+        self.is_over.store(true, Relaxed);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Relaxed)
     }
 }
 
@@ -90,8 +100,8 @@ pub(super) enum What {
 }
 
 impl Job {
-    pub(super) fn with(state: SharedState) -> Self {
-        Self { state: Some(state), ..Self::default() }
+    pub(super) fn with(state: Option<SharedState>) -> Self {
+        Self { state, ..Self::default() }
     }
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
@@ -350,7 +360,7 @@ impl<W: Work, I: Iterator<Item = W::Item>> Source<W, I> {
                     *has_ended = true;
                     break;
                 };
-                if let Err(error) = W::write_item(&mut writer, &item) {
+                if let Err(error) = writer.write(&item) {
                     failed = Some(error);
                     break;
                 }

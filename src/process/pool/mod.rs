@@ -333,7 +333,7 @@ impl Pool {
     /// ```
     pub fn map_into<T, F, X, I>(&self, array: &Array<T>, _function: F, items: I) -> Result<()>
     where
-        T: Pod,
+        T: Pod + Message,
         F: Target<(X,)>,
         F::Outcome: Outcome<Output = T>,
         X: Message,
@@ -346,7 +346,7 @@ impl Pool {
     /// being made.
     ///
     /// Nothing is done before the first is asked for. Items are taken from the iterator while somebody waits for a result
-    /// and workers have room for more.
+    /// and workers have room for more. For a function of several arguments, give a closure that takes a tuple.
     ///
     /// # Errors
     ///
@@ -368,6 +368,8 @@ impl Pool {
     /// let pool = shmkit::Pool::new(2)?;
     /// let first = pool.imap(|x: u64| x * x, 1..)?.map(Result::unwrap).find(|square| *square > 1000);
     /// assert_eq!(first, Some(1024));
+    /// let powers = pool.imap(|(base, exponent): (u64, u32)| base.pow(exponent), [(2, 10), (3, 2)])?;
+    /// assert_eq!(powers.collect::<shmkit::Result<Vec<_>>>()?, [1024, 9]);
     /// # Ok(())
     /// # }
     /// ```
@@ -381,7 +383,46 @@ impl Pool {
         X: Message,
         I: IntoIterator<Item = X>,
     {
-        self.results::<Single<F, X>, _>(items, true)
+        self.results::<Single<F, X>, _>(items, None, true)
+    }
+
+    /// As [`imap`](Self::imap), with a state that all tasks share, as [`map_with`](Self::map_with) has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`imap`](Self::imap).
+    ///
+    /// # Panics
+    ///
+    /// As [`imap`](Self::imap).
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// # fn main() -> shmkit::Result<()> {
+    /// shmkit::init();
+    /// let pool = shmkit::Pool::new(2)?;
+    /// let words = vec!["zero".to_owned(), "one".to_owned(), "two".to_owned()];
+    /// let mut named = pool.imap_with(&words, |words: &Vec<String>, x: usize| words[x].clone(), [2, 0])?;
+    /// assert_eq!(named.next().unwrap()?, "two");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn imap_with<S, F, X, R, I>(
+        &self,
+        state: &S,
+        _function: F,
+        items: I,
+    ) -> Result<impl Iterator<Item = Result<R::Output>> + use<'_, S, F, X, R, I>>
+    where
+        S: Message,
+        F: Fn(&S, X) -> R + Copy + Send + Sync + 'static,
+        X: Message,
+        R: Outcome + 'static,
+        I: IntoIterator<Item = X>,
+    {
+        let state = SharedState::new(state, self.shared.route)?;
+        self.results::<With<F, S, X, R>, _>(items, Some(state), true)
     }
 
     /// As [`imap`](Self::imap), in the order in which the results come.
@@ -415,18 +456,21 @@ impl Pool {
         X: Message,
         I: IntoIterator<Item = X>,
     {
-        self.results::<Single<F, X>, _>(items, false)
+        self.results::<Single<F, X>, _>(items, None, false)
     }
 
     fn results<W: Work, I: IntoIterator<Item = W::Item>>(
         &self,
         items: I,
+        state: Option<SharedState>,
         is_ordered: bool,
     ) -> Result<Results<'_, W, I::IntoIter>> {
         let work = place_of::<W>()?;
         drop(self.shared.open()?);
-        let source = Source::new(items.into_iter(), Job::default(), work, Chunking::Automatic, self.shared.terms());
+        let job = Job::with(state);
+        let source = Source::new(items.into_iter(), job, work, Chunking::Automatic, self.shared.terms());
         Ok(Results {
+            _state: InUse { shared: &self.shared, job: Arc::clone(&source.job) },
             shared: &self.shared,
             source,
             offer: None,
@@ -440,10 +484,7 @@ impl Pool {
     fn run_with<W: Work, I: IntoIterator<Item = W::Item>>(&self, state: &W::State, items: I) -> Result<Vec<W::Output>> {
         self.shared.check_owner()?;
         let state = SharedState::new(state, self.shared.route)?;
-        let number = state.number;
-        let done = self.run::<W, _>(items, Job::with(state), Chunking::Automatic);
-        self.shared.crew().forget(number);
-        done
+        self.run::<W, _>(items, Job::with(Some(state)), Chunking::Automatic)
     }
 
     /// Runs all tasks of a job, and waits for them.
@@ -459,6 +500,7 @@ impl Pool {
         let _call = Call(shared);
         let _attendance = shared.attend();
         let mut source = Source::<W, _>::new(items.into_iter(), job, work, chunking, shared.terms());
+        let _state = InUse { shared, job: Arc::clone(&source.job) };
         let (mut parts, mut outputs, mut error) = (InOrder::default(), Vec::new(), None);
         if !W::IN_PLACE {
             outputs.reserve(source.at_least().min(MOST_RESERVED));
@@ -634,8 +676,25 @@ impl Drop for Call<'_> {
     }
 }
 
+/// The state of a job, which workers may know: they are to forget it when nobody needs it any more.
+struct InUse<'a> {
+    shared: &'a Shared,
+    job: Arc<Job>,
+}
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        if let Some(state) = &self.job.state
+            && self.shared.is_ours()
+        {
+            self.shared.crew().forget(state);
+        }
+    }
+}
+
 /// The results of a job as they are asked for.
 struct Results<'p, W: Work, I> {
+    _state: InUse<'p>,
     shared: &'p Shared,
     source: Source<W, I>,
     offer: Option<Chunk>,

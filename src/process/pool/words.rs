@@ -105,6 +105,7 @@ impl WorkerWords {
     /// Puts on record that the worker has begun so many tasks of a chunk, before it does anything of the last of them.
     #[inline(always)]
     pub(super) fn begin(&self, chunk: u32, tasks: u32) {
+        point();
         // Relaxed, and a barrier for the compiler alone: who reads it does so when the process has ended, and finds all
         // that it has stored.
         self.begun.0.store(u64::from(chunk) << 32 | u64::from(tasks), Relaxed);
@@ -117,7 +118,7 @@ impl WorkerWords {
         if (begun >> 32) as u32 == chunk { begun as u32 } else { 0 }
     }
 
-    /// For a new worker.
+    /// For a new worker: by the dispatcher, whose death ends them all.
     pub(super) fn reset(&self) {
         self.begun.0.store(0, Relaxed);
         self.life.0.member.store(0, Relaxed);
@@ -126,6 +127,7 @@ impl WorkerWords {
 
     /// In the worker: by what its death can be seen.
     pub(super) fn enter(&self, me: MemberId) {
+        point();
         self.life.0.member.store(me.to_bits(), Release);
     }
 
@@ -134,6 +136,7 @@ impl WorkerWords {
     }
 
     pub(super) fn set_ready(&self) {
+        point();
         self.life.0.ready.store(1, Release);
     }
 

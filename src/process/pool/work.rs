@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Array, Error, Result,
     os::executable::Executable,
-    region::ticket::{Message, Reader, Writer},
+    region::ticket::{Message, Reader},
 };
 
 /// A way to make one output of one item. Never a value: what a worker is told is the place of its [`run`].
@@ -23,20 +23,18 @@ pub(super) trait Work: 'static {
     /// What all items have in common; `()` is sent to nobody.
     type State: Message;
     type Item: Message;
-    type Output: 'static;
+    type Output: Message;
 
     /// Whether the outputs stay in the worker, which [keeps](Self::keep) them.
     const IN_PLACE: bool = false;
 
     fn call(state: &Self::State, item: Self::Item) -> Result<Self::Output>;
 
-    fn write_item(writer: &mut Writer, item: &Self::Item) -> Result<()> {
-        writer.write(item)
+    /// The output of the next item that has not failed.
+    #[inline]
+    fn read(reader: &mut Reader<'_>) -> Result<Self::Output> {
+        reader.read()
     }
-
-    fn write(writer: &mut Writer, output: &Self::Output) -> Result<()>;
-
-    fn read(reader: &mut Reader<'_>) -> Result<Self::Output>;
 
     /// Keeps the outputs of the items from `first` on.
     fn keep(_state: &Self::State, _first: u64, _outputs: &[Self::Output]) -> Result<()> {
@@ -56,16 +54,6 @@ impl<F: Target<(X,)>, X: Message> Work for Single<F, X> {
     fn call(&(): &(), item: X) -> Result<Self::Output> {
         init::instance::<F>().call((item,)).into_result()
     }
-
-    #[inline]
-    fn write(writer: &mut Writer, output: &Self::Output) -> Result<()> {
-        writer.write(output)
-    }
-
-    #[inline]
-    fn read(reader: &mut Reader<'_>) -> Result<Self::Output> {
-        reader.read()
-    }
 }
 
 /// An item is a tuple of all arguments.
@@ -79,16 +67,6 @@ impl<F: Target<A>, A: Message> Work for Tuple<F, A> {
     #[inline(always)]
     fn call(&(): &(), item: A) -> Result<Self::Output> {
         init::instance::<F>().call(item).into_result()
-    }
-
-    #[inline]
-    fn write(writer: &mut Writer, output: &Self::Output) -> Result<()> {
-        writer.write(output)
-    }
-
-    #[inline]
-    fn read(reader: &mut Reader<'_>) -> Result<Self::Output> {
-        reader.read()
     }
 }
 
@@ -110,16 +88,6 @@ where
     fn call(state: &S, item: X) -> Result<R::Output> {
         init::instance::<F>()(state, item).into_result()
     }
-
-    #[inline]
-    fn write(writer: &mut Writer, output: &Self::Output) -> Result<()> {
-        writer.write(output)
-    }
-
-    #[inline]
-    fn read(reader: &mut Reader<'_>) -> Result<Self::Output> {
-        reader.read()
-    }
 }
 
 /// An item is the only argument, and the output belongs into an array, at the item's number.
@@ -130,7 +98,7 @@ where
     F: Target<(X,)>,
     F::Outcome: Outcome<Output = T>,
     X: Message,
-    T: Pod,
+    T: Pod + Message,
 {
     type State = Array<T>;
     type Item = X;
@@ -141,10 +109,6 @@ where
     #[inline(always)]
     fn call(_: &Array<T>, item: X) -> Result<T> {
         init::instance::<F>().call((item,)).into_result()
-    }
-
-    fn write(_: &mut Writer, _: &T) -> Result<()> {
-        Ok(())
     }
 
     fn read(_: &mut Reader<'_>) -> Result<T> {

@@ -331,7 +331,7 @@ impl<W: Work> Batch<W> {
             Results::Plain => plain::push(&output, &mut self.bytes),
             Results::InPlace(outputs) => outputs.push(output),
             Results::Written(writer) => {
-                if let Err(error) = W::write(writer, &output) {
+                if let Err(error) = writer.write(&output) {
                     self.errors.push((self.at, error));
                 }
                 // Before it is dropped. Other outputs have no destructor.
