@@ -142,7 +142,7 @@ fn round_trip(pairs: usize) {
     let count = match (in_earnest(), pairs) {
         (false, _) => 20,
         (true, 1) => 100_000,
-        (true, _) => 2_000,
+        (true, _) => 10_000,
     };
     let title = if pairs == 1 { "there and back, two" } else { "there and back, eight in four pairs" };
     let mut table = Comparison::new(title, Unit::Microseconds).rounds(9);
@@ -156,6 +156,14 @@ fn round_trip(pairs: usize) {
                     }
                     line.store(turn + 1, Release);
                 }
+            })
+        });
+        table = table.custom("spinning ring by hand", move |_| {
+            let rings = [(); 2].map(|()| SpinningRing::shared());
+            flow::round_trips(pairs, count, |_, role, count| {
+                let (to, from) = out_and_in(&rings, role);
+                let (mut head, mut tail) = (0, 0);
+                there_and_back(count, |message| to.push(message, &mut head), || from.pop(&mut tail), role);
             })
         });
     }

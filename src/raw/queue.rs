@@ -606,7 +606,7 @@ impl<'a> Queue<'a> {
         looks_ready: impl Fn(u32) -> bool,
         mut attempt: impl FnMut(bool) -> Result<Option<R>>,
     ) -> Result<R> {
-        let mut spin = Spin::new(&waiters.patience);
+        let mut spin = Spin::for_a_message(&waiters.patience);
         while spin.turn() {
             if !looks_ready(1) {
                 continue;

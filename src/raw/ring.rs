@@ -423,8 +423,8 @@ impl<S: Slot> Ring<'_, S> {
         }
     }
 
-    /// Waits until `attempt` succeeds, which it may if the next slot `is_ready`. Then another one is woken if the slot after
-    /// that is ready, too: whoever made it so may have woken one who found the slot before it not ready yet.
+    /// Waits until `attempt` succeeds, which it may if the next slot `is_ready`. Who has slept wakes another one then if the
+    /// slot after that is ready, too: whoever made it so may have woken this one, who found the slot before it not ready yet.
     #[cold]
     #[expect(clippy::too_many_arguments, reason = "what waits at either end, said once")]
     fn wait(
@@ -438,14 +438,18 @@ impl<S: Slot> Ring<'_, S> {
         attempt: impl Fn() -> Result<Result<Claimed, Obstacle>>,
     ) -> Result<Claimed> {
         let mut obstacle = first;
-        let mut spin = Spin::new(&waiters.patience);
+        let mut spin = Spin::for_a_message(&waiters.patience);
         let mut is_spinning = !wait.is_over();
-        let succeed = |claimed| {
-            if is_ready() {
+        // Who has slept may have been woken. Who has not leaves the slot after it to the one that is about to write it.
+        let succeed = |claimed, has_slept: bool| {
+            if has_slept && is_ready() {
                 gate.notify(1);
             }
             Ok(claimed)
         };
+        if is_spinning && obstacle == Obstacle::Nothing {
+            spin.until(&is_ready);
+        }
         loop {
             match obstacle {
                 Obstacle::Closed => return Err(Error::Closed),
@@ -457,7 +461,7 @@ impl<S: Slot> Ring<'_, S> {
                     is_spinning = false;
                     let turn = gate.announce();
                     match attempt()? {
-                        Ok(claimed) => return succeed(claimed),
+                        Ok(claimed) => return succeed(claimed, true),
                         Err(Obstacle::Closed) => return Err(Error::Closed),
                         Err(now) => {
                             let watched = match now {
@@ -478,7 +482,7 @@ impl<S: Slot> Ring<'_, S> {
                     if is_spinning {
                         spin.succeeded();
                     }
-                    return succeed(claimed);
+                    return succeed(claimed, !is_spinning);
                 }
                 Err(now) => obstacle = now,
             }

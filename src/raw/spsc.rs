@@ -218,6 +218,30 @@ impl<'a> Spsc<'a> {
         self.theirs().load(Acquire)
     }
 
+    /// What spinning brings, at once: the other side's counter. `None` is for [`wait`](Self::wait) to
+    /// explain. Whoever closes the ring meanwhile is noticed some microseconds later.
+    #[inline]
+    pub(crate) fn catch(self, patience: &Patience, linger: &Linger) -> Option<u64> {
+        let nothing = self.nothing_known();
+        let mut theirs = nothing;
+        let mut spin = Spin::for_a_message(patience);
+        spin.until(|| {
+            theirs = self.look();
+            theirs != nothing
+        });
+        let places = self.places(theirs).filter(|places| theirs < 2 * self.capacity && places.count > 0)?;
+        if self.side == Side::Producer && self.is_closed() || self.are_few(places) && linger.is_due() {
+            return None;
+        }
+        spin.succeeded();
+        Some(theirs)
+    }
+
+    /// Whether it may be better to wait for more places.
+    fn are_few(self, places: Places) -> bool {
+        places.count < FEW.min(self.capacity as usize / 2)
+    }
+
     /// Waits until there is a place, or the ring is closed; returns the other side's counter. `patience` and `linger` are
     /// this end's own: the other side reads the gates all the time.
     ///
@@ -227,7 +251,7 @@ impl<'a> Spsc<'a> {
     #[cold]
     pub(crate) fn wait(self, patience: &Patience, linger: &Linger, wait: Wait) -> Result<u64> {
         let gate = self.gate();
-        let mut spin = Spin::new(patience);
+        let mut spin = Spin::for_a_message(patience);
         let (mut is_spinning, mut announced) = (!wait.is_over(), None);
         // The counter before a lingering.
         let mut few = None;
@@ -236,12 +260,12 @@ impl<'a> Spsc<'a> {
             let is_closed = self.is_closed();
             let theirs = self.look();
             match self.checked_places(theirs)? {
-                Places { count: count @ 1.., .. } if !(is_closed && self.side == Side::Producer) => {
+                places @ Places { count: 1.., .. } if !(is_closed && self.side == Side::Producer) => {
                     if let Some(before) = few {
                         linger.helped(theirs != before);
                     } else if is_spinning {
                         spin.succeeded();
-                        if count < FEW.min(self.capacity as usize / 2) && !wait.is_over() && linger.linger() {
+                        if self.are_few(places) && !wait.is_over() && linger.linger() {
                             few = Some(theirs);
                             continue;
                         }

@@ -43,6 +43,11 @@ const MOST: u32 = 2000;
 #[cfg(not(loom))]
 const YIELDS: u32 = 4;
 
+/// The same for a wait for a message or for room for one: if both ends sleep, each message costs two wake-ups, and each
+/// end is late for the other's next one.
+#[cfg(not(loom))]
+const YIELDS_FOR_A_MESSAGE: u32 = 32;
+
 /// The same for a wait for several others, while none of them needs this processor: they are at work elsewhere.
 #[cfg(not(loom))]
 const LEAST_FOR_MANY: u32 = 500;
@@ -75,6 +80,11 @@ impl<'a> Spin<'a> {
         Self { patience, turns: 0, limit, yields: YIELDS }
     }
 
+    /// For a wait at an end of a channel.
+    pub(crate) fn for_a_message(patience: &'a Patience) -> Self {
+        Self { yields: YIELDS_FOR_A_MESSAGE, ..Self::new(patience) }
+    }
+
     /// For a wait that ends only when several others have run: see [`turn_among`](Self::turn_among).
     pub(crate) fn for_many(patience: &'a Patience) -> Self {
         let limit = (2 * u32::from(patience.0.load(Relaxed)) + LEAST_FOR_MANY).min(MOST);
@@ -87,6 +97,16 @@ impl<'a> Spin<'a> {
         let known = 2 * u32::from(patience.0.load(Relaxed));
         let limit = if look { MOST } else { (known + LEAST_FOR_AN_ANSWER).min(MOST) };
         Self { patience, turns: 0, limit, yields: YIELDS }
+    }
+
+    /// Spins until the condition holds, and no longer than is worth while. What is done for each turn is what the end of the
+    /// wait is late by: the condition should be one load.
+    #[inline(always)]
+    pub(crate) fn until(&mut self, mut holds: impl FnMut() -> bool) {
+        while self.turns < self.limit && !holds() {
+            self.turns += 1;
+            std::hint::spin_loop();
+        }
     }
 
     /// Passes a little time. `false` when it is time to sleep.
@@ -159,12 +179,20 @@ impl Linger {
     /// | 12–15 | how often it was in vain since it last helped |
     const WAITS: u16 = (1 << 12) - 1;
 
-    /// Passes a little time, if that has helped. What follows tells whether it [did](Self::helped).
-    pub(crate) fn linger(&self) -> bool {
+    /// Whether it is time to [linger](Self::linger) again.
+    #[inline]
+    pub(crate) fn is_due(&self) -> bool {
         // Relaxed, here and below: the memory is a hint, and any value will do.
         let known = self.0.load(Relaxed);
         if known & Self::WAITS > 0 {
             self.0.store(known - 1, Relaxed);
+        }
+        known & Self::WAITS == 0
+    }
+
+    /// Passes a little time, if that has helped. What follows tells whether it [did](Self::helped).
+    pub(crate) fn linger(&self) -> bool {
+        if !self.is_due() {
             return false;
         }
         (0..Self::TURNS).for_each(|_| std::hint::spin_loop());
@@ -185,6 +213,10 @@ impl Linger {
 
 #[cfg(loom)]
 impl Linger {
+    pub(crate) fn is_due(&self) -> bool {
+        true
+    }
+
     /// Always: so that the models look a second time, too.
     pub(crate) fn linger(&self) -> bool {
         true
@@ -199,6 +231,10 @@ impl<'a> Spin<'a> {
         Self { patience }
     }
 
+    pub(crate) fn for_a_message(patience: &'a Patience) -> Self {
+        Self::new(patience)
+    }
+
     pub(crate) fn for_many(patience: &'a Patience) -> Self {
         Self::new(patience)
     }
@@ -206,6 +242,8 @@ impl<'a> Spin<'a> {
     pub(crate) fn for_an_answer(patience: &'a Patience, _look: bool) -> Self {
         Self::new(patience)
     }
+
+    pub(crate) fn until(&mut self, _: impl FnMut() -> bool) {}
 
     pub(crate) fn turn(&mut self) -> bool {
         false

@@ -272,6 +272,17 @@ impl<T: Pod> End<T> {
         raw.places(self.theirs).filter(|places| places.count > 0)
     }
 
+    /// The places that come while this end spins. Out of the way of who has not to wait.
+    #[cold]
+    #[inline(never)]
+    fn catch(&mut self, side: Side, wait: Wait) -> bool {
+        if wait == Wait::No || !self.taken_in.is_this() {
+            return false;
+        }
+        let caught = self.ring.side(side).catch(&self.patience, &self.linger);
+        caught.inspect(|theirs| self.theirs = *theirs).is_some()
+    }
+
     /// The places that are this end's, at least one, where none is known: takes the role, and waits.
     #[cold]
     fn find(&mut self, side: Side, wait: Wait) -> Result<()> {
@@ -289,7 +300,9 @@ impl<T: Pod> End<T> {
             if let Some(places) = self.known(side) {
                 return Ok(places);
             }
-            self.find(side, wait)?;
+            if !self.catch(side, wait) {
+                self.find(side, wait)?;
+            }
         }
     }
 
