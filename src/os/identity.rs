@@ -3,7 +3,12 @@
 //! A process id alone does not name a process: ids are used again. A [`Stamp`] pairs the id with the start time, which
 //! no two processes with the same id share, in 62 bits, so that one store records it in shared memory.
 
-use std::{fs, io, thread, time::Duration};
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek},
+    thread,
+    time::Duration,
+};
 
 use rustix::{
     io::Errno,
@@ -164,10 +169,14 @@ enum Lacks {
 /// What the thread `id` lacks, of a process perhaps the first, when asked for the file that this process has at `address`.
 fn lacks_memory(id: u32, address: usize) -> io::Result<Lacks> {
     let ours = fs::read_to_string("/proc/self/maps")?;
-    // Opened once: the kernel shows the memory that the thread had then, or nothing.
-    let theirs = fs::read_to_string(format!("/proc/{id}/maps"))?;
+    // Opened once: the kernel shows the memory that the thread had then, as long as anybody uses it, and then no more.
+    let (mut theirs, mut file) = (String::new(), File::open(format!("/proc/{id}/maps"))?);
+    file.read_to_string(&mut theirs)?;
+    // Some of it may be missing, unless there is something to be seen still.
+    file.rewind()?;
+    let is_whole = file.read(&mut [0])? > 0;
     Ok(match file_at(&ours, address) {
-        _ if theirs.is_empty() => Lacks::Everything,
+        _ if !is_whole => Lacks::Everything,
         Some(file) if !theirs.lines().any(|line| mapped_file(line) == Some(file)) => Lacks::ThisOnly,
         _ => Lacks::Nothing,
     })
