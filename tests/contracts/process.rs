@@ -27,8 +27,11 @@ use shmkit::{
 
 use crate::scratch::Name;
 
+#[path = "handles.rs"]
+mod handles;
 #[path = "streams.rs"]
 mod streams;
+pub(crate) use handles::*;
 pub(crate) use streams::*;
 
 /// Longer than any wait that succeeds.
@@ -67,6 +70,7 @@ macro_rules! for_each_contract {
             without_standard_streams,
             children_use_the_start_method_of_the_program,
             locks_work_by_every_start_method,
+            every_handle_goes_everywhere,
             five_generations_alike,
             a_hundred_at_once,
             a_scope_waits_for_all,
