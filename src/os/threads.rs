@@ -11,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-/// The process that counts, and how many parked threads it has: a forked child has none of its parent's.
+/// The process that counts, and how many parked threads it has: a forked child has none of its parent's. It may be one less
+/// than none, as a signed number: when a thread has ended and who started it has not counted it yet.
 static PARKED: AtomicU64 = AtomicU64::new(0);
 
 /// A key of the C library: a function that is called when a thread ends that has set it, after the destructors of all its
@@ -61,12 +62,21 @@ pub(crate) fn spawn_parked(name: &str, stack: usize, run: impl FnOnce() + Send +
     // SAFETY: `all` was filled just now; the old mask is written to `before`.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
     let started = thread::Builder::new().name(name.into()).stack_size(stack).spawn(move || {
+        let _until_the_end = Parked;
         run();
-        count(-1);
     });
     // SAFETY: `before` was written by the call above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
     started.map(|_| count(1))
+}
+
+/// The life of a parked thread, which may end by a panic.
+struct Parked;
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        count(-1);
+    }
 }
 
 /// A parked thread that runs something that may take locks.
@@ -123,14 +133,14 @@ const BETWEEN_LOOKS: Duration = Duration::from_micros(200);
 
 fn parked() -> u32 {
     let (pid, count) = split(PARKED.load(Relaxed));
-    if pid == process::id() { count } else { 0 }
+    if pid == process::id() { count.cast_signed().max(0).cast_unsigned() } else { 0 }
 }
 
 fn count(change: i32) {
     let _ = PARKED.fetch_update(Relaxed, Relaxed, |packed| {
         let (pid, count) = split(packed);
         let count = if pid == process::id() { count } else { 0 };
-        Some(u64::from(process::id()) << 32 | u64::from(count.saturating_add_signed(change)))
+        Some(u64::from(process::id()) << 32 | u64::from(count.wrapping_add_signed(change)))
     });
 }
 

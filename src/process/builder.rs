@@ -87,8 +87,8 @@ struct Plan {
 impl Process<()> {
     /// Starts `target(args)` in a new process, by the [start method](super::set_start_method) of the program.
     ///
-    /// The arguments are encoded and sent by `Spawn` and `ForkServer`, and moved as they are by `Fork`; either way the caller's are gone
-    /// when this returns.
+    /// The arguments are encoded and sent by `Spawn` and `ForkServer`, and moved as they are by `Fork`; either way the
+    /// caller's are gone when this returns.
     ///
     /// # Errors
     ///
@@ -253,7 +253,8 @@ impl<F, A> Builder<F, A> {
     /// [piped](Stdio::piped) stays as it is.
     ///
     /// When [`join`](Process::join) returns, all that the child had written before its end has been passed on, a last line
-    /// without an end too; and so it is before this process ends normally. A line is cut after 1 MiB. The child waits while nobody reads what it writes, and so does `join`.
+    /// without an end too; and so it is before this process ends normally. A line is cut after 1 MiB. The child waits while
+    /// nobody reads what it writes, and so does `join`.
     ///
     /// # If a process dies
     ///
@@ -389,8 +390,8 @@ impl Plan {
             (pid, None)
         };
         expect(&args.seats, pid);
-        let child = Child::new(pid, pidfd, origin.name, origin.daemon, ours)?;
-        Ok(Process::new(child, streams))
+        let child = Child::new(pid, pidfd, origin.name, origin.daemon, ours, streams)?;
+        Ok(Process::new(child))
     }
 
     fn open_directory(&self) -> Result<Option<OwnedFd>> {
@@ -440,8 +441,8 @@ impl Plan {
         match forked {
             Some(pid) => {
                 expect(&belongings.seats, pid);
-                let child = Child::new(pid, None, origin.name, origin.daemon, ours)?;
-                Ok(Process::new(child, streams))
+                let child = Child::new(pid, None, origin.name, origin.daemon, ours, streams)?;
+                Ok(Process::new(child))
             }
             None => {
                 drop(ours);
@@ -473,7 +474,7 @@ impl Plan {
         belongings: Belongings,
         run: impl FnOnce() -> R,
     ) -> ! {
-        // A panic that got past `report::run`: of a destructor, say.
+        // No panic gets past `report::run`. If one did, it would go on in what is the parent's.
         let _guard = start::ExitOnUnwind;
         let code = report::run(socket, || {
             streams.take_over()?;

@@ -8,7 +8,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     process,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -125,7 +125,9 @@ pub(super) struct Child {
     socket: OwnedFd,
     progress: Mutex<Progress>,
     /// Its streams whose lines this process passes on.
-    lines: OnceLock<lines::Id>,
+    lines: Option<lines::Id>,
+    /// This process's ends of its pipes, as long as nobody has taken them.
+    pipes: Mutex<Pipes>,
     /// Whether a handle was joined.
     is_taken: AtomicBool,
 }
@@ -147,13 +149,14 @@ impl Child {
         name: String,
         daemon: bool,
         socket: OwnedFd,
+        streams: Prepared,
     ) -> Result<Arc<Self>> {
-        Self::add(pid, pidfd, name, daemon, false, socket)
+        Self::add(pid, pidfd, name, daemon, false, socket, streams)
     }
 
     /// The fork server.
     pub(super) fn server(pid: u32, socket: OwnedFd) -> Result<Arc<Self>> {
-        Self::add(pid, None, "forkserver".into(), true, true, socket)
+        Self::add(pid, None, "forkserver".into(), true, true, socket, Prepared::default())
     }
 
     fn add(
@@ -163,6 +166,7 @@ impl Child {
         daemon: bool,
         is_server: bool,
         socket: OwnedFd,
+        streams: Prepared,
     ) -> Result<Arc<Self>> {
         let cannot_be_watched = |error| {
             // No descriptors are left, say. What cannot be watched must not run.
@@ -182,17 +186,18 @@ impl Child {
                 pidfd::of_the_ended().map_err(|error| Error::os("eventfd", error))?
             }
         };
-        let (starter, progress) = (process::id(), Mutex::new(progress));
+        let Prepared { pipes, lines, .. } = streams;
         let child = Arc::new(Self {
             pid,
-            starter,
+            starter: process::id(),
             name,
             daemon,
             is_server,
             sentinel,
             socket,
-            progress,
-            lines: OnceLock::new(),
+            progress: Mutex::new(progress),
+            lines,
+            pipes: Mutex::new(pipes),
             is_taken: false.into(),
         });
         family::add(&child);
@@ -277,8 +282,8 @@ impl Child {
         }
         loop {
             if let Some(end) = self.end() {
-                if let Some(lines) = self.lines.get() {
-                    lines::show_rest(*lines, wait);
+                if let Some(lines) = self.lines {
+                    lines::show_rest(lines, wait);
                 }
                 return Ok(Some(end));
             }
@@ -287,6 +292,35 @@ impl Child {
             }
             self.sleep_until_end(wait)?;
         }
+    }
+
+    /// Waits for the end. What the function has returned; `None` if the end has not come in time.
+    fn join<T>(&self, wait: Wait, read: Read<T>) -> Result<Option<T>> {
+        let Some((report, status)) = self.wait(wait)? else { return Ok(None) };
+        family::forget(self);
+        self.is_taken.store(true, Relaxed);
+        match report {
+            Some(packet) => read(&packet, self.pid).map(Some),
+            None => Err(Error::ChildDied { pid: self.pid, status: status.to_string() }),
+        }
+    }
+
+    /// The same for ever. The child will not wait for input that nobody can write any more.
+    fn join_without_input<T>(&self, read: Read<T>) -> Result<T> {
+        drop(self.pipes().stdin.take());
+        match self.join(Wait::Forever, read)? {
+            Some(result) => Ok(result),
+            None => unreachable!("a wait without end"),
+        }
+    }
+
+    fn pipes(&self) -> MutexGuard<'_, Pipes> {
+        self.pipes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes this process's ends of its pipes that nobody has taken: no one will.
+    pub(super) fn close_pipes(&self) {
+        drop(mem::take(&mut *self.pipes()));
     }
 
     /// The report and how it ended, if it has.
@@ -365,17 +399,15 @@ impl Child {
 #[must_use = "the process goes on when the handle is dropped: join it, or keep it"]
 pub struct Process<T> {
     child: Arc<Child>,
-    pipes: Mutex<Pipes>,
-    read: fn(&Packet, u32) -> Result<T>,
+    read: Read<T>,
 }
 
+/// What finds the result in a report of the process with this id.
+type Read<T> = fn(&Packet, u32) -> Result<T>;
+
 impl<T: Message> Process<T> {
-    pub(super) fn new(child: Arc<Child>, streams: Prepared) -> Self {
-        if let Some(lines) = streams.lines {
-            // New, so nobody has set it.
-            let _ = child.lines.set(lines);
-        }
-        Self { child, pipes: Mutex::new(streams.pipes), read: read_report::<T> }
+    pub(super) fn new(child: Arc<Child>) -> Self {
+        Self { child, read: read_report::<T> }
     }
 }
 
@@ -408,11 +440,7 @@ impl<T> Process<T> {
     ///
     /// See the type.
     pub fn join(&self) -> Result<T> {
-        drop(self.take_stdin());
-        match self.wait(Wait::Forever)? {
-            Some(result) => Ok(result),
-            None => unreachable!("a wait without end"),
-        }
+        self.child.join_without_input(self.read)
     }
 
     /// As [`join`](Self::join), but waits at most `timeout`: `None` when the process has not ended by then.
@@ -437,7 +465,7 @@ impl<T> Process<T> {
     /// }
     /// ```
     pub fn join_timeout(&self, timeout: Duration) -> Result<Option<T>> {
-        self.wait(Wait::timeout(timeout))
+        self.child.join(Wait::timeout(timeout), self.read)
     }
 
     /// As [`join_timeout`](Self::join_timeout), until `deadline`.
@@ -450,27 +478,13 @@ impl<T> Process<T> {
     ///
     /// See [`join_timeout`](Self::join_timeout).
     pub fn join_deadline(&self, deadline: Instant) -> Result<Option<T>> {
-        self.wait(Wait::deadline(deadline))
+        self.child.join(Wait::deadline(deadline), self.read)
     }
 
-    fn wait(&self, wait: Wait) -> Result<Option<T>> {
-        let Some((report, status)) = self.child.wait(wait)? else { return Ok(None) };
-        family::forget(&self.child);
-        self.child.is_taken.store(true, Relaxed);
-        match report {
-            Some(packet) => (self.read)(&packet, self.pid()).map(Some),
-            None => Err(Error::ChildDied { pid: self.pid(), status: status.to_string() }),
-        }
-    }
-
-    /// A second handle.
-    pub(super) fn second(&self) -> Self {
-        Self { child: Arc::clone(&self.child), pipes: Mutex::default(), read: self.read }
-    }
-
-    /// Waits for the end. The error is nobody's who has joined another handle.
-    pub(super) fn wait_unless_taken(&self) -> Result<()> {
-        if self.child.is_taken.load(Relaxed) { Ok(()) } else { self.join().map(drop) }
+    /// What waits for the end, whatever becomes of this handle. The error is nobody's if that has been joined.
+    pub(super) fn waiter(&self) -> impl Fn() -> Result<()> + use<T> {
+        let (child, read) = (Arc::clone(&self.child), self.read);
+        move || if child.is_taken.load(Relaxed) { Ok(()) } else { child.join_without_input(read).map(drop) }
     }
 
     /// Ends it in good order: asks it to end ([`terminate`](Self::terminate)), gives it time, and then ends it
@@ -505,17 +519,13 @@ impl<T> Process<T> {
         }
     }
 
-    fn pipes(&self) -> MutexGuard<'_, Pipes> {
-        self.pipes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What goes to its standard input, once, if that is [piped](super::Stdio::piped). Dropping it ends that.
     ///
     /// # Examples
     ///
     /// See [`Stdio`](super::Stdio).
     pub fn take_stdin(&self) -> Option<PipeWriter> {
-        self.pipes().stdin.take()
+        self.child.pipes().stdin.take()
     }
 
     /// What comes from its standard output, once, if that is [piped](super::Stdio::piped).
@@ -526,7 +536,7 @@ impl<T> Process<T> {
     ///
     /// See [`Stdio`](super::Stdio).
     pub fn take_stdout(&self) -> Option<PipeReader> {
-        self.pipes().stdout.take()
+        self.child.pipes().stdout.take()
     }
 
     /// What comes from its standard errors, once, if they are [piped](super::Stdio::piped).
@@ -548,7 +558,7 @@ impl<T> Process<T> {
     /// }
     /// ```
     pub fn take_stderr(&self) -> Option<PipeReader> {
-        self.pipes().stderr.take()
+        self.child.pipes().stderr.take()
     }
 
     /// The process id.
@@ -661,6 +671,7 @@ impl<T> AsFd for Process<T> {
 
 impl<T> Drop for Process<T> {
     fn drop(&mut self) {
+        self.child.close_pipes();
         if !self.child.is_ours() {
             // A fork's copy: the starter sees to it.
         } else if self.child.has_ended() {
@@ -693,8 +704,8 @@ mod tests {
         program.wait().unwrap();
         let (ours, theirs) = packet::pair().unwrap();
         report::send(&theirs, &Report::Returned(7_u32));
-        let child = Child::new(program.id(), None, "true".into(), false, ours).unwrap();
-        let child = Process::<u32>::new(child, Prepared::default());
+        let child = Child::new(program.id(), None, "true".into(), false, ours, Prepared::default()).unwrap();
+        let child = Process::<u32>::new(child);
         assert_eq!((child.is_alive(), child.exit_status()), (false, Some(ExitStatus::Unknown)));
         assert!(poll::is_readable(&child.child.sentinel, Wait::No).unwrap());
         child.terminate().unwrap();

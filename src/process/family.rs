@@ -229,8 +229,11 @@ pub(super) fn see_off() {
     let daemons = || active().filter(|child| child.is_daemon());
     // One that cannot be asked will be ended.
     daemons().for_each(|daemon| drop(daemon.signal(libc::SIGTERM)));
+    // As at the end of a handle, which may be forgotten or still live: nobody will read or write any more.
+    active().for_each(|child| child.close_pipes());
     // Again and again: other threads of this process may be starting more.
     while let Some(child) = active().find(|child| !child.is_daemon()) {
+        child.close_pipes();
         if !child.wait_for_end(Wait::Forever) {
             thread::sleep(PAUSE);
         }

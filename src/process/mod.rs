@@ -44,7 +44,9 @@
 //! A child that is blocked or stopped is waited for as well, and one that does not end before this process has ended is
 //! waited for for ever: do not let it wait for [`parent`], for the other end of a connection that is open here, or at a
 //! barrier that this process belongs to. Locks are no danger: a thread that ends the process while it holds one waits for no
-//! child, and the next holder finds the lock poisoned.
+//! child, and the next holder finds the lock poisoned. Nor are [pipes](Stdio::piped): this process's ends are closed before
+//! the wait, as when the handles are dropped, so that inputs end and whoever writes is told that nobody reads. But ends that
+//! were [taken](Process::take_stdin) are their takers': close them first.
 //!
 //! A daemon may not have children, for it is often killed, and they could be left behind:
 //! [`Builder::may_have_children`] lets it. A process that is to outlive its parent's normal end is no child: start a

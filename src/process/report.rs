@@ -1,8 +1,10 @@
 //! What a child tells its parent at the end: the value, the error or the panic of its function.
 
 use std::{
+    any::Any,
     cell::RefCell,
     io::Write,
+    mem,
     os::fd::OwnedFd,
     panic::{self, AssertUnwindSafe},
 };
@@ -51,6 +53,8 @@ pub(super) fn run<R: Outcome>(socket: &OwnedFd, function: impl FnOnce() -> R) ->
     };
     // Writing the value runs the user's code too, which may panic.
     let code = catching(|| send(socket, &report)).unwrap_or_else(|panicked: Report<()>| send(socket, &panicked));
+    // And so does its end, after which it is too late for a report.
+    let code = catching(|| drop(report)).map_or_else(|panicked: Report<()>| panicked.code(), |()| code);
     // Whoever ends the process after this does not.
     let _ = std::io::stdout().flush();
     code
@@ -78,13 +82,17 @@ fn note_places_of_panics() {
 }
 
 pub(super) fn catching<T, V>(run: impl FnOnce() -> T) -> Result<T, Report<V>> {
-    panic::catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
-        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
-        Report::Panicked {
-            message: message.unwrap_or_else(|| "a panic without a text".into()),
-            location: PANICKED_AT.take(),
-        }
+    panic::catch_unwind(AssertUnwindSafe(run))
+        .map_err(|payload| Report::Panicked { message: text_of(payload), location: PANICKED_AT.take() })
+}
+
+/// What was panicked with, if it is a text.
+fn text_of(payload: Box<dyn Any + Send>) -> String {
+    let text = payload.downcast::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|payload| payload.downcast::<String>().map(|text| *text)).unwrap_or_else(|payload| {
+        // Its destructor may panic in its turn.
+        mem::forget(payload);
+        "a panic without a text".into()
     })
 }
 

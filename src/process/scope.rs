@@ -142,8 +142,7 @@ impl Scope {
     }
 
     fn keep<T: 'static>(&self, process: Process<T>) -> ScopedProcess<T> {
-        let watched = process.second();
-        self.ends.borrow_mut().push(Box::new(move || watched.wait_unless_taken()));
+        self.ends.borrow_mut().push(Box::new(process.waiter()));
         ScopedProcess(process)
     }
 

@@ -82,6 +82,10 @@ impl Stdio {
     ///
     /// A pipe holds 64 KiB as a rule. Who writes into a full one waits, so read what is piped before you join.
     ///
+    /// An end that nobody has taken is closed with the handle, and at the normal end of this process: then an input ends, and
+    /// writing is an error, by which `println!` panics. One that was taken is closed where it is dropped; while it lives in a
+    /// static, say, that normal end [waits](super#the-end-of-a-parent) for a child that waits for it.
+    ///
     /// No other child has this process's end, but one by [`Process::fork`](super::Process::fork), which has a copy of all: an
     /// input ends when that is closed too.
     ///

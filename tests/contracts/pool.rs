@@ -82,7 +82,19 @@ fn errors_and_panics_are_of_their_task() {
             other => panic!("{x}: {other:?}"),
         }
     }
+    // What a panic is made of may panic at its end.
+    let explodes = |x: u64| if x == 5 { std::panic::panic_any(Bomb) } else { x };
+    let results: Vec<_> = pool.imap(explodes, 0..10).unwrap().collect();
+    assert!(results.iter().enumerate().all(|(x, result)| result.is_ok() == (x != 5)), "{results:?}");
     assert_eq!(pool.pids(), pids);
+}
+
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("a panic of a panic");
+    }
 }
 
 #[test]
@@ -343,8 +355,9 @@ fn callbacks() {
             Err(error) => assert!(x % 10 == 5 && matches!(error, Error::Panicked { .. })),
         }
     }
-    // One that panics is nobody's concern.
+    // One that panics is nobody's concern, nor if what it panics with panics in its turn.
     pool.submit(square, (1,)).unwrap().on_ready(|_| panic!("in a callback"));
+    pool.submit(square, (1,)).unwrap().on_ready(|_| std::panic::panic_any(Bomb));
     let again = sender.clone();
     pool.submit(square, (2,)).unwrap().on_ready(move |result| again.send((2, result)).unwrap());
     assert_eq!(receiver.recv().unwrap().1.unwrap(), 4);

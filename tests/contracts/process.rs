@@ -1,8 +1,9 @@
 //! What a process promises however it was started: each test runs by the start method of the program that includes
 //! this file, its children's children too.
 //!
-//! Its standard streams have a file of their own, `streams.rs`. Not here, for `tests/process.rs` and `tests/process_fork.rs` have it: arguments, results, errors and panics; a hundred
-//! children that end well; the death of a daemon's parent; builders' settings.
+//! Its standard streams have a file of their own, `streams.rs`. Not here, for `tests/process.rs` and `tests/process_fork.rs`
+//! have it: arguments, results, errors and panics; a hundred children that end well; the death of a daemon's parent;
+//! builders' settings.
 //!
 //! Impossible by types: whatever one could ask of a process before its start (a `Builder` is no `Process`) or after it
 //! was closed (the handle is gone), and a negative time limit. A process has no key for authentication and no exit
@@ -21,13 +22,16 @@ use std::{
 use serde::{Deserialize, Serialize};
 use shmkit::{
     Array, AtomicArray, Error, Lock, Pool, Process, Queue, Result, Value,
-    process::{self, Builder, Context, ExitStatus, Message, Outcome, StartMethod, State, Target},
+    process::{self, Builder, Context, ExitStatus, Message, Outcome, StartMethod, State, Stdio, Target},
 };
 
 use crate::scratch::Name;
 
+#[path = "handles.rs"]
+mod handles;
 #[path = "streams.rs"]
 mod streams;
+pub(crate) use handles::*;
 pub(crate) use streams::*;
 
 /// Longer than any wait that succeeds.
@@ -44,6 +48,7 @@ macro_rules! for_each_contract {
             a_child_is_a_daemon_as_its_parent_is,
             a_daemon_may_have_children_if_that_was_asked_for,
             a_parent_waits_for_its_children_at_its_end,
+            a_panic_after_the_report_is_a_normal_end_too,
             a_parent_ends_its_daemons_at_its_end,
             a_killed_parent_waits_for_nobody,
             a_report_that_nobody_reads_delays_no_end,
@@ -65,6 +70,7 @@ macro_rules! for_each_contract {
             without_standard_streams,
             children_use_the_start_method_of_the_program,
             locks_work_by_every_start_method,
+            every_handle_goes_everywhere,
             five_generations_alike,
             a_hundred_at_once,
             a_scope_waits_for_all,
@@ -308,6 +314,36 @@ pub(crate) fn a_parent_waits_for_its_children_at_its_end() {
         assert_eq!(joined(&parent).is_ok(), matches!(way, Way::Returns));
         assert_eq!(done[0].load(SeqCst), 3, "{way:?}");
         assert_eq!(parent.exit_status(), Some(ExitStatus::Code(way.code())));
+    }
+}
+
+/// Panics at its end in the child.
+#[derive(Serialize, Deserialize)]
+struct Fragile;
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        assert_ne!(process::current().name(), "fragile", "dropped");
+    }
+}
+
+pub(crate) fn a_panic_after_the_report_is_a_normal_end_too() {
+    fn middle(panics: bool, ending: Value<u8>, done: AtomicArray<u32>) -> Result<Fragile> {
+        drop(Process::builder(end_late).args((ending.clone(), done)).daemon(false).start()?);
+        ending.set(1)?;
+        if panics { std::panic::panic_any(Fragile) } else { Ok(Fragile) }
+    }
+    for panics in [false, true] {
+        let (ending, done) = (Value::new(0_u8).unwrap(), AtomicArray::<u32>::zeros(1).unwrap());
+        let parent =
+            Process::builder(middle).args((panics, ending, done.clone())).name("fragile").stderr(Stdio::null());
+        let parent = parent.daemon(true).may_have_children(true).start().unwrap();
+        match joined(&parent) {
+            Ok(_) => assert!(!panics, "the result was sent before"),
+            Err(error) => assert!(panics && matches!(error, Error::Panicked { .. }), "{error}"),
+        }
+        assert_eq!(parent.exit_status(), Some(ExitStatus::Code(101)));
+        assert_eq!(done[0].load(SeqCst), 1);
     }
 }
 

@@ -8,16 +8,17 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::fd::{FromRawFd, OwnedFd},
     process::id,
+    sync::atomic::Ordering::SeqCst,
     thread,
     time::Duration,
 };
 
 use shmkit::{
-    Error, Process, Result, Value,
+    AtomicArray, Error, Process, Result, Value,
     process::{self, ExitStatus, Message, Outcome, StartMethod, Stdio, Target},
 };
 
-use super::{LONG, joined, sleep_for_ever, until, wait_for};
+use super::{LONG, Way, joined, sleep_for_ever, until, wait_for};
 use crate::scratch::Folder;
 
 /// Hands the names of all tests of this file to a macro.
@@ -29,6 +30,8 @@ macro_rules! for_each_stream_contract {
             streams_in_files,
             one_end_each,
             a_join_ends_the_input,
+            the_end_of_a_scope_ends_the_input,
+            a_normal_end_closes_the_ends_that_nobody_took,
             an_input_ends_though_other_children_live,
             more_than_a_pipe_holds,
             a_reader_that_is_gone,
@@ -141,6 +144,64 @@ pub(crate) fn one_end_each() {
 pub(crate) fn a_join_ends_the_input() {
     let child = builder(shout, ()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).start().unwrap();
     assert_eq!(child.join().unwrap(), 0);
+}
+
+/// A handle may outlive the scope; what there is to be read stays there.
+pub(crate) fn the_end_of_a_scope_ends_the_input() {
+    let shouts = || builder(shout, ()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let (silent, loud) = process::scope(|scope| {
+        let (silent, loud) = (scope.start(shouts()).unwrap(), scope.start(shouts()).unwrap());
+        loud.take_stdin().unwrap().write_all(b"hello").unwrap();
+        (silent, loud)
+    })
+    .unwrap();
+    assert!(silent.take_stdin().is_none());
+    assert_eq!((silent.join().unwrap(), loud.join().unwrap()), (0, 5));
+    assert_eq!(text_of(silent.take_stdout().unwrap()), "");
+    assert_eq!(text_of(loud.take_stdout().unwrap()), "HELLO");
+}
+
+/// Who waits for its children waits for none that waits for it.
+pub(crate) fn a_normal_end_closes_the_ends_that_nobody_took() {
+    type Seen = AtomicArray<u32>;
+    fn reads(seen: Seen) {
+        seen[0].store(1 + text_of(io::stdin()).len() as u32, SeqCst);
+    }
+    fn writes(seen: Seen) {
+        let until_it_fails = |into: &mut dyn Write| while into.write_all(&[b'x'; 4096]).is_ok() {};
+        until_it_fails(&mut io::stdout().lock());
+        until_it_fails(&mut io::stderr());
+        seen[1].store(1, SeqCst);
+    }
+    fn daemon(seen: Seen) {
+        // SAFETY: SIG_IGN is a valid disposition.
+        unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+        seen[3].store(1, SeqCst);
+        text_of(io::stdin());
+        seen[2].store(1, SeqCst);
+    }
+    fn parent(way: Way, forget: bool, seen: Seen) -> Result<()> {
+        let reader = Process::builder(reads).args((seen.clone(),)).daemon(false).stdin(Stdio::piped()).start()?;
+        let writer = Process::builder(writes).args((seen.clone(),)).daemon(false);
+        let writer = writer.stdout(Stdio::piped()).stderr(Stdio::piped()).start()?;
+        let daemon = Process::builder(daemon).args((seen.clone(),)).daemon(true).stdin(Stdio::piped()).start()?;
+        until("the daemon does not listen", || seen[3].load(SeqCst) == 1);
+        let kept = (reader, writer, daemon);
+        if forget {
+            std::mem::forget(kept);
+        }
+        // `exit` leaves them as they are.
+        way.go()
+    }
+    for way in Way::ALL {
+        for forget in [false, true] {
+            let seen = Seen::zeros(4).unwrap();
+            let ended = builder(parent, (way, forget, seen.clone())).stderr(Stdio::null()).start().unwrap();
+            assert_eq!(joined(&ended).is_ok(), matches!(way, Way::Returns));
+            assert_eq!(ended.exit_status(), Some(ExitStatus::Code(way.code())));
+            assert_eq!(seen.to_vec(), [1; 4], "{way:?}, {forget}");
+        }
+    }
 }
 
 /// No other child may have this process's end of a pipe, or its reader would wait for that one too.

@@ -33,6 +33,9 @@ pub enum OnDeath {
 
 /// A pool that is about to be started. From [`Pool::builder`].
 ///
+/// The workers' standard streams are this process's: what a task prints appears there, without a name before it, for a
+/// worker does the tasks of many.
+///
 /// # Examples
 ///
 /// ```standalone_crate

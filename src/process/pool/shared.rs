@@ -360,6 +360,8 @@ impl Shared {
 const MOST_ITEMS: usize = 1 << 20;
 
 fn call(callback: Callback, part: Part) {
-    // The panic of a callback is told by the hook, and nobody's concern.
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| callback(part)));
+    // The panic of a callback is told by the hook, and nobody's concern. What it panics with may panic at its end.
+    if let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| callback(part))) {
+        mem::forget(payload);
+    }
 }
