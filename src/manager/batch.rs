@@ -39,6 +39,8 @@ use crate::{Error, Result};
 #[must_use = "nothing happens before `run`"]
 pub struct Batch {
     server: Arc<Server>,
+    /// The number of the connection when it was begun.
+    link: u64,
     steps: Result<Vec<(u64, Op)>>,
 }
 
@@ -74,16 +76,15 @@ mod sealed {
 
 impl Batch {
     pub(super) fn new(server: Arc<Server>) -> Self {
-        Self { server, steps: Ok(Vec::new()) }
+        Self { link: server.link_number(), server, steps: Ok(Vec::new()) }
     }
 
     fn add(mut self, remote: &Remote, op: Op) -> Self {
         if let Ok(steps) = &mut self.steps {
             let is_own = remote.instance() == self.server.instance();
-            let step =
-                if is_own { remote.step(op) } else { Err(Error::invalid_argument("an object of another manager")) };
-            match step {
-                Ok(step) => steps.push(step),
+            let other = || Err(Error::invalid_argument("an object of another manager"));
+            match if is_own { remote.id_for(self.link) } else { other() } {
+                Ok(id) => steps.push((id, op)),
                 Err(error) => self.steps = Err(error),
             }
         }

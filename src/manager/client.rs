@@ -9,13 +9,13 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
     object::{Home, Object, Reader, Wire},
     protocol::{self, Request},
-    words::{self, Bell, Bytes, Line, ROOM},
+    words::{self, Bell, Bytes, Line, Pace, ROOM},
 };
 use crate::{
     Error, Result,
@@ -27,13 +27,10 @@ use crate::{
     },
     raw::{
         lives::{Life, Lives, MemberId},
-        waiting::{Patience, SLICE, Spin},
+        waiting::SLICE,
     },
     region::ticket::{self, Arrived, Route},
 };
-
-/// Of so many waits one outlasts the wake-up of the server.
-const LOOK_EACH: u32 = 16;
 
 /// For what the server, which is awake, does at once.
 const SOON: Duration = Duration::from_secs(10);
@@ -66,7 +63,7 @@ pub(super) struct Link {
     lane: Mutex<Lane>,
     /// Objects that are not held any more, of which the server was not told.
     released: Mutex<Vec<u64>>,
-    patience: Patience,
+    pace: Pace,
 }
 
 /// What is between requests: there is one at a time.
@@ -197,7 +194,7 @@ impl Link {
             line,
             lane: Mutex::default(),
             released: Mutex::default(),
-            patience: Patience::default(),
+            pace: Pace::default(),
         };
         Ok((instance, link, gate))
     }
@@ -245,7 +242,7 @@ impl Link {
         if answers.number() == number {
             return Ok(());
         }
-        let mut spin = Spin::for_an_answer(&self.patience, number.is_multiple_of(LOOK_EACH));
+        let mut spin = self.pace.spin();
         while spin.turn() {
             if answers.number() == number {
                 spin.succeeded();
@@ -253,11 +250,13 @@ impl Link {
             }
         }
         let members = self.bell.members()?;
+        let start = Instant::now();
         loop {
             let turn = answers.gate().announce();
             // Before the answer: what a server has answered before it died was done.
             let life = members.life(self.server);
             if answers.number() == number {
+                self.pace.slept(start);
                 return Ok(());
             }
             if life != Life::Lives {

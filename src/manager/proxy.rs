@@ -157,10 +157,12 @@ impl Remote {
         server.call(&Request::One(id, op))
     }
 
-    /// For a request of several steps.
-    pub(super) fn step(&self, op: Op) -> Result<(u64, Op)> {
-        let (_, id) = self.server()?;
-        Ok((id, op))
+    /// Its number, for a request of several steps by the link with this number.
+    pub(super) fn id_for(&self, link: u64) -> Result<u64> {
+        match &self.0.held {
+            Some(held) if held.link.load(Relaxed) == link => Ok(self.0.id),
+            _ => self.server().map(|(_, id)| id),
+        }
     }
 
     pub(super) fn instance(&self) -> u64 {

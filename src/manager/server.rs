@@ -18,7 +18,7 @@ use std::{
         },
         mpsc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -27,7 +27,7 @@ use super::{
     protocol::{self, ROOT, Request},
     proxy::Proxy,
     store::Store,
-    words::{self, Bell, Bytes, Line, ROOM},
+    words::{self, Bell, Bytes, Line, Pace, ROOM},
 };
 use crate::{
     Error, Result,
@@ -40,7 +40,6 @@ use crate::{
         meeting, packet, pipe, threads,
         watch::Watch,
     },
-    raw::waiting::{Patience, Spin},
     region::ticket::{self, Route},
 };
 
@@ -55,9 +54,6 @@ const MOST_PARCELS: usize = 1 << 16;
 
 /// What passes between two attempts to let somebody in when there are no descriptors.
 const PAUSE: Duration = Duration::from_millis(10);
-
-/// Of so many waits one outlasts the wake-up of a client.
-const LOOK_EACH: u32 = 16;
 
 /// The server, as a process: until its owner is gone.
 pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>) -> Result<()> {
@@ -342,25 +338,25 @@ struct Worker {
 
 impl Worker {
     fn work(&mut self) {
-        let patience = Patience::default();
-        let mut waits = 0_u32;
+        let pace = Pace::default();
         loop {
-            let mut spin = Spin::for_an_answer(&patience, waits.is_multiple_of(LOOK_EACH));
-            waits = waits.wrapping_add(1);
+            let mut spin = pace.spin();
             let mut is_spinning = true;
-            let mut announced = None;
+            let (mut announced, mut start) = (None, None);
             loop {
                 match self.turn() {
                     Turn::End => return,
                     Turn::Done => {
-                        if is_spinning {
-                            spin.succeeded();
+                        match start {
+                            Some(start) => pace.slept(start),
+                            None => spin.succeeded(),
                         }
                         break;
                     }
                     Turn::Idle if is_spinning && spin.turn() => {}
                     Turn::Idle => {
                         is_spinning = false;
+                        start.get_or_insert_with(Instant::now);
                         let gate = self.hall.bell.head().gate();
                         match announced.take() {
                             None => {

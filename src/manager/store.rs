@@ -6,7 +6,12 @@
 //! values (`inner`). Objects that hold each other and are held by nobody else are found by looking at what can be reached
 //! from those that somebody holds ([`Store::collect`]), when there is reason to.
 
-use std::{cmp::Ordering, collections::HashMap, mem};
+use std::{
+    cmp::Ordering,
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    mem,
+};
 
 use super::{
     object::{Map, Object},
@@ -19,12 +24,31 @@ use crate::{Error, Result};
 const CHUNK: usize = 128;
 
 pub(super) struct Store {
-    objects: HashMap<u64, Shared>,
+    objects: HashMap<u64, Shared, BuildHasherDefault<ByNumber>>,
     next: u64,
     /// Those whose last holder may be gone.
     doubtful: Vec<u64>,
     /// Those that are held only by others of them.
     suspects: Vec<u64>,
+}
+
+/// Objects are numbered here, one after the other, so nobody can choose numbers that fall together.
+#[derive(Default)]
+struct ByNumber(u64);
+
+impl Hasher for ByNumber {
+    fn write(&mut self, _: &[u8]) {
+        // Never called: keys are numbers.
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The table looks at the upper bits too.
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 struct Shared {
@@ -85,7 +109,7 @@ fn note(log: Log<'_>, id: u64, undo: impl FnOnce() -> Undo) {
 impl Store {
     pub(super) fn new() -> Self {
         let root = Shared { body: Body::Dict(Map::new()), outer: 1, inner: 0, links: 0, version: 0 };
-        Self { objects: HashMap::from([(ROOT, root)]), next: ROOT + 1, doubtful: Vec::new(), suspects: Vec::new() }
+        Self { objects: HashMap::from_iter([(ROOT, root)]), next: ROOT + 1, doubtful: Vec::new(), suspects: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -134,6 +158,7 @@ impl Store {
     /// # Errors
     ///
     /// `KeyNotFound` for a proxy of what is not there.
+    #[inline]
     fn check_links<'o>(&self, values: impl IntoIterator<Item = &'o Object>) -> Result<()> {
         let mut missing = None;
         let mut check = |proxy: &Proxy| {

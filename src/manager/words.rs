@@ -12,15 +12,23 @@
 
 #![expect(unsafe_code, reason = "declares words that may be looked at in foreign bytes, and copies bytes beside them")]
 
-use std::sync::atomic::{
-    AtomicU32,
-    Ordering::{Acquire, Relaxed, Release, SeqCst},
+use std::{
+    sync::atomic::{
+        AtomicBool, AtomicU32,
+        Ordering::{Acquire, Relaxed, Release, SeqCst},
+    },
+    time::{Duration, Instant},
 };
 
 use crate::{
     Error, Result,
     os::copy,
-    raw::{gate::Gate, lives::MemberId, points::point},
+    raw::{
+        gate::Gate,
+        lives::MemberId,
+        points::point,
+        waiting::{Patience, Spin},
+    },
     region::{Dims, Handle, Kind, Resident, Shared},
 };
 
@@ -191,5 +199,35 @@ impl Way<'_> {
         // SAFETY: so many were written just now.
         unsafe { into.set_len(length) };
         Ok(Bytes::InLine)
+    }
+}
+
+/// A sleep that is shorter, with the wake-ups of both sides in it, was not worth it: had both spun, it would have ended before.
+const BRIEF: Duration = Duration::from_micros(120);
+
+/// Of so many waits one outlasts a wake-up in any case.
+const LOOK_EACH: u32 = 16;
+
+/// What one side has learnt of its waits for the other one.
+///
+/// A batch takes either side longer than those waits that [`Patience`] learns from, and less than a wake-up. So here a sleep
+/// that was brief has the next wait outlast a wake-up.
+#[derive(Default)]
+pub(super) struct Pace {
+    patience: Patience,
+    waits: AtomicU32,
+    was_brief: AtomicBool,
+}
+
+impl Pace {
+    pub(super) fn spin(&self) -> Spin<'_> {
+        // Relaxed, here and below: hints.
+        let look = self.waits.fetch_add(1, Relaxed).is_multiple_of(LOOK_EACH) || self.was_brief.load(Relaxed);
+        Spin::for_an_answer(&self.patience, look)
+    }
+
+    /// A wait has come to its end that slept from then on.
+    pub(super) fn slept(&self, since: Instant) {
+        self.was_brief.store(since.elapsed() < BRIEF, Relaxed);
     }
 }

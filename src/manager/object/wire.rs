@@ -122,7 +122,16 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn write_number(mut number: u128, into: &mut Vec<u8>) {
+#[inline]
+fn write_number(number: u128, into: &mut Vec<u8>) {
+    // Nearly all are short.
+    match u8::try_from(number) {
+        Ok(byte) if byte < 0x80 => into.push(byte),
+        _ => write_long_number(number, into),
+    }
+}
+
+fn write_long_number(mut number: u128, into: &mut Vec<u8>) {
     while number >= 0x80 {
         into.push(number as u8 | 0x80);
         number >>= 7;
@@ -130,9 +139,17 @@ fn write_number(mut number: u128, into: &mut Vec<u8>) {
     into.push(number as u8);
 }
 
+#[inline]
 fn read_number(from: &mut Reader<'_>) -> Result<u128> {
-    let mut number = 0;
-    for shift in (0..128).step_by(7) {
+    match from.byte()? {
+        byte if byte < 0x80 => Ok(byte.into()),
+        byte => read_long_number(byte, from),
+    }
+}
+
+fn read_long_number(first: u8, from: &mut Reader<'_>) -> Result<u128> {
+    let mut number = u128::from(first & 0x7f);
+    for shift in (7..128).step_by(7) {
         let byte = from.byte()?;
         let bits = u128::from(byte & 0x7f);
         if shift > 121 && bits >> (128 - shift) != 0 {
