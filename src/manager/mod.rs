@@ -15,6 +15,12 @@
 //! [`ManagerGone`](crate::Error::ManagerGone), also those that wait for an answer; its objects are lost, but not those that
 //! it kept under names, for whoever has them. The server ends with the process that started it, whatever ends that.
 
+//!
+//! # Forks
+//!
+//! A function that a fork runs holds what it was given, as any other process does. A closure of
+//! [`Process::fork`](crate::Process::fork) holds an object from its first operation on: until then its parent has to.
+
 mod batch;
 mod client;
 mod dict;

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -18,7 +18,11 @@ use super::{
     object::{Home, Object, Wire},
     protocol::{Kind, Op, ROOT, Request},
 };
-use crate::{Error, Result, region::ticket};
+use crate::{
+    Error, Result,
+    os::identity::Stamp,
+    region::ticket::{self, Seat},
+};
 
 /// A list, dict or namespace of a manager among the values of another one: see [`Object::Proxy`].
 ///
@@ -200,9 +204,33 @@ impl Serialize for Remote {
         let write = || {
             let (server, id) = self.server()?;
             let hold = server.hold(id)?;
-            Ok((self.0.instance, id, ticket::pack(hold.as_fd())?))
+            let number = ticket::pack(hold.as_fd())?;
+            if !ticket::is_sent()? {
+                ticket::add_seat(Box::new(ForFork { remote: self.clone(), _hold: hold }));
+            }
+            Ok((self.0.instance, id, number))
         };
         write().map_err(|error| S::Error::custom(ticket::keep_reason(error)))?.serialize(serializer)
+    }
+}
+
+/// Holds an object for a fork that is given it, until that has told the server of itself.
+struct ForFork {
+    remote: Remote,
+    /// The parent's copy is closed after the fork, the fork's after it has attended.
+    _hold: OwnedFd,
+}
+
+impl Seat for ForFork {
+    fn number(&self) -> u32 {
+        0
+    }
+
+    fn expect(&self, _: Stamp) {}
+
+    fn attend(&self) {
+        // Without a server there is nothing to be had, as each operation will say.
+        let _ = self.remote.server();
     }
 }
 
