@@ -146,7 +146,10 @@ fn lists(with: With) {
     // More than go in one step.
     list.clear().unwrap();
     list.extend(0..1000).unwrap();
-    assert_eq!(list.iter().map(|o| o.unwrap().get_as::<i32>().unwrap()).collect::<Vec<_>>(), (0..1000).collect::<Vec<_>>());
+    assert_eq!(
+        list.iter().map(|o| o.unwrap().get_as::<i32>().unwrap()).collect::<Vec<_>>(),
+        (0..1000).collect::<Vec<_>>()
+    );
     assert!(matches!(manager.list().unwrap().pop(), Err(Error::IndexOutOfRange { index: -1, len: 0 })));
 }
 
@@ -338,7 +341,8 @@ fn shared_objects_by_name(with: With) {
     fn child(manager: Manager) -> Result<()> {
         manager.event("started")?.wait_timeout(SOON)?;
         let value = manager.value("value", 0_u32)?;
-        let (lock, rlock, bounded) = (manager.lock("lock")?, manager.rlock("rlock")?, manager.bounded_semaphore("bounded", 2)?);
+        let (lock, rlock, bounded) =
+            (manager.lock("lock")?, manager.rlock("rlock")?, manager.bounded_semaphore("bounded", 2)?);
         {
             let _held = (lock.lock_timeout(SOON)?, rlock.lock_timeout(SOON)?);
             value.set(value.get()? + 1)?;
@@ -388,7 +392,8 @@ fn batches(with: With) {
     let dict = manager.dict_from([("a", "A"), ("b", "B"), ("c", "C")]).unwrap();
     let namespace = manager.namespace().unwrap();
     with.run(child, (manager.clone(), list.clone(), dict.clone()));
-    let state = || format!("{} {} {}", list.to_object().unwrap(), dict.to_object().unwrap(), namespace.to_object().unwrap());
+    let state =
+        || format!("{} {} {}", list.to_object().unwrap(), dict.to_object().unwrap(), namespace.to_object().unwrap());
     let before = state();
     assert_eq!(before, "['one', 2, 3] {'b': 'B', 'c': 'C', 'n': 2} {}");
     let many = (0..100).fold(manager.batch(), |batch, n| batch.insert(&dict, n, n).push(&list, n));

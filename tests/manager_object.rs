@@ -137,7 +137,9 @@ fn numbers_are_compared_by_their_values() {
     assert!(Object::from(i128::MAX) < Object::from(2_f64.powi(127)));
     assert!(equal(i128::MIN.into(), (-(2_f64.powi(127))).into()));
     assert!(Object::from(-1.5) < Object::from(-1) && Object::from(-2) < Object::from(-1.5));
-    assert!(Object::from(f64::INFINITY) > Object::from(i128::MAX) && Object::from(f64::NAN) > Object::from(f64::INFINITY));
+    assert!(
+        Object::from(f64::INFINITY) > Object::from(i128::MAX) && Object::from(f64::NAN) > Object::from(f64::INFINITY)
+    );
     let mut map = Map::new();
     map.insert(1, "int");
     assert_eq!(map.insert(true, "bool"), Some("int".into()));
@@ -196,7 +198,8 @@ fn values_are_shown_as_python_shows_them() {
     }
     assert_eq!(Object::bytes(b"a'\"\\\n\x80 ~".to_vec()).to_string(), r#"b'a\'"\\\n\x80 ~'"#);
     assert_eq!(Object::bytes(b"it's".to_vec()).to_string(), r#"b"it's""#);
-    let nested = Object::from(vec![Object::from(true), Object::None, Object::from(Vec::<i32>::new()), Map::new().into()]);
+    let nested =
+        Object::from(vec![Object::from(true), Object::None, Object::from(Vec::<i32>::new()), Map::new().into()]);
     assert_eq!(nested.to_string(), "[True, None, [], {}]");
     assert_eq!(format!("{nested:?}"), nested.to_string());
 }

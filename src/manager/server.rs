@@ -520,6 +520,9 @@ impl Worker {
                 if self.parcels.contains_key(&name) {
                     return Err(Error::AlreadyExists { name });
                 }
+                if !matches!(value, Object::Bytes(_)) {
+                    return Err(value.mismatch("an encoded value"));
+                }
                 self.parcels.insert(name, Parcel { tag, value, descriptors: descriptors.into() });
                 Object::None
             }
@@ -540,4 +543,171 @@ enum Turn {
     Done,
     Idle,
     End,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, test_runner::Config};
+
+    use super::*;
+    use crate::manager::protocol::{Kind, Op};
+
+    /// A server without its other thread, and without processes: with one client, whose end of the socket this is.
+    fn worker() -> (Worker, End) {
+        let bell = words::new_bell().unwrap();
+        let hall = Arc::new(Hall {
+            instance: 7,
+            watch: Watch::new().unwrap(),
+            doors: Mutex::default(),
+            numbers: AtomicU64::new(1),
+            bell,
+            has_events: AtomicBool::new(false),
+        });
+        let (tell, events) = mpsc::channel();
+        let (ours, theirs) = End::pair().unwrap();
+        let peer = Arc::new(Peer { number: 1, socket: theirs, process: AtomicU64::new(0) });
+        hall.tell(&tell, Event::Enter(peer, words::new_line().unwrap()));
+        let mut worker = Worker {
+            hall,
+            events,
+            store: Store::new(),
+            parcels: HashMap::new(),
+            clients: Vec::new(),
+            request: Vec::new(),
+            answer: Vec::new(),
+        };
+        assert!(matches!(worker.turn(), Turn::Done));
+        assert_eq!(worker.clients.len(), 1);
+        (worker, ours)
+    }
+
+    /// Puts bytes in as a request, and reads the answer.
+    fn ask(worker: &mut Worker, number: u32, bytes: &[u8]) -> Result<Object> {
+        let line = worker.clients[0].line.clone();
+        words::requests(&line).put(number, Some(bytes));
+        worker.turn();
+        let mut answer = Vec::new();
+        assert_eq!(words::answers(&line).number(), number);
+        assert_eq!(words::answers(&line).get(&mut answer).unwrap(), Bytes::InLine);
+        protocol::read_answer(Reader::new(&answer, Home::Server(7)))
+    }
+
+    fn written(request: &Request) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        request.write(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn requests() -> impl Strategy<Value = Vec<u8>> {
+        let value = prop_oneof![
+            Just(Object::None),
+            (-3_i64..12).prop_map(Object::from),
+            "[ab]".prop_map(Object::from),
+            (0_u64..4).prop_map(|id| Object::Proxy(Proxy::of_server(Kind::List, 7, id))),
+        ];
+        let op = (0_u8..40, vec(value, 3)).prop_map(|(kind, mut values)| {
+            let mut next = || values.pop().unwrap_or_default();
+            let index = |object: &Object| object.get_as().unwrap_or(0);
+            match kind {
+                0 => Op::Clear(),
+                1 | 2 => Op::Push(next()),
+                3 | 4 | 5 => Op::Set(next(), next()),
+                6 => Op::Pop(None),
+                7 => Op::InsertAt(index(&next()), next()),
+                8 => Op::Extend(vec![next(), next(), next()]),
+                9 => Op::Update(vec![(next(), next()), ("a".into(), 1.into())]),
+                10 => Op::Take(next()),
+                11 => Op::PopItem(),
+                12 => Op::Reverse(),
+                13 => Op::Sort(),
+                14 => Op::FetchAdd(next(), next()),
+                15 => Op::CompareExchange(next(), Some(next()), Some(next())),
+                16 => Op::CompareExchange(next(), None, None),
+                17 => Op::SetDefault(next(), next()),
+                18 => Op::Chunk(index(&next()).unsigned_abs(), None),
+                19 => Op::Slice(Some(index(&next())), None),
+                20 => Op::Remove(next()),
+                _ => Op::Get(next()),
+            }
+        });
+        let step = (0_u64..4, op);
+        prop_oneof![
+            6 => vec(step, 1..8).prop_map(|steps| written(&Request::All(steps))),
+            1 => Just(written(&Request::New(Kind::List, Object::List(vec![1.into()])))),
+            1 => Just(written(&Request::New(Kind::Dict, Object::Dict(Default::default())))),
+            1 => (0_u64..4).prop_map(|id| written(&Request::Attach(id))),
+            1 => vec(0_u64..4, 0..3).prop_map(|ids| written(&Request::Release(ids))),
+            1 => (0_u64..4).prop_map(|id| written(&Request::Hold(id))),
+            1 => Just(written(&Request::Publish("a".into(), "b".into(), Object::None))),
+            2 => vec(any::<u8>(), 0..64),
+        ]
+    }
+
+    fn contents(worker: &mut Worker) -> String {
+        (0..8).map(|id| format!("{:?}\n", worker.store.one(id, Op::ToObject()))).collect()
+    }
+
+    proptest! {
+        #![proptest_config(Config { cases: 300, failure_persistence: None, ..Config::default() })]
+
+        /// Right and damaged requests in any order: each has an answer, what fails has changed nothing, and nothing is left
+        /// when the client is gone.
+        #[test]
+        fn any_requests(
+            requests in vec((requests(), proptest::option::weighted(0.2, (any::<prop::sample::Index>(), any::<u8>()))), 1..60)
+        ) {
+            let (mut worker, _socket) = worker();
+            for (number, (mut bytes, damage)) in (1..).zip(requests) {
+                if let Some((at, byte)) = damage.filter(|_| !bytes.is_empty()) {
+                    let at = at.index(bytes.len());
+                    bytes[at] = byte;
+                }
+                let before = contents(&mut worker);
+                if ask(&mut worker, number, &bytes).is_err() {
+                    prop_assert_eq!(contents(&mut worker), before);
+                }
+            }
+            worker.remove(|_| true);
+            worker.store.tidy_at_leisure();
+            worker.store.one(ROOT, Op::Clear()).unwrap();
+            worker.store.tidy();
+            worker.store.tidy_at_leisure();
+            prop_assert_eq!(worker.store.len(), 1);
+        }
+    }
+
+    /// A length that is none, a packet that never came, a socket that is no socket: the client's loss, and nobody else's.
+    #[test]
+    fn broken_lines() {
+        let (mut worker, socket) = worker();
+        let line = worker.clients[0].line.clone();
+        words::requests(&line).put(1, None);
+        worker.turn();
+        assert_eq!(words::answers(&line).number(), 1);
+        pipe::send(&socket, 0, &written(&Request::Hold(ROOT)), &[], Wait::No).unwrap();
+        words::requests(&line).put(2, None);
+        worker.turn();
+        let file = crate::os::files::anonymous().unwrap();
+        pipe::send(&socket, 0, &written(&Request::Hold(ROOT)), &[file], Wait::No).unwrap();
+        words::requests(&line).put(3, None);
+        worker.turn();
+        assert_eq!(ask(&mut worker, 4, &written(&Request::Count())).unwrap(), Object::from([1, 1]));
+        // Answers that nobody takes.
+        let large = Request::New(Kind::List, Object::bytes(vec![0; 100]));
+        assert!(ask(&mut worker, 5, &written(&large)).is_err());
+        let bytes = Object::bytes(vec![1; ROOM - 100]);
+        ask(&mut worker, 6, &written(&Request::One(ROOT, Op::Set(1.into(), bytes)))).unwrap();
+        for (number, key) in (7..11).zip(2..) {
+            let bytes = Object::bytes(vec![1; ROOM - 100]);
+            ask(&mut worker, number, &written(&Request::One(ROOT, Op::Set(key.into(), bytes)))).unwrap();
+        }
+        for number in 11..1000 {
+            words::requests(&line).put(number, Some(&written(&Request::One(ROOT, Op::ToObject()))));
+            worker.turn();
+            if worker.clients.is_empty() {
+                return;
+            }
+        }
+        panic!("it would take answers for ever");
+    }
 }
