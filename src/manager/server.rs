@@ -611,7 +611,7 @@ mod tests {
             match kind {
                 0 => Op::Clear(),
                 1 | 2 => Op::Push(next()),
-                3 | 4 | 5 => Op::Set(next(), next()),
+                3..=5 => Op::Set(next(), next()),
                 6 => Op::Pop(None),
                 7 => Op::InsertAt(index(&next()), next()),
                 8 => Op::Extend(vec![next(), next(), next()]),
