@@ -185,6 +185,46 @@ fn a_ticket_whose_sender_is_killed() {
     eventually(|| manager.object_count().unwrap() == 1);
 }
 
+/// Half of which are killed, and the others end.
+#[test]
+fn two_hundred_clients_and_ten_thousand_objects() {
+    const CLIENTS: usize = 200;
+    const EACH: usize = 50;
+    fn holds(manager: Manager, dict: Dict, number: usize) -> Result<()> {
+        let lists: Vec<_> = (0..EACH).map(|n| manager.list_from([number, n])).collect::<Result<_>>()?;
+        dict.insert(number, &lists[0])?;
+        dict.fetch_add("ready", 1)?;
+        manager.event("go on")?.wait()?;
+        for (n, list) in lists.iter().enumerate() {
+            assert_eq!(list.get_as::<[usize; 2]>()?, [number, n]);
+        }
+        Ok(())
+    }
+    let _deadline = Deadline::seconds(200, "two hundred clients");
+    let manager = Manager::start().unwrap();
+    let dict = manager.dict().unwrap();
+    let start = |number| {
+        let args = (manager.clone(), dict.clone(), number);
+        Process::builder(holds).args(args).daemon(true).start_method(StartMethod::ForkServer).start().unwrap()
+    };
+    let clients: Vec<_> = (0..CLIENTS).map(start).collect();
+    eventually(|| number(&dict, "ready") == CLIENTS as u64);
+    assert_eq!(manager.object_count().unwrap(), AT_FIRST + CLIENTS * EACH);
+    clients[..CLIENTS / 2].iter().for_each(|client| client.kill().unwrap());
+    eventually(|| manager.object_count().unwrap() == AT_FIRST + CLIENTS / 2 * (EACH + 1));
+    manager.event("go on").unwrap().set();
+    for (at, client) in clients.into_iter().enumerate() {
+        assert_eq!(client.join().is_err(), at < CLIENTS / 2, "{at}");
+    }
+    // What others have among their values is there.
+    for n in 0..CLIENTS {
+        let list = List::try_from(dict.get(n).unwrap()).unwrap();
+        assert_eq!(list.get_as::<[usize; 2]>().unwrap(), [n, 0]);
+    }
+    dict.clear().unwrap();
+    eventually(|| manager.object_count().unwrap() == AT_FIRST);
+}
+
 /// Before each store that a client makes to the words that it shares with the server.
 #[cfg(feature = "death-points")]
 #[test]
