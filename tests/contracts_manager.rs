@@ -332,7 +332,7 @@ fn through_pipes_and_queues(with: With) {
     assert_eq!(dict.get("key").unwrap(), "by queue".into());
     // One that nobody receives.
     queue.put(&(manager.dict().unwrap(), String::new())).unwrap();
-    assert_eq!(manager.object_count().unwrap(), 3);
+    eventually(|| manager.object_count().unwrap() == 3);
     drop(queue);
     eventually(|| manager.object_count().unwrap() == 2);
 }

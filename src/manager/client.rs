@@ -242,7 +242,7 @@ impl Link {
         if answers.number() == number {
             return Ok(());
         }
-        let mut spin = self.pace.spin();
+        let mut spin = self.pace.spin(answers.is_from_here());
         while spin.turn() {
             if answers.number() == number {
                 spin.succeeded();

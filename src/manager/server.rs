@@ -87,6 +87,7 @@ pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>) -> R
         store: Store::new(),
         parcels: HashMap::new(),
         clients: Vec::new(),
+        served: 0,
         request: Vec::new(),
         answer: Vec::new(),
     }
@@ -332,6 +333,8 @@ struct Worker {
     store: Store,
     parcels: HashMap<String, Parcel>,
     clients: Vec<Client>,
+    /// Who was answered last.
+    served: usize,
     request: Vec<u8>,
     answer: Vec<u8>,
 }
@@ -340,7 +343,8 @@ impl Worker {
     fn work(&mut self) {
         let pace = Pace::default();
         loop {
-            let mut spin = pace.spin();
+            let is_here = self.clients.get(self.served).is_some_and(|last| words::requests(&last.line).is_from_here());
+            let mut spin = pace.spin(is_here);
             let mut is_spinning = true;
             let (mut announced, mut start) = (None, None);
             loop {
@@ -436,6 +440,7 @@ impl Worker {
         self.store.tidy();
         let client = &mut self.clients[at];
         client.answered = asked;
+        self.served = at;
         let descriptors = descriptors.as_deref().unwrap_or_default();
         let is_short = self.answer.len() <= ROOM && descriptors.is_empty();
         // There is room for it, unless the client has not taken what it was sent.
@@ -573,6 +578,7 @@ mod tests {
             store: Store::new(),
             parcels: HashMap::new(),
             clients: Vec::new(),
+            served: 0,
             request: Vec::new(),
             answer: Vec::new(),
         };

@@ -22,7 +22,7 @@ use std::{
 
 use crate::{
     Error, Result,
-    os::copy,
+    os::{affinity, copy},
     raw::{
         gate::Gate,
         lives::MemberId,
@@ -55,6 +55,9 @@ pub(super) struct BellWords {
 struct Message {
     number: AtomicU32,
     length: AtomicU32,
+    /// Where whoever put it in was running, counted from 1.
+    processor: AtomicU32,
+    spare: AtomicU32,
     /// Where the client waits for the answer.
     gate: Gate,
 }
@@ -126,6 +129,11 @@ impl BellWords {
     }
 }
 
+/// The processor that this thread runs on, counted from 1.
+fn here() -> u32 {
+    affinity::current_cpu() as u32 + 1
+}
+
 /// One direction of a line.
 #[derive(Clone, Copy)]
 pub(super) struct Way<'a> {
@@ -162,6 +170,11 @@ impl Way<'_> {
         &self.message.gate
     }
 
+    /// Whether whoever put the last message in was running on this processor: then it needs it, to do anything.
+    pub(super) fn is_from_here(&self) -> bool {
+        self.message.processor.load(Relaxed) == here()
+    }
+
     /// Puts a message in, at most [`ROOM`] bytes if they are in the line. Who waits has to be notified after that.
     pub(super) fn put(&self, number: u32, bytes: Option<&[u8]>) {
         let length = match bytes {
@@ -176,6 +189,7 @@ impl Way<'_> {
             None => BY_SOCKET,
         };
         self.message.length.store(length, Relaxed);
+        self.message.processor.store(here(), Relaxed);
         point();
         // SeqCst: publishes the bytes, and comes before the look at the gate.
         self.message.number.store(number, SeqCst);
@@ -205,29 +219,77 @@ impl Way<'_> {
 /// A sleep that is shorter, with the wake-ups of both sides in it, was not worth it: had both spun, it would have ended before.
 const BRIEF: Duration = Duration::from_micros(120);
 
-/// Of so many waits one outlasts a wake-up in any case.
-const LOOK_EACH: u32 = 16;
+/// Of so many waits one outlasts a wake-up in any case: at least, and at most, if it was in vain the last times.
+const LOOK_OFTEN: u32 = 16;
+const LOOK_SELDOM: u32 = 256;
 
 /// What one side has learnt of its waits for the other one.
 ///
-/// A batch takes either side longer than those waits that [`Patience`] learns from, and less than a wake-up. So here a sleep
-/// that was brief has the next wait outlast a wake-up.
-#[derive(Default)]
+/// A batch takes either side longer than those waits that [`Patience`] learns from, and less than a wake-up. So a sleep
+/// that was brief has the next wait outlast a wake-up. But who runs on the same processor as the other one must not spin at all:
+/// it makes room, and looks now and then whether there is another processor to be had by now, where the kernel wakes the
+/// other one while this one spins. Nobody yields: a third one who has work to do would keep the core.
 pub(super) struct Pace {
     patience: Patience,
-    waits: AtomicU32,
+    /// Waits until the next that spins whatever is known, and how many there are between two.
+    until_look: AtomicU32,
+    between: AtomicU32,
     was_brief: AtomicBool,
 }
 
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            patience: Patience::default(),
+            until_look: AtomicU32::new(0),
+            between: AtomicU32::new(LOOK_OFTEN),
+            was_brief: AtomicBool::new(false),
+        }
+    }
+}
+
 impl Pace {
-    pub(super) fn spin(&self) -> Spin<'_> {
+    /// A wait for somebody who ran on this processor last, or did not.
+    pub(super) fn spin(&self, is_here: bool) -> Turns<'_> {
         // Relaxed, here and below: hints.
-        let look = self.waits.fetch_add(1, Relaxed).is_multiple_of(LOOK_EACH) || self.was_brief.load(Relaxed);
-        Spin::for_an_answer(&self.patience, look)
+        let left = self.until_look.load(Relaxed);
+        let looks = left == 0;
+        if looks {
+            let between = self.between.load(Relaxed);
+            self.until_look.store(between, Relaxed);
+            self.between.store((2 * between).min(LOOK_SELDOM), Relaxed);
+        } else {
+            self.until_look.store(left - 1, Relaxed);
+        }
+        let is_long = looks || self.was_brief.load(Relaxed);
+        let spin = Spin::for_an_answer(&self.patience, is_long).without_yields();
+        Turns { spin, pace: self, makes_room: is_here && !looks }
     }
 
     /// A wait has come to its end that slept from then on.
     pub(super) fn slept(&self, since: Instant) {
         self.was_brief.store(since.elapsed() < BRIEF, Relaxed);
+    }
+}
+
+/// The turns before a sleep.
+pub(super) struct Turns<'a> {
+    spin: Spin<'a>,
+    pace: &'a Pace,
+    makes_room: bool,
+}
+
+impl Turns<'_> {
+    #[inline]
+    pub(super) fn turn(&mut self) -> bool {
+        !self.makes_room && self.spin.turn()
+    }
+
+    /// What was waited for came before it was time to sleep.
+    pub(super) fn succeeded(&self) {
+        if !self.makes_room {
+            self.pace.between.store(LOOK_OFTEN, Relaxed);
+            self.spin.succeeded();
+        }
     }
 }

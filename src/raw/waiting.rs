@@ -89,6 +89,11 @@ impl<'a> Spin<'a> {
         Self { patience, turns: 0, limit, yields: YIELDS }
     }
 
+    /// The same for who knows better than to offer its core: one who takes it that is not waited for keeps it for milliseconds.
+    pub(crate) fn without_yields(self) -> Self {
+        Self { yields: 0, ..self }
+    }
+
     /// Passes a little time. `false` when it is time to sleep.
     #[inline]
     pub(crate) fn turn(&mut self) -> bool {
