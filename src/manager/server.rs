@@ -317,7 +317,6 @@ struct Client {
     answered: u32,
     /// How often it holds what.
     counts: HashMap<u64, u64>,
-    is_gone: bool,
 }
 
 /// A value that is kept under a name: its type, its bytes, and its descriptors.
@@ -385,7 +384,7 @@ impl Worker {
             while let Ok(event) = self.events.try_recv() {
                 match event {
                     Event::Enter(peer, line) => {
-                        self.clients.push(Client { peer, line, answered: 0, counts: HashMap::new(), is_gone: false });
+                        self.clients.push(Client { peer, line, answered: 0, counts: HashMap::new() });
                     }
                     Event::Leave(number) => self.remove(|client| client.peer.number == number),
                     Event::Unhold(id) => self.store.release(id, 1),
@@ -400,9 +399,6 @@ impl Worker {
                 has_done = true;
                 self.serve(at, asked);
             }
-        }
-        if self.clients.iter().any(|client| client.is_gone) {
-            self.remove(|client| client.is_gone);
         }
         if has_done { Turn::Done } else { Turn::Idle }
     }
@@ -443,13 +439,19 @@ impl Worker {
         self.served = at;
         let descriptors = descriptors.as_deref().unwrap_or_default();
         let is_short = self.answer.len() <= ROOM && descriptors.is_empty();
-        // There is room for it, unless the client has not taken what it was sent.
-        if !is_short && pipe::send(&client.peer.socket, 0, &self.answer, descriptors, Wait::No).is_err() {
-            client.is_gone = true;
-            return;
+        let mut is_in_socket = false;
+        if !is_short {
+            // There is room for it, unless the client has not taken what it was sent, or too many descriptors are under way.
+            match pipe::send(&client.peer.socket, 0, &self.answer, descriptors, Wait::No) {
+                Ok(()) => is_in_socket = true,
+                Err(error) => {
+                    self.answer.clear();
+                    protocol::write_answer(Err(error), &mut self.answer);
+                }
+            }
         }
         let way = words::answers(&client.line);
-        way.put(asked, is_short.then_some(&self.answer));
+        way.put(asked, (!is_in_socket).then_some(&self.answer));
         way.gate().notify(1);
         for buffer in [&mut self.request, &mut self.answer] {
             if buffer.capacity() > 4 * ROOM {
@@ -710,7 +712,10 @@ mod tests {
         for number in 11..1000 {
             words::requests(&line).put(number, Some(&written(&Request::One(ROOT, Op::ToObject()))));
             worker.turn();
-            if worker.clients.is_empty() {
+            let mut answer = Vec::new();
+            if words::answers(&line).get(&mut answer).unwrap() == Bytes::InLine {
+                let error = protocol::read_answer(Reader::new(&answer, Home::Nowhere)).unwrap_err();
+                assert!(error.is_would_block(), "{error}");
                 return;
             }
         }
