@@ -236,6 +236,37 @@ pub enum Error {
         shape: String,
     },
 
+    /// A dict of a manager has no such key, or a namespace no such attribute.
+    #[error("no key {key}")]
+    KeyNotFound {
+        /// The key, as Python would show it.
+        key: String,
+    },
+
+    /// A list of a manager has no such value.
+    #[error("no value {value}")]
+    ValueNotFound {
+        /// The value, as Python would show it.
+        value: String,
+    },
+
+    /// A list of a manager has no such place.
+    #[error("index {index} is out of range for a list of {len}")]
+    IndexOutOfRange {
+        /// The index, as it was given.
+        index: i64,
+        /// The length of the list.
+        len: usize,
+    },
+
+    /// Keys came or went while the dict was iterated.
+    #[error("the dict has changed while it was iterated")]
+    ChangedMeanwhile,
+
+    /// The server of the manager has ended, or was shut down.
+    #[error("the manager's server is gone")]
+    ManagerGone,
+
     /// The region has no room for the object.
     #[error("the region is full: need {needed} bytes, {left} left")]
     RegionFull {

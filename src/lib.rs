@@ -45,6 +45,11 @@
 //! * [`process`], the rest: the builder, children, parent, processors.
 //! * [`init_in_tests!`], for test programs that start processes.
 //!
+//! # Managers
+//!
+//! * [`Manager`], a server of lists, dicts and namespaces of mixed values, and of everything else by name.
+//! * [`manager`], the rest of it.
+//!
 //! # What it is not
 //!
 //! * Not for data with pointers: no `String`, `Vec` or reference lives in shared memory, and no `bool`, `enum` or tuple,
@@ -95,6 +100,7 @@ pub use crate::{
         Array, ArrayGuard, ArrayIndex, Atomic, AtomicArray, AtomicBits, AtomicElement, AtomicNumber, AtomicValue,
         Claim, ClaimMut, RawArray, ReadOnlyArray, ReadOnlyValue, Shape, Value, ValueGuard,
     },
+    manager::Manager,
     process::{
         Process, StartMethod, init,
         pool::{self, Pool},
@@ -111,6 +117,8 @@ mod channel;
 #[cfg(not(loom))]
 mod data;
 mod error;
+#[cfg(not(loom))]
+pub mod manager;
 #[cfg_attr(loom, allow(dead_code))]
 mod os;
 #[cfg(not(loom))]

@@ -16,6 +16,7 @@ pub(crate) mod futex;
 pub(crate) mod identity;
 pub(crate) mod interrupts;
 pub(crate) mod marks;
+pub(crate) mod meeting;
 pub(crate) mod membarrier;
 pub(crate) mod memory;
 pub(crate) mod packet;

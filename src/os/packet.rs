@@ -96,6 +96,27 @@ pub(crate) fn receive(
     })
 }
 
+/// Receives one packet if there is one. Its descriptors are added to `into`.
+pub(crate) fn receive_now(
+    socket: impl AsFd,
+    parts: &mut [IoSliceMut<'_>],
+    into: &mut Vec<OwnedFd>,
+) -> io::Result<Option<Received>> {
+    match receive(socket, parts, RecvFlags::DONTWAIT, into) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// Sends one packet, and waits until that is possible. `false` if the other end is closed.
+pub(crate) fn send_if_open(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<bool> {
+    match send(socket, &[IoSlice::new(bytes)], descriptors, true) {
+        Ok(()) => Ok(true),
+        Err(Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::NOTCONN) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// How long the next packet is. 0 if the other end is closed.
 pub(crate) fn length(socket: impl AsFd, flags: RecvFlags) -> io::Result<usize> {
     let flags = flags | RecvFlags::PEEK | RecvFlags::TRUNC;

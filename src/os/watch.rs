@@ -38,6 +38,11 @@ impl Watch {
         Ok(epoll::add(&self.epoll, fd, EventData::new_u64(number), EventFlags::IN)?)
     }
 
+    /// As [`add`](Self::add), of a socket that is told of only when its peer has closed it.
+    pub(crate) fn add_for_its_end(&self, socket: impl AsFd, number: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, socket, EventData::new_u64(number), EventFlags::RDHUP)?)
+    }
+
     /// To be called before the descriptor is closed: while a fork has a copy of it, the kernel would go on telling of it.
     pub(crate) fn remove(&self, fd: impl AsFd) {
         // It fails only for one that is not in it.

@@ -99,6 +99,11 @@ impl<'a> Spin<'a> {
         Self { patience, turns: 0, limit, yields: YIELDS }
     }
 
+    /// The same for who knows better than to offer its core: one who takes it that is not waited for keeps it for milliseconds.
+    pub(crate) fn without_yields(self) -> Self {
+        Self { yields: 0, ..self }
+    }
+
     /// Spins until the condition holds, and no longer than is worth while. What is done for each turn is what the end of the
     /// wait is late by: the condition should be one load.
     #[inline(always)]

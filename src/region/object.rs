@@ -64,10 +64,14 @@ pub(crate) enum Kind {
     Queue = 18,
     /// What a pool and its workers tell each other: no object of a user's.
     Pool = 19,
+    /// Where a manager's server and its clients ring for each other: no object of a user's.
+    Bell = 20,
+    /// What a client and the server of a manager tell each other: no object of a user's.
+    Line = 21,
 }
 
 impl Kind {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 21] = [
         Self::Lock,
         Self::RLock,
         Self::Value,
@@ -87,6 +91,8 @@ impl Kind {
         Self::SpscRing,
         Self::Queue,
         Self::Pool,
+        Self::Bell,
+        Self::Line,
     ];
 
     fn from_byte(byte: u8) -> Option<Self> {
@@ -117,6 +123,7 @@ impl Kind {
                 | Self::SpscRing
                 | Self::Queue
                 | Self::Pool
+                | Self::Line
         )
     }
 
@@ -132,13 +139,14 @@ impl Kind {
                 | Self::SpscRing
                 | Self::Queue
                 | Self::Pool
+                | Self::Bell
         )
     }
 
     /// What those words are aligned to at least.
     pub(crate) const fn align(self) -> u64 {
         match self {
-            Self::Ring | Self::SpscRing | Self::Queue | Self::Pool => 128,
+            Self::Ring | Self::SpscRing | Self::Queue | Self::Pool | Self::Bell | Self::Line => 128,
             _ => 8,
         }
     }
@@ -159,6 +167,7 @@ impl Kind {
             Self::SpscRing => 384,
             Self::Queue => QueueWords::SIZE,
             Self::Pool => 384,
+            Self::Bell | Self::Line => 256,
         }
     }
 }

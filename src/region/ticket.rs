@@ -535,8 +535,17 @@ pub(crate) fn route() -> Result<Route> {
     with_scope(|scope, _| Ok(scope.route))
 }
 
+/// Whether the value that is being encoded is sent. Else a fork gets it as it is.
+///
+/// # Errors
+///
+/// [`Error::NotSendable`] where none is.
+pub(crate) fn is_sent() -> Result<bool> {
+    with_scope(|scope, _| Ok(scope.is_sent))
+}
+
 /// Keeps a seat for whoever gets the value that is being encoded, or the one that came with it.
-pub(super) fn add_seat(seat: Box<dyn Seat>) {
+pub(crate) fn add_seat(seat: Box<dyn Seat>) {
     let _ = with_scope(|_, handles| {
         handles.seats.push(seat);
         Ok(())

@@ -1,0 +1,161 @@
+//! Several operations as one.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    Dict, List, Namespace,
+    client::Server,
+    list::items,
+    object::Object,
+    protocol::{Op, Request},
+    proxy::Remote,
+};
+use crate::{Error, Result};
+
+/// Operations on lists, dicts and namespaces of one manager, which are carried out as one step, or not at all, in one round
+/// trip. From [`Manager::batch`](super::Manager::batch).
+///
+/// # Examples
+///
+/// ```standalone_crate
+/// use shmkit::{Error, Manager, Result, manager::Object};
+///
+/// fn main() -> Result<()> {
+///     shmkit::init();
+///     let manager = Manager::start()?;
+///     let (jobs, done) = (manager.list_from(["a", "b"])?, manager.dict()?);
+///
+///     let answers = manager.batch().pop(&jobs).fetch_add(&done, "count", 1).insert(&done, "last", "b").run()?;
+///     assert_eq!(answers, [Object::from("b"), Object::from(0), Object::None]);
+///
+///     // The last one fails, so nothing has happened.
+///     let error = manager.batch().pop(&jobs).insert(&done, "last", "a").get(&done, "missing").run().unwrap_err();
+///     assert!(matches!(error, Error::KeyNotFound { .. }));
+///     assert_eq!(jobs.to_object()?.to_string(), "['a']");
+///     assert_eq!(done.to_object()?.to_string(), "{'count': 1, 'last': 'b'}");
+///     Ok(())
+/// }
+/// ```
+#[must_use = "nothing happens before `run`"]
+pub struct Batch {
+    server: Arc<Server>,
+    /// The number of the connection when it was begun.
+    link: u64,
+    steps: Result<Vec<(u64, Op)>>,
+}
+
+/// What [`Batch`] works on by keys: a [`Dict`] or a [`Namespace`].
+pub trait Keyed: sealed::Keyed {}
+
+impl Keyed for Dict {}
+impl Keyed for Namespace {}
+
+mod sealed {
+    use super::{Dict, Namespace, Remote};
+
+    #[expect(unnameable_types, reason = "nobody else is to implement it")]
+    pub trait Keyed {
+        #[expect(private_interfaces, reason = "nobody else is to call it")]
+        fn remote(&self) -> &Remote;
+    }
+
+    impl Keyed for Dict {
+        #[expect(private_interfaces, reason = "nobody else is to call it")]
+        fn remote(&self) -> &Remote {
+            &self.0
+        }
+    }
+
+    impl Keyed for Namespace {
+        #[expect(private_interfaces, reason = "nobody else is to call it")]
+        fn remote(&self) -> &Remote {
+            &self.0
+        }
+    }
+}
+
+impl Batch {
+    pub(super) fn new(server: Arc<Server>) -> Self {
+        Self { link: server.link_number(), server, steps: Ok(Vec::new()) }
+    }
+
+    fn add(mut self, remote: &Remote, op: Op) -> Self {
+        if let Ok(steps) = &mut self.steps {
+            let is_own = remote.instance() == self.server.instance();
+            let other = || Err(Error::invalid_argument("an object of another manager"));
+            match if is_own { remote.id_for(self.link) } else { other() } {
+                Ok(id) => steps.push((id, op)),
+                Err(error) => self.steps = Err(error),
+            }
+        }
+        self
+    }
+
+    /// The value of a key. Its answer is that.
+    pub fn get(self, dict: &impl Keyed, key: impl Into<Object>) -> Self {
+        self.add(dict.remote(), Op::Get(key.into()))
+    }
+
+    /// Gives a key a value.
+    pub fn insert(self, dict: &impl Keyed, key: impl Into<Object>, value: impl Into<Object>) -> Self {
+        self.add(dict.remote(), Op::Set(key.into(), value.into()))
+    }
+
+    /// Takes an item out. Its answer is the value.
+    pub fn remove(self, dict: &impl Keyed, key: impl Into<Object>) -> Self {
+        self.add(dict.remote(), Op::Take(key.into()))
+    }
+
+    /// Adds to a number, 0 if there is none. Its answer is what it was before.
+    pub fn fetch_add(self, dict: &impl Keyed, key: impl Into<Object>, by: impl Into<Object>) -> Self {
+        self.add(dict.remote(), Op::FetchAdd(key.into(), by.into()))
+    }
+
+    /// The value at a place of a list. Its answer is that.
+    pub fn get_at(self, list: &List, index: i64) -> Self {
+        self.add(&list.0, Op::Get(index.into()))
+    }
+
+    /// Puts another value at a place of a list.
+    pub fn set_at(self, list: &List, index: i64, value: impl Into<Object>) -> Self {
+        self.add(&list.0, Op::Set(index.into(), value.into()))
+    }
+
+    /// Puts a value at the end of a list.
+    pub fn push(self, list: &List, value: impl Into<Object>) -> Self {
+        self.add(&list.0, Op::Push(value.into()))
+    }
+
+    /// Takes the last value out of a list. Its answer is that.
+    pub fn pop(self, list: &List) -> Self {
+        self.add(&list.0, Op::Pop(None))
+    }
+
+    /// Takes the value at a place out of a list. Its answer is that.
+    pub fn remove_at(self, list: &List, index: i64) -> Self {
+        self.add(&list.0, Op::Pop(Some(index)))
+    }
+
+    /// Carries all of it out. The answers, one for each operation, are [`None`](Object::None) for those that have none.
+    ///
+    /// # Errors
+    ///
+    /// That of the first operation that fails: then none of them has happened.
+    ///
+    /// # If a process dies
+    ///
+    /// All of it was done, or none.
+    ///
+    /// # Examples
+    ///
+    /// See the type.
+    pub fn run(self) -> Result<Vec<Object>> {
+        items(self.server.call(&Request::All(self.steps?))?)
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("steps", &self.steps).finish()
+    }
+}

@@ -1,0 +1,121 @@
+//! Values as Python shows them.
+
+use std::fmt::{self, Display, Formatter, Write};
+
+use super::{Map, Object};
+
+/// As Python's `repr` shows it.
+impl Display for Object {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Bool(true) => f.write_str("True"),
+            Self::Bool(false) => f.write_str("False"),
+            Self::Int(int) => write!(f, "{int}"),
+            Self::Float(float) => show_float(*float, f),
+            Self::Str(text) => show_str(text, f),
+            Self::Bytes(bytes) => show_bytes(bytes, f),
+            Self::List(items) => {
+                f.write_char('[')?;
+                for (at, item) in items.iter().enumerate() {
+                    write!(f, "{}{item}", if at == 0 { "" } else { ", " })?;
+                }
+                f.write_char(']')
+            }
+            Self::Dict(map) => Display::fmt(map, f),
+            Self::Proxy(proxy) => Display::fmt(proxy, f),
+        }
+    }
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
+/// As Python's `repr` shows a dict.
+impl Display for Map {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_char('{')?;
+        for (at, (key, value)) in self.iter().enumerate() {
+            write!(f, "{}{key}: {value}", if at == 0 { "" } else { ", " })?;
+        }
+        f.write_char('}')
+    }
+}
+
+/// The shortest digits that mean this number, with an exponent where Python has one.
+fn show_float(float: f64, f: &mut Formatter<'_>) -> fmt::Result {
+    if float.is_nan() {
+        return f.write_str("nan");
+    }
+    if float.is_infinite() {
+        return f.write_str(if float > 0.0 { "inf" } else { "-inf" });
+    }
+    let shortest = format!("{float:e}");
+    let (digits, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..16).contains(&exponent) {
+        // `{}` never has an exponent, and no fraction where there is none.
+        let plain = format!("{float}");
+        f.write_str(&plain)?;
+        return if plain.contains('.') { Ok(()) } else { f.write_str(".0") };
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    write!(f, "{digits}e{sign}{:02}", exponent.unsigned_abs())
+}
+
+/// The quotation mark that needs no escape, if there is one.
+fn quote(has_single: bool, has_double: bool) -> char {
+    if has_single && !has_double { '"' } else { '\'' }
+}
+
+fn show_str(text: &str, f: &mut Formatter<'_>) -> fmt::Result {
+    let quote = quote(text.contains('\''), text.contains('"'));
+    f.write_char(quote)?;
+    for c in text.chars() {
+        match c {
+            '\\' => f.write_str("\\\\")?,
+            '\n' => f.write_str("\\n")?,
+            '\r' => f.write_str("\\r")?,
+            '\t' => f.write_str("\\t")?,
+            c if c == quote => write!(f, "\\{c}")?,
+            c if !is_hidden(c) => f.write_char(c)?,
+            c => match u32::from(c) {
+                code @ ..=0xff => write!(f, "\\x{code:02x}")?,
+                code @ ..=0xffff => write!(f, "\\u{code:04x}")?,
+                code => write!(f, "\\U{code:08x}")?,
+            },
+        }
+    }
+    f.write_char(quote)
+}
+
+/// Whether nobody would see it: controls, spaces other than the usual one, marks of format, private use.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || (c.is_whitespace() && c != ' ')
+        || matches!(
+            u32::from(c),
+            0xad | 0x600..=0x605 | 0x61c | 0x6dd | 0x70f | 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f
+                | 0xe000..=0xf8ff | 0xfeff | 0xfff0..=0xfffb | 0xffff | 0xe0000..
+        )
+}
+
+fn show_bytes(bytes: &[u8], f: &mut Formatter<'_>) -> fmt::Result {
+    let quote = quote(bytes.contains(&b'\''), bytes.contains(&b'"'));
+    write!(f, "b{quote}")?;
+    for &byte in bytes {
+        match byte {
+            b'\\' => f.write_str("\\\\")?,
+            b'\n' => f.write_str("\\n")?,
+            b'\r' => f.write_str("\\r")?,
+            b'\t' => f.write_str("\\t")?,
+            byte if char::from(byte) == quote => write!(f, "\\{quote}")?,
+            b' '..=b'~' => f.write_char(char::from(byte))?,
+            byte => write!(f, "\\x{byte:02x}")?,
+        }
+    }
+    f.write_char(quote)
+}

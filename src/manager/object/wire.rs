@@ -1,0 +1,372 @@
+//! How values are written in requests and answers.
+//!
+//! | byte | what follows |
+//! | --- | --- |
+//! | 0, 1, 2 | nothing: `None`, `false`, `true` |
+//! | 3 | a whole number, signed |
+//! | 4 | the 8 bytes of a float, little endian |
+//! | 5, 6 | length, and text in UTF-8, or bytes |
+//! | 7 | count, and so many values |
+//! | 8 | count, and so many keys with their values |
+//! | 9 | a proxy: a byte for its kind, the number of its server, its number there |
+//!
+//! Numbers are written in groups of 7 bits, the lowest first, all but the last with the highest bit set; the sign of
+//! signed ones is in the lowest bit.
+//!
+//! A reader gets bytes from anywhere. It reads no value that is nested deeper than [`DEPTH`], nor one of more than
+//! [`PARTS`] parts, each of which takes 32 bytes in memory and as little as one byte here.
+
+use std::sync::Arc;
+
+use super::{Map, Object};
+use crate::{
+    Error, Result,
+    manager::{client::Server, proxy::Proxy},
+};
+
+/// How deep values can be nested.
+pub(in super::super) const DEPTH: usize = 128;
+
+/// The most parts of what is read at a time.
+const PARTS: usize = 1 << 24;
+
+/// What can be written and read.
+pub(in super::super) trait Wire: Sized {
+    /// # Errors
+    ///
+    /// `NotSendable`.
+    fn write(&self, into: &mut Vec<u8>) -> Result<()>;
+
+    /// # Errors
+    ///
+    /// `Corrupt`, `TooLarge`.
+    fn read(from: &mut Reader<'_>) -> Result<Self>;
+}
+
+/// Bytes that are being read.
+pub(in super::super) struct Reader<'a> {
+    rest: &'a [u8],
+    parts: usize,
+    depth: usize,
+    home: Home<'a>,
+}
+
+/// Who reads, and so what proxies are.
+#[derive(Clone, Copy)]
+pub(in super::super) enum Home<'a> {
+    /// There are none.
+    Nowhere,
+    /// The server with this number, whose own they must be.
+    Server(u64),
+    /// A client: they lead to this server, which has counted them.
+    Client(&'a Arc<Server>),
+}
+
+fn cut() -> Error {
+    Error::corrupt("a message of a manager that ends too early")
+}
+
+impl<'a> Reader<'a> {
+    pub(in super::super) fn new(bytes: &'a [u8], home: Home<'a>) -> Self {
+        Self { rest: bytes, parts: PARTS, depth: DEPTH, home }
+    }
+
+    pub(in super::super) fn home(&self) -> Home<'a> {
+        self.home
+    }
+
+    pub(in super::super) fn byte(&mut self) -> Result<u8> {
+        let (first, rest) = self.rest.split_first().ok_or_else(cut)?;
+        self.rest = rest;
+        Ok(*first)
+    }
+
+    pub(in super::super) fn bytes(&mut self, count: usize) -> Result<&'a [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(count).ok_or_else(cut)?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
+    /// The number of things that follow, each of at least one byte.
+    pub(in super::super) fn count(&mut self) -> Result<usize> {
+        let count = usize::read(self)?;
+        if count > self.rest.len() {
+            return Err(cut());
+        }
+        self.parts =
+            self.parts.checked_sub(count).ok_or(Error::TooLarge { size: count as u64, limit: PARTS as u64 })?;
+        Ok(count)
+    }
+
+    /// Whatever is left.
+    pub(in super::super) fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.rest)
+    }
+
+    /// # Errors
+    ///
+    /// `Corrupt` if there is more.
+    pub(in super::super) fn finish(self) -> Result<()> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::corrupt("a message of a manager with more behind its end"))
+        }
+    }
+
+    fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.depth = self.depth.checked_sub(1).ok_or_else(|| Error::corrupt(format!("nested deeper than {DEPTH}")))?;
+        let value = read(self)?;
+        self.depth += 1;
+        Ok(value)
+    }
+}
+
+#[inline]
+fn write_number(number: u128, into: &mut Vec<u8>) {
+    // Nearly all are short.
+    match u8::try_from(number) {
+        Ok(byte) if byte < 0x80 => into.push(byte),
+        _ => write_long_number(number, into),
+    }
+}
+
+fn write_long_number(mut number: u128, into: &mut Vec<u8>) {
+    while number >= 0x80 {
+        into.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    into.push(number as u8);
+}
+
+#[inline]
+fn read_number(from: &mut Reader<'_>) -> Result<u128> {
+    match from.byte()? {
+        byte if byte < 0x80 => Ok(byte.into()),
+        byte => read_long_number(byte, from),
+    }
+}
+
+fn read_long_number(first: u8, from: &mut Reader<'_>) -> Result<u128> {
+    let mut number = u128::from(first & 0x7f);
+    for shift in (7..128).step_by(7) {
+        let byte = from.byte()?;
+        let bits = u128::from(byte & 0x7f);
+        if shift > 121 && bits >> (128 - shift) != 0 {
+            break;
+        }
+        number |= bits << shift;
+        if byte & 0x80 == 0 {
+            return Ok(number);
+        }
+    }
+    Err(Error::corrupt("a number of more than 128 bits"))
+}
+
+macro_rules! unsigned {
+    ($($number:ty),+) => {
+        $(impl Wire for $number {
+            fn write(&self, into: &mut Vec<u8>) -> Result<()> {
+                write_number(*self as u128, into);
+                Ok(())
+            }
+
+            fn read(from: &mut Reader<'_>) -> Result<Self> {
+                read_number(from)?.try_into().map_err(|_| Error::corrupt("a number that is too large"))
+            }
+        })+
+    };
+}
+
+unsigned!(u64, usize);
+
+impl Wire for i128 {
+    fn write(&self, into: &mut Vec<u8>) -> Result<()> {
+        write_number(((*self << 1) ^ (*self >> 127)).cast_unsigned(), into);
+        Ok(())
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        let bits = read_number(from)?;
+        Ok((bits >> 1).cast_signed() ^ -(bits & 1).cast_signed())
+    }
+}
+
+impl Wire for i64 {
+    fn write(&self, into: &mut Vec<u8>) -> Result<()> {
+        i128::from(*self).write(into)
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        i128::read(from)?.try_into().map_err(|_| Error::corrupt("a number that is too large"))
+    }
+}
+
+impl Wire for bool {
+    fn write(&self, into: &mut Vec<u8>) -> Result<()> {
+        into.push(u8::from(*self));
+        Ok(())
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        match from.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(Error::corrupt(format!("neither true nor false: {other}"))),
+        }
+    }
+}
+
+impl Wire for String {
+    fn write(&self, into: &mut Vec<u8>) -> Result<()> {
+        write_bytes(self.as_bytes(), into);
+        Ok(())
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        String::from_utf8(read_bytes(from)?.to_vec()).map_err(|_| Error::corrupt("text that is not UTF-8"))
+    }
+}
+
+fn write_bytes(bytes: &[u8], into: &mut Vec<u8>) {
+    write_number(bytes.len() as u128, into);
+    into.extend_from_slice(bytes);
+}
+
+fn read_bytes<'a>(from: &mut Reader<'a>) -> Result<&'a [u8]> {
+    let length = usize::read(from)?;
+    from.bytes(length)
+}
+
+impl<T: Wire> Wire for Option<T> {
+    fn write(&self, into: &mut Vec<u8>) -> Result<()> {
+        self.is_some().write(into)?;
+        self.as_ref().map_or(Ok(()), |value| value.write(into))
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        bool::read(from)?.then(|| T::read(from)).transpose()
+    }
+}
+
+impl<T: Wire> Wire for Vec<T> {
+    fn write(&self, into: &mut Vec<u8>) -> Result<()> {
+        write_number(self.len() as u128, into);
+        self.iter().try_for_each(|item| item.write(into))
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        let count = from.count()?;
+        // Not all at once, for a count alone costs whoever wrote it nothing.
+        let mut items = Self::with_capacity(count.min(1024));
+        for _ in 0..count {
+            items.push(T::read(from)?);
+        }
+        Ok(items)
+    }
+}
+
+impl<A: Wire, B: Wire> Wire for (A, B) {
+    fn write(&self, into: &mut Vec<u8>) -> Result<()> {
+        self.0.write(into)?;
+        self.1.write(into)
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        Ok((A::read(from)?, B::read(from)?))
+    }
+}
+
+const NONE: u8 = 0;
+const FALSE: u8 = 1;
+const TRUE: u8 = 2;
+const INT: u8 = 3;
+const FLOAT: u8 = 4;
+const STR: u8 = 5;
+const BYTES: u8 = 6;
+const LIST: u8 = 7;
+const DICT: u8 = 8;
+const PROXY: u8 = 9;
+
+impl Wire for Object {
+    fn write(&self, into: &mut Vec<u8>) -> Result<()> {
+        write_object(self, DEPTH, into)
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        Ok(match from.byte()? {
+            NONE => Self::None,
+            FALSE => Self::Bool(false),
+            TRUE => Self::Bool(true),
+            INT => Self::Int(i128::read(from)?),
+            FLOAT => {
+                let bytes = from.bytes(8)?;
+                Self::Float(f64::from_le_bytes(bytes.try_into().map_err(|_| cut())?))
+            }
+            STR => Self::Str(String::read(from)?),
+            BYTES => Self::Bytes(read_bytes(from)?.to_vec()),
+            LIST => Self::List(from.deeper(Vec::read)?),
+            DICT => Self::Dict(from.deeper(|from| {
+                let mut map = Map::new();
+                for _ in 0..from.count()? {
+                    let (key, value) = <(Self, Self)>::read(from)?;
+                    key.check_key().map_err(|error| Error::corrupt(error.to_string()))?;
+                    map.put(key, value);
+                }
+                Ok(map)
+            })?),
+            PROXY => Self::Proxy(Proxy::read(from)?),
+            other => return Err(Error::corrupt(format!("a value of the unknown type {other}"))),
+        })
+    }
+}
+
+fn write_object(object: &Object, depth: usize, into: &mut Vec<u8>) -> Result<()> {
+    let deeper = || {
+        depth.checked_sub(1).ok_or_else(|| Error::NotSendable {
+            type_name: object.type_name().into(),
+            reason: format!("it is nested deeper than {DEPTH}"),
+        })
+    };
+    match object {
+        Object::None => into.push(NONE),
+        Object::Bool(false) => into.push(FALSE),
+        Object::Bool(true) => into.push(TRUE),
+        Object::Int(int) => {
+            into.push(INT);
+            int.write(into)?;
+        }
+        Object::Float(float) => {
+            into.push(FLOAT);
+            into.extend_from_slice(&float.to_le_bytes());
+        }
+        Object::Str(text) => {
+            into.push(STR);
+            write_bytes(text.as_bytes(), into);
+        }
+        Object::Bytes(bytes) => {
+            into.push(BYTES);
+            write_bytes(bytes, into);
+        }
+        Object::List(items) => {
+            into.push(LIST);
+            write_number(items.len() as u128, into);
+            let depth = deeper()?;
+            items.iter().try_for_each(|item| write_object(item, depth, into))?;
+        }
+        Object::Dict(map) => {
+            into.push(DICT);
+            write_number(map.len() as u128, into);
+            let depth = deeper()?;
+            for (key, value) in map {
+                write_object(key, depth, into)?;
+                write_object(value, depth, into)?;
+            }
+        }
+        Object::Proxy(proxy) => {
+            into.push(PROXY);
+            proxy.write(into)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! What clients ask, and what they are answered.
+//!
+//! A request is a byte that says which one it is, and its fields in their order ([`Wire`]). An answer is a byte, 0 and a value
+//! or 1 and an error as serde and postcard have it: so that errors keep their kinds.
+
+use super::object::{Object, Reader, Wire};
+use crate::{Error, Result};
+
+macro_rules! wire_enum {
+    ($(#[$doc:meta])* enum $name:ident { $($(#[$variant_doc:meta])* $byte:literal $variant:ident($($field:ident: $type:ty),*),)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(super) enum $name {
+            $($(#[$variant_doc])* $variant($($type),*),)+
+        }
+
+        impl Wire for $name {
+            fn write(&self, into: &mut Vec<u8>) -> Result<()> {
+                match self {
+                    $(Self::$variant($($field),*) => {
+                        into.push($byte);
+                        $($field.write(into)?;)*
+                    })+
+                }
+                Ok(())
+            }
+
+            fn read(from: &mut Reader<'_>) -> Result<Self> {
+                Ok(match from.byte()? {
+                    $($byte => {
+                        $(let $field = <$type>::read(from)?;)*
+                        Self::$variant($($field),*)
+                    })+
+                    other => return Err(Error::corrupt(format!("a request of the unknown kind {other}"))),
+                })
+            }
+        }
+    };
+}
+
+/// The number of the dict that is always there.
+pub(super) const ROOT: u64 = 0;
+
+wire_enum! {
+    /// A request of a client.
+    enum Request {
+        /// Counts the client as a holder of an object once more.
+        0 Attach(id: u64),
+        /// Takes back as many of its counts.
+        1 Release(ids: Vec<u64>),
+        /// Holds an object for as long as somebody has the other end of the socket that comes with this.
+        2 Hold(id: u64),
+        /// Makes an object of a kind, with these contents. Answered with it.
+        3 New(kind: Kind, contents: Object),
+        /// Does something with an object.
+        4 One(id: u64, op: Op),
+        /// All of these, or none. Answered with a list of the answers.
+        5 All(ops: Vec<(u64, Op)>),
+        /// Keeps what goes with this under a name, if nothing has it: a type, and an encoded value with its descriptors.
+        6 Publish(name: String, tag: String, value: Object),
+        /// What is kept under a name, if its type is this: nothing, or its bytes, and its descriptors beside it.
+        7 Find(name: String, tag: String),
+        /// How many objects there are, and how many clients.
+        8 Count(),
+    }
+}
+
+wire_enum! {
+    /// What can be done with an object.
+    enum Op {
+        0 Len(),
+        1 Clear(),
+        2 ToObject(),
+        3 Get(key: Object),
+        4 Set(key: Object, value: Object),
+        5 Contains(value: Object),
+        6 FetchAdd(key: Object, by: Object),
+        7 CompareExchange(key: Object, current: Option<Object>, new: Option<Object>),
+        8 Chunk(at: u64, version: Option<u64>),
+        16 Push(value: Object),
+        17 InsertAt(index: i64, value: Object),
+        18 Pop(index: Option<i64>),
+        19 Remove(value: Object),
+        20 Extend(values: Vec<Object>),
+        21 Slice(from: Option<i64>, to: Option<i64>),
+        22 Reverse(),
+        23 Sort(),
+        24 IndexOf(value: Object),
+        25 CountOf(value: Object),
+        32 Take(key: Object),
+        33 PopItem(),
+        34 SetDefault(key: Object, value: Object),
+        35 Update(items: Vec<(Object, Object)>),
+        36 Keys(),
+        37 Values(),
+        38 Find(key: Object),
+    }
+}
+
+/// What an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    List,
+    Dict,
+    Namespace,
+}
+
+impl Kind {
+    pub(super) fn to_byte(self) -> u8 {
+        match self {
+            Self::List => 0,
+            Self::Dict => 1,
+            Self::Namespace => 2,
+        }
+    }
+
+    pub(super) fn from_byte(byte: u8) -> Result<Self> {
+        match byte {
+            0 => Ok(Self::List),
+            1 => Ok(Self::Dict),
+            2 => Ok(Self::Namespace),
+            other => Err(Error::corrupt(format!("an object of the unknown kind {other}"))),
+        }
+    }
+}
+
+impl Wire for Kind {
+    fn write(&self, into: &mut Vec<u8>) -> Result<()> {
+        into.push(self.to_byte());
+        Ok(())
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        Self::from_byte(from.byte()?)
+    }
+}
+
+/// An answer.
+pub(super) fn write_answer(answer: Result<Object>, into: &mut Vec<u8>) {
+    let start = into.len();
+    let error = match answer {
+        Ok(value) => {
+            into.push(0);
+            match value.write(into) {
+                Ok(()) => return,
+                Err(error) => error,
+            }
+        }
+        Err(error) => error,
+    };
+    into.truncate(start);
+    into.push(1);
+    // Errors are plain data: nothing of one can fail to be written.
+    into.extend(postcard::to_stdvec(&error).unwrap_or_default());
+}
+
+pub(super) fn read_answer(mut reader: Reader<'_>) -> Result<Object> {
+    if reader.byte()? == 0 {
+        let value = Object::read(&mut reader)?;
+        reader.finish()?;
+        return Ok(value);
+    }
+    match postcard::from_bytes::<Error>(reader.rest()) {
+        Ok(error) => Err(error),
+        Err(error) => Err(Error::corrupt(format!("an error that cannot be read: {error}"))),
+    }
+}

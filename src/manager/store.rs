@@ -1,0 +1,688 @@
+//! The objects of a server, and what is done with them.
+//!
+//! One thread has them, so there are no locks, and every request is one step for all others.
+//!
+//! An object lives while somebody holds it: a client, a ticket under way (`outer`), or another object that has it among its
+//! values (`inner`). Objects that hold each other and are held by nobody else are found by looking at what can be reached
+//! from those that somebody holds ([`Store::collect`]), when there is reason to.
+
+use std::{
+    cmp::Ordering,
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    mem,
+};
+
+use super::{
+    object::{Map, Object},
+    protocol::{Kind, Op, ROOT},
+    proxy::Proxy,
+};
+use crate::{Error, Result};
+
+/// The items of one step of an iteration.
+const CHUNK: usize = 128;
+
+pub(super) struct Store {
+    objects: HashMap<u64, Shared, BuildHasherDefault<ByNumber>>,
+    next: u64,
+    /// Those whose last holder may be gone.
+    doubtful: Vec<u64>,
+    /// Those that are held only by others of them.
+    suspects: Vec<u64>,
+}
+
+/// Objects are numbered here, one after the other, so nobody can choose numbers that fall together.
+#[derive(Default)]
+struct ByNumber(u64);
+
+impl Hasher for ByNumber {
+    fn write(&mut self, _: &[u8]) {
+        // Never called: keys are numbers.
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The table looks at the upper bits too.
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+struct Shared {
+    body: Body,
+    outer: u64,
+    inner: u64,
+    /// The proxies among its values.
+    links: u64,
+    /// Changes whenever a key comes or goes.
+    version: u64,
+}
+
+enum Body {
+    List(Vec<Object>),
+    Dict(Map),
+    Namespace(Map),
+}
+
+impl Body {
+    fn for_each_value(&self, mut found: impl FnMut(&Object)) {
+        match self {
+            Self::List(items) => items.iter().for_each(found),
+            Self::Dict(map) | Self::Namespace(map) => map.iter().for_each(|(_, value)| found(value)),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::List(_) => Kind::List,
+            Self::Dict(_) => Kind::Dict,
+            Self::Namespace(_) => Kind::Namespace,
+        }
+    }
+}
+
+/// How a step of several is taken back.
+enum Undo {
+    Truncate(usize),
+    SetAt(usize, Object),
+    RemoveAt(usize),
+    InsertAt(usize, Object),
+    Reverse,
+    Whole(Body),
+    Set(Object, Object),
+    Remove(Object),
+    PutBack(usize, Object, Object),
+}
+
+/// What was done, if it may have to be undone.
+type Log<'a> = Option<&'a mut Vec<(u64, Undo)>>;
+
+fn note(log: Log<'_>, id: u64, undo: impl FnOnce() -> Undo) {
+    if let Some(log) = log {
+        log.push((id, undo()));
+    }
+}
+
+impl Store {
+    pub(super) fn new() -> Self {
+        let root = Shared { body: Body::Dict(Map::new()), outer: 1, inner: 0, links: 0, version: 0 };
+        Self { objects: HashMap::from_iter([(ROOT, root)]), next: ROOT + 1, doubtful: Vec::new(), suspects: Vec::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Makes an object, which somebody has to [hold](Self::hold).
+    pub(super) fn create(&mut self, kind: Kind, contents: Object) -> Result<u64> {
+        self.check_links([&contents])?;
+        let body = match (kind, contents) {
+            (Kind::List, Object::List(items)) => Body::List(items),
+            (Kind::Dict, Object::Dict(map)) => Body::Dict(map),
+            (Kind::Namespace, Object::Dict(map)) => {
+                map.iter().try_for_each(|(key, _)| check_name(key))?;
+                Body::Namespace(map)
+            }
+            (_, other) => return Err(other.mismatch("the contents of an object")),
+        };
+        let id = self.next;
+        self.next += 1;
+        self.objects.insert(id, Shared { body, outer: 0, inner: 0, links: 0, version: 0 });
+        let mut links = Vec::new();
+        self.object(id)?.body.for_each_value(|value| value.for_each_proxy(&mut |proxy| links.push(proxy.id())));
+        links.into_iter().for_each(|to| self.link(id, to));
+        Ok(id)
+    }
+
+    /// One more from outside holds the object.
+    pub(super) fn hold(&mut self, id: u64) -> Result<()> {
+        self.object(id)?.outer += 1;
+        Ok(())
+    }
+
+    /// So many from outside hold it no more.
+    pub(super) fn release(&mut self, id: u64, count: u64) {
+        if let Some(object) = self.objects.get_mut(&id) {
+            object.outer = object.outer.saturating_sub(count);
+            self.doubtful.push(id);
+        }
+    }
+
+    fn object(&mut self, id: u64) -> Result<&mut Shared> {
+        self.objects.get_mut(&id).ok_or_else(|| gone(id))
+    }
+
+    /// # Errors
+    ///
+    /// `KeyNotFound` for a proxy of what is not there.
+    #[inline]
+    fn check_links<'o>(&self, values: impl IntoIterator<Item = &'o Object>) -> Result<()> {
+        let mut missing = None;
+        let mut check = |proxy: &Proxy| {
+            if self.objects.get(&proxy.id()).is_none_or(|object| object.body.kind() != proxy.kind()) {
+                missing = Some(proxy.id());
+            }
+        };
+        values.into_iter().for_each(|value| value.for_each_proxy(&mut check));
+        missing.map_or(Ok(()), |id| Err(gone(id)))
+    }
+
+    fn link(&mut self, from: u64, to: u64) {
+        if let Some(object) = self.objects.get_mut(&from) {
+            object.links += 1;
+        }
+        if let Some(object) = self.objects.get_mut(&to) {
+            object.inner += 1;
+        }
+    }
+
+    /// The object has a value more.
+    fn added(&mut self, id: u64, value: &Object) {
+        value.for_each_proxy(&mut |proxy| self.link(id, proxy.id()));
+    }
+
+    /// The object has a value less.
+    fn removed(&mut self, id: u64, value: &Object) {
+        value.for_each_proxy(&mut |proxy| {
+            if let Some(object) = self.objects.get_mut(&id) {
+                object.links = object.links.saturating_sub(1);
+            }
+            self.unlinked(proxy.id());
+        });
+    }
+
+    fn unlinked(&mut self, to: u64) {
+        if let Some(object) = self.objects.get_mut(&to) {
+            object.inner = object.inner.saturating_sub(1);
+            self.doubtful.push(to);
+        }
+    }
+
+    /// Frees what nobody holds any more. To be called after each request.
+    pub(super) fn tidy(&mut self) {
+        while let Some(id) = self.doubtful.pop() {
+            match self.objects.get(&id) {
+                Some(Shared { outer: 0, inner: 0, .. }) => self.free(id),
+                Some(Shared { outer: 0, .. }) => self.suspects.push(id),
+                _ => {}
+            }
+        }
+        if self.suspects.len() > 64 && self.suspects.len() > self.objects.len() / 4 {
+            self.collect();
+        }
+    }
+
+    fn free(&mut self, id: u64) {
+        let Some(object) = self.objects.remove(&id) else { return };
+        if object.links > 0 {
+            object.body.for_each_value(|value| value.for_each_proxy(&mut |proxy| self.unlinked(proxy.id())));
+        }
+    }
+
+    /// The same when there is nothing else to do: of those, too, that hold each other.
+    pub(super) fn tidy_at_leisure(&mut self) {
+        if !self.suspects.is_empty() && (self.objects.len() < 1000 || self.suspects.len() > self.objects.len() / 16) {
+            self.collect();
+        }
+    }
+
+    fn collect(&mut self) {
+        self.suspects.clear();
+        let mut reached: HashMap<u64, ()> = HashMap::new();
+        let mut next: Vec<u64> =
+            self.objects.iter().filter(|(_, object)| object.outer > 0).map(|(id, _)| *id).collect();
+        while let Some(id) = next.pop() {
+            if reached.insert(id, ()).is_some() {
+                continue;
+            }
+            match self.objects.get(&id) {
+                Some(object) if object.links > 0 => {
+                    object.body.for_each_value(|value| value.for_each_proxy(&mut |proxy| next.push(proxy.id())));
+                }
+                _ => {}
+            }
+        }
+        let lost: Vec<u64> = self.objects.keys().filter(|id| !reached.contains_key(id)).copied().collect();
+        lost.into_iter().for_each(|id| self.free(id));
+        // Among them, all of which are gone.
+        self.doubtful.clear();
+    }
+
+    /// One operation.
+    pub(super) fn one(&mut self, id: u64, op: Op) -> Result<Object> {
+        let answer = self.apply(id, op, None);
+        self.settle(id);
+        answer
+    }
+
+    /// All of these, or none.
+    pub(super) fn all(&mut self, ops: Vec<(u64, Op)>) -> Result<Object> {
+        let mut log = Vec::new();
+        let mut ids: Vec<u64> = ops.iter().map(|(id, _)| *id).collect();
+        let answers: Result<Vec<_>> = ops.into_iter().map(|(id, op)| self.apply(id, op, Some(&mut log))).collect();
+        if answers.is_err() {
+            while let Some((id, undo)) = log.pop() {
+                self.undo(id, undo);
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into_iter().for_each(|id| self.settle(id));
+        answers.map(Object::List)
+    }
+
+    fn settle(&mut self, id: u64) {
+        if let Some(Shared { body: Body::Dict(map) | Body::Namespace(map), .. }) = self.objects.get_mut(&id) {
+            map.close_holes();
+        }
+    }
+
+    fn undo(&mut self, id: u64, undo: Undo) {
+        let Ok(Shared { body, version, .. }) = self.object(id) else { return };
+        *version += 1;
+        let (mut gone, mut back) = (Vec::new(), None);
+        match (body, undo) {
+            (Body::List(items), Undo::Truncate(length)) => gone = items.split_off(length.min(items.len())),
+            (Body::List(items), Undo::SetAt(at, old)) => {
+                back = Some(old.clone());
+                gone.push(mem::replace(&mut items[at], old));
+            }
+            (Body::List(items), Undo::RemoveAt(at)) => gone.push(items.remove(at)),
+            (Body::List(items), Undo::InsertAt(at, old)) => {
+                back = Some(old.clone());
+                items.insert(at, old);
+            }
+            (Body::List(items), Undo::Reverse) => items.reverse(),
+            (body, Undo::Whole(old)) => {
+                let new = mem::replace(body, old);
+                let (mut added, mut removed) = (Vec::new(), Vec::new());
+                body.for_each_value(|value| value.for_each_proxy(&mut |proxy| added.push(proxy.id())));
+                new.for_each_value(|value| value.for_each_proxy(&mut |proxy| removed.push(proxy.clone())));
+                added.into_iter().for_each(|to| self.link(id, to));
+                removed.into_iter().for_each(|proxy| self.removed(id, &Object::Proxy(proxy)));
+            }
+            (Body::Dict(map) | Body::Namespace(map), Undo::Set(key, old)) => {
+                back = Some(old.clone());
+                gone.extend(map.put(key, old));
+            }
+            (Body::Dict(map) | Body::Namespace(map), Undo::Remove(key)) => {
+                gone.extend(map.take(&key).map(|(_, _, value)| value));
+            }
+            (Body::Dict(map) | Body::Namespace(map), Undo::PutBack(at, key, old)) => {
+                back = Some(old.clone());
+                map.put_back(at, key, old);
+            }
+            // Each kind of step is taken back where it was made.
+            _ => {}
+        }
+        back.iter().for_each(|value| self.added(id, value));
+        gone.iter().for_each(|value| self.removed(id, value));
+    }
+
+    fn apply(&mut self, id: u64, op: Op, log: Log<'_>) -> Result<Object> {
+        match self.object(id)?.body {
+            Body::List(_) => self.apply_to_list(id, op, log),
+            Body::Dict(_) => self.apply_to_dict(id, op, log),
+            Body::Namespace(_) => {
+                if let Op::Get(key)
+                | Op::Set(key, _)
+                | Op::Take(key)
+                | Op::FetchAdd(key, _)
+                | Op::SetDefault(key, _)
+                | Op::CompareExchange(key, ..) = &op
+                {
+                    check_name(key)?;
+                }
+                self.apply_to_dict(id, op, log)
+            }
+        }
+    }
+
+    fn list(&mut self, id: u64) -> Result<&mut Vec<Object>> {
+        match &mut self.object(id)?.body {
+            Body::List(items) => Ok(items),
+            other => Err(Error::TypeMismatch { expected: "a list".into(), found: name_of(other.kind()).into() }),
+        }
+    }
+
+    fn map(&mut self, id: u64) -> Result<&mut Map> {
+        match &mut self.object(id)?.body {
+            Body::Dict(map) | Body::Namespace(map) => Ok(map),
+            Body::List(_) => Err(Error::TypeMismatch { expected: "a dict".into(), found: "a list".into() }),
+        }
+    }
+
+    fn set_at(&mut self, id: u64, at: usize, value: Object, log: Log<'_>) -> Result<()> {
+        self.added(id, &value);
+        let old = mem::replace(&mut self.list(id)?[at], value);
+        self.removed(id, &old);
+        note(log, id, || Undo::SetAt(at, old));
+        Ok(())
+    }
+
+    fn apply_to_list(&mut self, id: u64, op: Op, log: Log<'_>) -> Result<Object> {
+        let items = self.list(id)?;
+        let length = items.len();
+        Ok(match op {
+            Op::Len() => Object::from(length),
+            Op::ToObject() => Object::List(items.clone()),
+            Op::Get(index) => items[at(&index, length)?].clone(),
+            Op::Contains(value) => Object::from(items.contains(&value)),
+            Op::CountOf(value) => Object::from(items.iter().filter(|item| **item == value).count()),
+            Op::IndexOf(value) => Object::from(position(items, &value)?),
+            Op::Slice(from, to) => {
+                let bound = |bound: Option<i64>, default| bound.map_or(default, |index| clamp(index, length));
+                let (from, to) = (bound(from, 0), bound(to, length));
+                Object::List(items.get(from..to).unwrap_or_default().to_vec())
+            }
+            Op::Chunk(at, _) => {
+                let from = usize::try_from(at).unwrap_or(length).min(length);
+                let to = (from + CHUNK).min(length);
+                let next = Object::from((to < length).then_some(to));
+                Object::List(vec![Object::None, next, Object::List(items[from..to].to_vec())])
+            }
+            Op::Set(index, value) => {
+                let at = at(&index, length)?;
+                self.check_links([&value])?;
+                self.set_at(id, at, value, log)?;
+                Object::None
+            }
+            Op::FetchAdd(index, by) => {
+                let at = at(&index, length)?;
+                let sum = items[at].plus(&by)?;
+                let old = mem::replace(&mut items[at], sum);
+                note(log, id, || Undo::SetAt(at, old.clone()));
+                old
+            }
+            Op::CompareExchange(index, current, new) => {
+                let at = at(&index, length)?;
+                let (Some(current), Some(new)) = (current, new) else {
+                    return Err(Error::invalid_argument("a place of a list always has a value"));
+                };
+                let old = items[at].clone();
+                if old != current {
+                    return Ok(Object::from([Object::from(false), old]));
+                }
+                self.check_links([&new])?;
+                self.set_at(id, at, new, log)?;
+                Object::from([Object::from(true), old])
+            }
+            Op::Push(value) => {
+                self.check_links([&value])?;
+                self.added(id, &value);
+                self.list(id)?.push(value);
+                note(log, id, || Undo::Truncate(length));
+                Object::None
+            }
+            Op::InsertAt(index, value) => {
+                self.check_links([&value])?;
+                self.added(id, &value);
+                let at = clamp(index, length);
+                self.list(id)?.insert(at, value);
+                note(log, id, || Undo::RemoveAt(at));
+                Object::None
+            }
+            Op::Extend(values) => {
+                self.check_links(&values)?;
+                values.iter().for_each(|value| self.added(id, value));
+                self.list(id)?.extend(values);
+                note(log, id, || Undo::Truncate(length));
+                Object::None
+            }
+            Op::Pop(index) => {
+                let at = at(&Object::from(index.unwrap_or(-1)), length)?;
+                self.remove_at(id, at, log)?
+            }
+            Op::Remove(value) => {
+                let at = position(items, &value)?;
+                self.remove_at(id, at, log)?;
+                Object::None
+            }
+            Op::Clear() => {
+                let all = mem::take(items);
+                all.iter().for_each(|value| self.removed(id, value));
+                note(log, id, || Undo::Whole(Body::List(all)));
+                Object::None
+            }
+            Op::Reverse() => {
+                items.reverse();
+                note(log, id, || Undo::Reverse);
+                Object::None
+            }
+            Op::Sort() => {
+                let order = sorted(items)?;
+                let before = log.is_some().then(|| items.clone());
+                let mut old: Vec<_> = mem::take(items);
+                *items = order.into_iter().map(|at| mem::take(&mut old[at])).collect();
+                if let Some(before) = before {
+                    note(log, id, || Undo::Whole(Body::List(before)));
+                }
+                Object::None
+            }
+            Op::Take(_)
+            | Op::PopItem()
+            | Op::SetDefault(..)
+            | Op::Update(_)
+            | Op::Keys()
+            | Op::Values()
+            | Op::Find(_) => {
+                return Err(Error::TypeMismatch { expected: "a dict".into(), found: "a list".into() });
+            }
+        })
+    }
+
+    fn remove_at(&mut self, id: u64, at: usize, log: Log<'_>) -> Result<Object> {
+        let value = self.list(id)?.remove(at);
+        self.removed(id, &value);
+        note(log, id, || Undo::InsertAt(at, value.clone()));
+        Ok(value)
+    }
+
+    fn put(&mut self, id: u64, key: Object, value: Object, mut log: Log<'_>) -> Result<()> {
+        self.added(id, &value);
+        let name = log.is_some().then(|| key.clone());
+        let old = self.map(id)?.put(key, value);
+        match &old {
+            Some(old) => self.removed(id, old),
+            None => self.object(id)?.version += 1,
+        }
+        if let (Some(log), Some(key)) = (&mut log, name) {
+            let undo = match old {
+                Some(old) => Undo::Set(key, old),
+                None => Undo::Remove(key),
+            };
+            log.push((id, undo));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, id: u64, key: &Object, log: Log<'_>) -> Result<(Object, Object)> {
+        let (at, key, value) = self.map(id)?.take(key).ok_or_else(|| no_key(key))?;
+        self.object(id)?.version += 1;
+        self.removed(id, &value);
+        note(log, id, || Undo::PutBack(at, key.clone(), value.clone()));
+        Ok((key, value))
+    }
+
+    fn apply_to_dict(&mut self, id: u64, op: Op, mut log: Log<'_>) -> Result<Object> {
+        let Shared { body: Body::Dict(map) | Body::Namespace(map), version, .. } = self.object(id)? else {
+            return Err(gone(id));
+        };
+        Ok(match op {
+            Op::Len() => Object::from(map.len()),
+            Op::ToObject() => Object::Dict(map.clone()),
+            Op::Get(key) => map.find(&key).cloned().ok_or_else(|| no_key(&key))?,
+            Op::Find(key) => Object::List(map.find(&key).cloned().into_iter().collect()),
+            Op::Contains(key) => Object::from(map.find(&key).is_some()),
+            Op::Keys() => map.iter().map(|(key, _)| key).collect(),
+            Op::Values() => map.iter().map(|(_, value)| value).collect(),
+            Op::Chunk(_, Some(known)) if known != *version => return Err(Error::ChangedMeanwhile),
+            Op::Chunk(at, _) => {
+                let at = usize::try_from(at).unwrap_or(usize::MAX);
+                let mut rest = map.from(at).peekable();
+                let mut items = Vec::new();
+                while let Some((_, (key, value))) = rest.next_if(|_| items.len() < CHUNK) {
+                    items.push(Object::from([key, value]));
+                }
+                let next = rest.peek().map(|(at, _)| *at);
+                Object::List(vec![Object::from(*version), Object::from(next), Object::List(items)])
+            }
+            Op::Set(key, value) => {
+                key.check_key()?;
+                self.check_links([&value])?;
+                self.put(id, key, value, log)?;
+                Object::None
+            }
+            Op::SetDefault(key, value) => {
+                if let Some(found) = map.find(&key) {
+                    return Ok(found.clone());
+                }
+                key.check_key()?;
+                self.check_links([&value])?;
+                self.put(id, key, value.clone(), log)?;
+                value
+            }
+            Op::FetchAdd(key, by) => {
+                let old = map.find(&key).cloned().unwrap_or(Object::Int(0));
+                let sum = old.plus(&by)?;
+                key.check_key()?;
+                self.put(id, key, sum, log)?;
+                old
+            }
+            Op::CompareExchange(key, current, new) => {
+                let old = map.find(&key).cloned();
+                let is_same = old == current;
+                if is_same {
+                    key.check_key()?;
+                    self.check_links(&new)?;
+                    match new {
+                        Some(new) => self.put(id, key, new, log)?,
+                        None if old.is_some() => drop(self.take(id, &key, log)?),
+                        None => {}
+                    }
+                }
+                Object::List([Object::from(is_same)].into_iter().chain(old).collect())
+            }
+            Op::Update(items) => {
+                for (key, value) in &items {
+                    key.check_key()?;
+                    if let Body::Namespace(_) = self.object(id)?.body {
+                        check_name(key)?;
+                    }
+                    self.check_links([value])?;
+                }
+                for (key, value) in items {
+                    self.put(id, key, value, log.as_deref_mut())?;
+                }
+                Object::None
+            }
+            Op::Take(key) => self.take(id, &key, log)?.1,
+            Op::PopItem() => {
+                let key = map.last_key().cloned().ok_or(Error::KeyNotFound { key: "the last one of none".into() })?;
+                let (key, value) = self.take(id, &key, log)?;
+                Object::from([key, value])
+            }
+            Op::Clear() => {
+                *version += 1;
+                let all = mem::take(map);
+                all.iter().for_each(|(_, value)| self.removed(id, value));
+                let kind = self.object(id)?.body.kind();
+                note(log, id, || Undo::Whole(if kind == Kind::Dict { Body::Dict(all) } else { Body::Namespace(all) }));
+                Object::None
+            }
+            Op::Push(_)
+            | Op::InsertAt(..)
+            | Op::Pop(_)
+            | Op::Remove(_)
+            | Op::Extend(_)
+            | Op::Slice(..)
+            | Op::Reverse()
+            | Op::Sort()
+            | Op::IndexOf(_)
+            | Op::CountOf(_) => {
+                return Err(Error::TypeMismatch { expected: "a list".into(), found: "a dict".into() });
+            }
+        })
+    }
+}
+
+fn gone(id: u64) -> Error {
+    Error::NotFound { name: format!("object {id} of the manager") }
+}
+
+fn no_key(key: &Object) -> Error {
+    Error::KeyNotFound { key: key.to_string() }
+}
+
+fn name_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::List => "a list",
+        Kind::Dict => "a dict",
+        Kind::Namespace => "a namespace",
+    }
+}
+
+fn check_name(key: &Object) -> Result<()> {
+    if let Object::Str(_) = key { Ok(()) } else { Err(key.mismatch("the name of an attribute")) }
+}
+
+/// The place that an index means, from the end if it is negative.
+fn at(index: &Object, length: usize) -> Result<usize> {
+    let Object::Int(index) = index else { return Err(index.mismatch("an index")) };
+    let from_start = if *index < 0 { index.saturating_add(length as i128) } else { *index };
+    match usize::try_from(from_start) {
+        Ok(at) if at < length => Ok(at),
+        _ => Err(Error::IndexOutOfRange { index: i64::try_from(*index).unwrap_or(i64::MAX), len: length }),
+    }
+}
+
+/// The same for a place between values, or the nearest that there is.
+fn clamp(index: i64, length: usize) -> usize {
+    let from_start = if index < 0 { index.saturating_add_unsigned(length as u64) } else { index };
+    usize::try_from(from_start).unwrap_or(0).min(length)
+}
+
+fn position(items: &[Object], value: &Object) -> Result<usize> {
+    items.iter().position(|item| item == value).ok_or_else(|| Error::ValueNotFound { value: value.to_string() })
+}
+
+/// The positions of the values in their order; equal ones stay as they are.
+fn sorted(items: &[Object]) -> Result<Vec<usize>> {
+    let mut unordered = None;
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    order.sort_by(|a, b| total_order(&items[*a], &items[*b], &mut unordered));
+    match unordered {
+        None => Ok(order),
+        Some((expected, found)) => Err(Error::TypeMismatch {
+            expected: format!("values that have an order with {expected}"),
+            found: found.into(),
+        }),
+    }
+}
+
+/// An order of all values, so that a sort comes to its end; notes two that should have none.
+fn total_order(a: &Object, b: &Object, unordered: &mut Option<(&'static str, &'static str)>) -> Ordering {
+    let rank = |object: &Object| match object {
+        Object::None => 0,
+        Object::Bool(_) | Object::Int(_) | Object::Float(_) => 1,
+        Object::Str(_) => 2,
+        Object::Bytes(_) => 3,
+        Object::List(_) => 4,
+        Object::Dict(_) => 5,
+        Object::Proxy(_) => 6,
+    };
+    match (a, b) {
+        (Object::List(a), Object::List(b)) => {
+            let unequal = a.iter().zip(b).find(|(a, b)| a != b);
+            unequal.map_or_else(|| a.len().cmp(&b.len()), |(a, b)| total_order(a, b, unordered))
+        }
+        _ if rank(a) == rank(b) && (1..=3).contains(&rank(a)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
+        _ => {
+            unordered.get_or_insert((a.type_name(), b.type_name()));
+            rank(a).cmp(&rank(b))
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Sockets with a path, where programs meet that do not start each other.
+//!
+//! Source: `unix(7)`. A socket in a directory that only its owner can look into is the owner's; who connects is known by the
+//! kernel (`SO_PEERCRED`), whatever the directory.
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    },
+    path::Path,
+};
+
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect as connect_to,
+        listen as listen_at, socket_with, sockopt::socket_peercred,
+    },
+    process::{Resource, getrlimit, setrlimit},
+};
+
+use super::files::{self, off_the_streams};
+
+/// How many may wait to be let in.
+const BACKLOG: i32 = 128;
+
+/// What is wrong with a directory for a socket, if anything is. One that is missing is made.
+pub(crate) fn check_directory(directory: &Path) -> io::Result<Option<String>> {
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    let facts = fs::metadata(directory)?;
+    let (owner, mode) = (facts.uid(), facts.mode() & 0o777);
+    Ok(if owner != files::user() {
+        Some(format!("the directory belongs to user {owner}"))
+    } else if mode & 0o077 != 0 {
+        Some(format!("the directory has mode {mode:o}, others can look into it: 700 is right"))
+    } else {
+        None
+    })
+}
+
+/// A socket at a path; `AddrInUse` if another one listens there. One that nobody listens at any more is replaced.
+pub(crate) fn listen(path: &Path) -> io::Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = socket()?;
+    // Of two who replace a dead one, the second must not remove the first one's.
+    let directory = fs::File::open(path.parent().unwrap_or(Path::new(".")))?;
+    files::lock_file(&directory)?;
+    match bind(&socket, &address) {
+        Err(Errno::ADDRINUSE) => {
+            match connect(path) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                _ => return Err(Errno::ADDRINUSE.into()),
+            }
+            files::remove(path)?;
+            bind(&socket, &address)?;
+        }
+        other => other?,
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    listen_at(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+fn socket() -> io::Result<OwnedFd> {
+    off_the_streams(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// The next one that has connected.
+pub(crate) fn accept(listener: impl AsFd) -> io::Result<OwnedFd> {
+    off_the_streams(accept_with(listener, SocketFlags::CLOEXEC)?)
+}
+
+pub(crate) fn connect(path: &Path) -> io::Result<OwnedFd> {
+    let socket = socket()?;
+    connect_to(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+/// Whether the process at the other end was one of this user's when it connected.
+pub(crate) fn is_of_this_user(socket: impl AsFd) -> bool {
+    socket_peercred(socket).is_ok_and(|peer| peer.uid.as_raw() == files::user())
+}
+
+/// Has this process open as many descriptors as it may allow itself.
+pub(crate) fn allow_many_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Without it there is room for fewer.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
