@@ -24,7 +24,7 @@ const SHORT: Duration = Duration::from_micros(30);
 
 fn duration() -> Duration {
     let set = std::env::var("SHMKIT_STRESS").ok().and_then(|text| text.parse().ok());
-    Duration::from_millis(set.unwrap_or(1500))
+    Duration::from_millis(set.unwrap_or(if cfg!(debug_assertions) { 700 } else { 1500 }))
 }
 
 /// What a worker knows besides the objects: its number, and how long to go on, in milliseconds.
