@@ -704,6 +704,9 @@ fn a_death_is_an_error_of_its_task() {
     assert!(results.iter().zip(0..).all(|(result, x)| result.as_ref().map_or(x == 13, |y| *y == x)));
 }
 
+/// More stand in `death_processes.rs`, which runs optimised too.
+const ROUNDS: u64 = 100;
+
 /// Counts how often each task is begun, and kills workers meanwhile.
 fn massacre(on_death: OnDeath, rounds: u64) {
     let pool = Pool::builder().workers(3).on_death(on_death).start().unwrap();
@@ -759,11 +762,11 @@ fn massacre(on_death: OnDeath, rounds: u64) {
 #[test]
 fn random_kills_and_no_task_twice() {
     let _alone = alone("random kills, Fail");
-    massacre(OnDeath::Fail, 200);
+    massacre(OnDeath::Fail, ROUNDS);
 }
 
 #[test]
 fn random_kills_and_all_tasks_done() {
     let _alone = alone("random kills, Retry");
-    massacre(OnDeath::Retry(1000), 200);
+    massacre(OnDeath::Retry(1000), ROUNDS);
 }
