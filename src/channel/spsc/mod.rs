@@ -217,7 +217,8 @@ impl<T: Pod> Ring<T> {
 
 /// The end of an [`SpscRing`] where values go in. It takes the role when it is first used.
 ///
-/// It can be sent to a process as an argument: the copy there has not been used yet.
+/// It can be sent to a process as an argument: the copy there has not been used yet. This one has its role, if it was used,
+/// until it is dropped, which is when the start returns.
 ///
 /// # Examples
 ///
@@ -226,7 +227,8 @@ pub struct Producer<T: Pod>(End<T>);
 
 /// The end of an [`SpscRing`] where values come out. It takes the role when it is first used.
 ///
-/// It can be sent to a process as an argument: the copy there has not been used yet.
+/// It can be sent to a process as an argument: the copy there has not been used yet. This one has its role, if it was used,
+/// until it is dropped, which is when the start returns.
 ///
 /// # Examples
 ///
