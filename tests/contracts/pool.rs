@@ -16,7 +16,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use shmkit::{
-    Array, AtomicArray, AtomicValue, Error, Pool, Queue, Result, Value, pool::OnDeath, process::set_start_method,
+    Array, AtomicArray, AtomicValue, Error, Pool, Queue, Result, Value,
+    pool::OnDeath,
+    process::{ExitStatus, Stdio, set_start_method},
 };
 
 use crate::{
@@ -599,13 +601,63 @@ fn workers_die_with_their_parent() {
         let workers: Vec<_> = (0..3).map(|_| pids.get().unwrap()).collect();
         child.kill().unwrap();
         assert!(child.join().is_err());
-        for pid in workers {
-            // Whoever adopts them may let them lie as zombies.
-            eventually(|| {
-                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-                stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with(['Z', 'X']))
-            });
+        workers.into_iter().for_each(|pid| eventually(|| is_gone(pid)));
+    }
+}
+
+fn is_gone(pid: u32) -> bool {
+    // Whoever adopts it may let it lie as a zombie.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with(['Z', 'X']))
+}
+
+/// A pool that is there at the end of its process, in a static say, delays that by nothing, and leaves nothing.
+#[test]
+fn a_normal_end_ends_the_workers() {
+    let _alone = alone("the end of the parent");
+    let parent = |pids: Queue<u32>, way: u8| -> Result<()> {
+        let pool = Pool::new(2)?;
+        let sleeps = || pool.submit(|| thread::sleep(Duration::from_secs(3600)), ());
+        let (tasks, called) = ((0..5).map(|_| sleeps()).collect::<Result<Vec<_>>>()?, sleeps()?);
+        // The pool's own thread is there too.
+        called.on_ready(|_| ());
+        pool.pids().into_iter().try_for_each(|pid| pids.put(&pid))?;
+        std::mem::forget((pool, tasks));
+        match way {
+            0 => Ok(()),
+            1 => panic!("on purpose"),
+            _ => std::process::exit(3),
         }
+    };
+    for (way, code) in [(0, 0), (1, 101), (2, 3)] {
+        let pids = Queue::<u32>::new().unwrap();
+        let child = shmkit::Process::builder(parent).args((pids.clone(), way)).stderr(Stdio::null()).start().unwrap();
+        let _ = child.join_timeout(Duration::from_secs(100)).unwrap_or_default();
+        assert_eq!(child.exit_status(), Some(ExitStatus::Code(code)));
+        assert!([pids.get().unwrap(), pids.get().unwrap()].into_iter().all(is_gone), "before it has ended itself");
+    }
+}
+
+#[test]
+fn workers_are_pinned_in_turn() {
+    let _alone = alone("pinned");
+    // SAFETY: zeroes are an empty set.
+    let mut allowed = unsafe { std::mem::zeroed::<libc::cpu_set_t>() };
+    // SAFETY: writes the set that it is given.
+    assert_eq!(unsafe { libc::sched_getaffinity(0, size_of_val(&allowed), &raw mut allowed) }, 0);
+    // SAFETY: below the size of the set.
+    let cpus: Vec<usize> = (0..1024).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &allowed) }).take(2).collect();
+    let pool = Pool::builder().workers(3).pin_to_cpus(cpus.clone()).start().unwrap();
+    let seen = |_: u32| {
+        thread::sleep(Duration::from_millis(1));
+        // SAFETY: asks only.
+        let cpu = unsafe { libc::sched_getcpu() } as usize;
+        (std::process::id(), shmkit::process::cpu_count(), cpu)
+    };
+    let seen = pool.map_chunked(seen, 0..60, 1).unwrap();
+    for (at, pid) in pool.pids().into_iter().enumerate() {
+        let cpu = cpus[at % cpus.len()];
+        assert!(seen.iter().filter(|one| one.0 == pid).all(|one| (one.1, one.2) == (1, cpu)), "{cpus:?} {seen:?}");
     }
 }
 
