@@ -129,6 +129,26 @@ fn a_role_is_one_ends_alone() {
     assert_eq!((other.pop().unwrap(), other.pop().unwrap()), (4, 5));
 }
 
+/// Who hands its end over may be later than who gets it.
+#[test]
+fn a_role_on_its_way_is_waited_for() {
+    let _deadline = Deadline::seconds(60, "a_role_on_its_way_is_waited_for");
+    let ring = SpscRing::with_capacity(4).unwrap();
+    let (mut old, mut new) = (ring.producer(), ring.producer());
+    old.push(1_u8).unwrap();
+    assert!(matches!(new.try_push(2), Err(Error::RoleTaken { .. })));
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            drop(old);
+        });
+        new.push(2).unwrap();
+    });
+    let mut consumer = ring.consumer();
+    assert_eq!((consumer.pop().unwrap(), consumer.pop().unwrap()), (1, 2));
+    assert!(matches!(ring.consumer().pop_timeout(Duration::from_millis(1)), Err(Error::RoleTaken { .. })));
+}
+
 /// MECHANISMS 1: a role is free only when all of the process that had it has ended, and not with the first of its threads.
 #[test]
 fn a_role_of_one_that_dies_slowly() {

@@ -13,7 +13,9 @@
 //! # Roles
 //!
 //! A role is a word: the member that has it, and a number that tells apart those who had it in that process. It is
-//! taken by a compare-and-swap from nobody, or from a member that is gone, with all threads of its process.
+//! taken by a compare-and-swap from nobody, or from a member that is gone, with all threads of its process. From one that
+//! lives it is not taken, but whoever hands its end to a child still has the role for a moment, in which the child may have
+//! begun: so who may wait asks again for a second.
 //!
 //! | dies | after | costs |
 //! | --- | --- | --- |
@@ -50,6 +52,8 @@ use super::{
     sys::{AtomicU32, AtomicU64, Light, futex, heavy},
     waiting::{Linger, Patience, SLICE, Spin, wait_a_slice},
 };
+#[cfg(not(loom))]
+use crate::os::clock::Deadline;
 use crate::{Error, Result, os::clock::Wait};
 
 /// The common words. Zeroed memory is an empty ring that nobody has a role at.
@@ -101,6 +105,37 @@ const FEW: usize = 64;
 /// How long a waiter sleeps when it has just asked for barriers: any store has come to light by then.
 const NAP: Duration = Duration::from_millis(1);
 
+/// How long somebody may take to hand its end over, which it has sent to another process already: the time that a parent is
+/// behind its child on a busy machine.
+#[cfg(not(loom))]
+const HAND_OVER: Duration = Duration::from_secs(1);
+
+/// A wait for a role that somebody has who lives. No time passes in the model.
+struct HandOver {
+    #[cfg(not(loom))]
+    until: Option<Deadline>,
+}
+
+impl HandOver {
+    #[cfg_attr(loom, expect(unused_variables))]
+    fn by(wait: Wait) -> Self {
+        Self {
+            #[cfg(not(loom))]
+            until: (wait != Wait::No).then(|| wait.slice(HAND_OVER)),
+        }
+    }
+
+    /// Passes a little time. `false` if none is left.
+    fn passes(&mut self) -> bool {
+        #[cfg(not(loom))]
+        if self.until.is_some_and(|until| until > Deadline::now()) {
+            std::thread::sleep(NAP);
+            return true;
+        }
+        false
+    }
+}
+
 /// The ring, as one side sees it.
 #[derive(Clone, Copy)]
 pub(crate) struct Spsc<'a> {
@@ -147,15 +182,20 @@ impl<'a> Spsc<'a> {
     ///
     /// # Errors
     ///
-    /// `RoleTaken`, also while one that is dying has it: that is waited for by `wait`, a slice at most.
+    /// `RoleTaken`, by one that lives, or that is dying and has not ended. By `wait`, either is waited for, for a while.
     pub(crate) fn take_role(self, me: MemberId, number: u32, lives: &impl Lives, wait: Wait) -> Result<()> {
         let mine = role_of(me, number);
+        let mut patience = HandOver::by(wait);
         loop {
             let role = self.role().load(Acquire);
-            if let Some(owner) = MemberId::from_bits(role as u32)
-                && (lives.life(owner) == Life::Lives || !lives.is_gone(owner, wait_a_slice(wait)))
-            {
-                return Err(Error::RoleTaken { pid: lives.pid(owner) });
+            if let Some(owner) = MemberId::from_bits(role as u32) {
+                let lives_on = lives.life(owner) == Life::Lives;
+                if lives_on && patience.passes() {
+                    continue;
+                }
+                if lives_on || !lives.is_gone(owner, wait_a_slice(wait)) {
+                    return Err(Error::RoleTaken { pid: lives.pid(owner) });
+                }
             }
             point();
             // Acquire: what the one before has done comes first, its counter too.

@@ -102,14 +102,14 @@ impl Everything {
         self.barrier.wait_timeout(LONG)?;
         *self.shared.write_timeout(LONG)? += 1;
         self.ring.push_timeout(n, LONG)?;
-        once_free(|| self.producer.push_timeout(n, LONG))?;
+        self.producer.push_timeout(n, LONG)?;
         self.queue.put_timeout(&n, LONG)?;
         self.sender.send_timeout(&n, LONG)?;
         self.one.send_timeout(&n, LONG)?;
         self.other.send_timeout(&n, LONG)?;
         let got = [
             self.ring.pop_timeout(LONG)?,
-            once_free(|| self.consumer.pop_timeout(LONG))?,
+            self.consumer.pop_timeout(LONG)?,
             self.queue.get_timeout(LONG)?,
             self.receiver.recv_timeout(LONG)?,
             self.other.recv_timeout(LONG)?,
@@ -122,16 +122,6 @@ impl Everything {
         assert_eq!(Value::<u64>::open_in(&self.region, "in a region")?.update(|x| x + 1)?, n);
         assert!(fs::metadata(format!("/proc/self/fd/{}", self.file.as_fd().as_raw_fd())).is_ok());
         Ok(())
-    }
-}
-
-/// Who has sent an end of a ring away has the role until its own is dropped, when the start returns: the child can be sooner.
-fn once_free<R>(mut attempt: impl FnMut() -> Result<R>) -> Result<R> {
-    loop {
-        match attempt() {
-            Err(Error::RoleTaken { .. }) => std::thread::yield_now(),
-            other => return other,
-        }
     }
 }
 

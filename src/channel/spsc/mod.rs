@@ -36,7 +36,8 @@ use crate::{
 /// This is the handle, of which there may be many; [`producer`](Self::producer) and [`consumer`](Self::consumer) are
 /// its two ends, and [`Ring::spsc`] makes all at once. An end takes its role when it is first used, and keeps it until
 /// it is dropped, or its process dies. Only one at a time has a role, in all processes; another one gets
-/// [`RoleTaken`](crate::Error::RoleTaken).
+/// [`RoleTaken`](crate::Error::RoleTaken): at once where it does not wait, else when it has been taken for a second, in which
+/// it may be on its way to this process.
 ///
 /// # If a process dies
 ///
@@ -218,7 +219,7 @@ impl<T: Pod> Ring<T> {
 /// The end of an [`SpscRing`] where values go in. It takes the role when it is first used.
 ///
 /// It can be sent to a process as an argument: the copy there has not been used yet. This one has its role, if it was used,
-/// until it is dropped, which is when the start returns.
+/// until it is dropped, which is when the start returns; the copy waits for that.
 ///
 /// # Examples
 ///
@@ -228,7 +229,7 @@ pub struct Producer<T: Pod>(End<T>);
 /// The end of an [`SpscRing`] where values come out. It takes the role when it is first used.
 ///
 /// It can be sent to a process as an argument: the copy there has not been used yet. This one has its role, if it was used,
-/// until it is dropped, which is when the start returns.
+/// until it is dropped, which is when the start returns; the copy waits for that.
 ///
 /// # Examples
 ///
