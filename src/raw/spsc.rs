@@ -215,8 +215,19 @@ impl<'a> Spsc<'a> {
     /// The places that are this side's when the other one's counter is `theirs`; `None` if it cannot be.
     #[inline(always)]
     pub(crate) fn places(self, theirs: u64) -> Option<Places> {
+        self.places_from(self.position(), theirs)
+    }
+
+    /// This side's counter.
+    #[inline(always)]
+    pub(crate) fn position(self) -> u64 {
         // Relaxed: whoever had the role before has stored it before it was given up or confirmed dead.
-        let mine = self.mine().load(Relaxed);
+        self.mine().load(Relaxed)
+    }
+
+    /// [`places`](Self::places) for who knows its own counter.
+    #[inline(always)]
+    pub(crate) fn places_from(self, mine: u64, theirs: u64) -> Option<Places> {
         let (tail, head) = match self.side {
             Side::Producer => (mine, theirs),
             Side::Consumer => (theirs, mine),
@@ -334,9 +345,9 @@ impl<'a> Spsc<'a> {
         }
     }
 
-    /// Hands the first `count` of `places` over to the other side.
+    /// Hands the first `count` of `places` over to the other side. Returns this side's counter from now on.
     #[inline(always)]
-    pub(crate) fn advance(self, places: Places, count: usize, light: Light) {
+    pub(crate) fn advance(self, places: Places, count: usize, light: Light) -> u64 {
         let next = places.mine + count as u64;
         let next = if next >= 2 * self.capacity { next - 2 * self.capacity } else { next };
         point();
@@ -344,6 +355,7 @@ impl<'a> Spsc<'a> {
         self.mine().store(next, Release);
         light.barrier();
         self.their_gate().notify_relaxed();
+        next
     }
 
     /// Lets nothing more in, but what a producer is putting in while the consumer closes.

@@ -9,7 +9,7 @@ use std::{
     fmt,
     marker::PhantomData,
     ptr,
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
 use bytemuck::Pod;
@@ -236,6 +236,9 @@ pub struct Producer<T: Pod>(End<T>);
 /// See [`SpscRing`].
 pub struct Consumer<T: Pod>(End<T>);
 
+/// No counter is this.
+const UNKNOWN: u64 = u64::MAX;
+
 /// What one end keeps for itself.
 struct End<T: Pod> {
     ring: SpscRing<T>,
@@ -246,6 +249,8 @@ struct End<T: Pod> {
     light: Light,
     /// The other side's counter, when it was last looked at.
     theirs: u64,
+    /// A copy of its own counter, or [`UNKNOWN`]: see [`learn`](Self::learn).
+    mine: AtomicU64,
     patience: Patience,
     linger: Linger,
 }
@@ -258,6 +263,7 @@ impl<T: Pod> End<T> {
             taken_in: Generation::NONE,
             light: Light::NONE,
             theirs: 0,
+            mine: AtomicU64::new(UNKNOWN),
             patience: Patience::default(),
             linger: Linger::default(),
         }
@@ -272,7 +278,22 @@ impl<T: Pod> End<T> {
         if !self.taken_in.is_this() || side == Side::Producer && raw.is_closed() {
             return None;
         }
-        raw.places(self.theirs).filter(|places| places.count > 0)
+        let mine = match self.mine.load(Relaxed) {
+            UNKNOWN => raw.position(),
+            mine => mine,
+        };
+        raw.places_from(mine, self.theirs).filter(|places| places.count > 0)
+    }
+
+    /// Takes note of the other side's counter, and of its own if the other is at its heels: then that looks at the counter all
+    /// the time, and its line is more there than here. If it is not, the line is here, and a copy costs a store for each message.
+    #[inline]
+    fn learn(&mut self, side: Side, theirs: u64) {
+        self.theirs = theirs;
+        let raw = self.ring.side(side);
+        let is_followed =
+            side == Side::Producer && raw.places(theirs).is_some_and(|places| places.count + 1 >= self.ring.capacity());
+        self.mine.store(if is_followed { raw.position() } else { UNKNOWN }, Relaxed);
     }
 
     /// The places that come while this end spins. Out of the way of who has not to wait.
@@ -283,7 +304,7 @@ impl<T: Pod> End<T> {
             return false;
         }
         let caught = self.ring.side(side).catch(&self.patience, &self.linger);
-        caught.inspect(|theirs| self.theirs = *theirs).is_some()
+        caught.inspect(|theirs| self.learn(side, *theirs)).is_some()
     }
 
     /// The places that are this end's, at least one, where none is known: takes the role, and waits.
@@ -292,7 +313,8 @@ impl<T: Pod> End<T> {
         if !self.taken_in.is_this() {
             self.take_role(side, wait)?;
         }
-        self.theirs = self.ring.side(side).wait(&self.patience, &self.linger, wait)?;
+        let theirs = self.ring.side(side).wait(&self.patience, &self.linger, wait)?;
+        self.learn(side, theirs);
         Ok(())
     }
 
@@ -320,7 +342,7 @@ impl<T: Pod> End<T> {
                 if now.count < places.count {
                     return Ok(places);
                 }
-                self.theirs = theirs;
+                self.learn(side, theirs);
                 Ok(now)
             }
             Some(places) => Ok(places),
@@ -340,6 +362,7 @@ impl<T: Pod> End<T> {
         raw.take_role(me, number, &members, wait)?;
         self.light = Light::register();
         self.theirs = raw.nothing_known();
+        self.mine.store(UNKNOWN, Relaxed);
         self.role = Some((me, number));
         self.taken_in = Generation::this()?;
         Ok(())
@@ -372,7 +395,10 @@ impl<T: Pod> End<T> {
     /// Hands `count` places over to the other side.
     #[inline(always)]
     fn advance(&self, side: Side, places: Places, count: usize) {
-        self.ring.side(side).advance(places, count, self.light);
+        let next = self.ring.side(side).advance(places, count, self.light);
+        if self.mine.load(Relaxed) != UNKNOWN {
+            self.mine.store(next, Relaxed);
+        }
     }
 
     fn leave(&mut self, side: Side) {
