@@ -8,7 +8,8 @@
 //! is the producer's to write. One store of a counter publishes, or frees, any number of places at once.
 //!
 //! A side keeps no copy of its own counter: stores wait in line behind those to the places, which wait for the other
-//! core, and the shorter the line the more messages are on their way at a time.
+//! core, and the shorter the line the more messages are on their way at a time. The exception is a producer whose consumer
+//! has all that was put in: see `End::learn`.
 //!
 //! # Roles
 //!
