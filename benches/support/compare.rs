@@ -23,7 +23,7 @@ fn is_wanted(title: &str) -> bool {
     filters.peek().is_none() || filters.any(|filter| title.contains(&filter))
 }
 
-/// Criterion, with runs that are short enough for four benches in a few minutes. Says what the machine was like.
+/// Criterion, with runs that are short enough for all benches in a few minutes. Says what the machine was like.
 pub(crate) fn criterion() -> Criterion {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
