@@ -145,6 +145,9 @@ fn check(options: &Options, shared: &Shared, workers: &[Worker]) -> Result<(), B
             println!("worker {} died in block {block}, which worker {} has counted", rank + 1, other + 1);
         }
     }
+    if options.kill && !workers.iter().any(Worker::is_dead) {
+        return Err("nobody was killed: there was too little to do".into());
+    }
     let expected = primes::count_below(options.end);
     if totals.primes != expected {
         return Err(format!("found {} primes, but there are {expected}", totals.primes).into());
