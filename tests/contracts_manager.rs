@@ -1,18 +1,29 @@
 //! What every manager promises, with servers and clients that are forks, children of the fork server and fresh starts. Not
 //! under libtest, whose threads a fork cannot copy.
 
-#![allow(unsafe_code, reason = "sends signals")]
+#![allow(unsafe_code, reason = "sends signals, becomes another user")]
 
 mod alone;
 
 use std::{
-    fs,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
-    path::PathBuf,
+    env, fs, io,
+    mem::MaybeUninit,
+    os::{
+        fd::AsFd,
+        unix::fs::{DirBuilderExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
+use rustix::{
+    net::{
+        AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
+        SocketType, connect, recv, sendmsg, socket_with, socketpair, sockopt,
+    },
+    process::{PidfdFlags, geteuid, getpid, pidfd_open},
+};
 use shmkit::{
     Error, Manager, Process, Queue, Result,
     manager::{Dict, List, Map, Namespace, Object, Proxy},
@@ -67,6 +78,7 @@ const CONTRACTS: &[(&str, fn())] = contracts![
     errors_keep_their_kinds,
     shutdown,
     servers_by_path,
+    another_user_is_refused,
     two_managers,
     interrupts_do_not_end_it,
     from_many_threads,
@@ -554,6 +566,107 @@ fn servers_by_path(with: With) {
     start().unwrap().shutdown().unwrap();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
     assert!(matches!(start(), Err(Error::WrongOwner { .. })));
+    fs::remove_dir(directory).unwrap();
+}
+
+/// Becomes another user, who is in a directory to which no path of his own leads. Not everywhere is there one.
+fn become_somebody_else(directory: &Path) -> bool {
+    const NOBODY: libc::uid_t = 65534;
+    env::set_current_dir(directory).unwrap();
+    // SAFETY: takes numbers.
+    unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) == 0 }
+}
+
+/// Connects as `Manager::connect` does, but whoever's the server is; and whether the server then lets this process in.
+fn is_let_in(path: &Path) -> io::Result<bool> {
+    const PACKETS: (AddressFamily, SocketType, SocketFlags) =
+        (AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+    let gate = socket_with(PACKETS.0, PACKETS.1, PACKETS.2, None)?;
+    connect(&gate, &SocketAddrUnix::new(path)?)?;
+    let (ours, theirs) = socketpair(PACKETS.0, PACKETS.1, PACKETS.2, None)?;
+    let process = pidfd_open(getpid(), PidfdFlags::empty())?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut descriptors = SendAncillaryBuffer::new(&mut space);
+    let both = [theirs.as_fd(), process.as_fd()];
+    assert!(descriptors.push(SendAncillaryMessage::ScmRights(&both)));
+    let hello = io::IoSlice::new(b"shmkit manager 1");
+    match sendmsg(&gate, &[hello], &mut descriptors, SendFlags::NOSIGNAL) {
+        Err(rustix::io::Errno::PIPE) => return Ok(false),
+        other => other?,
+    };
+    // The server has the other end, or nobody.
+    drop(theirs);
+    sockopt::set_socket_timeout(&ours, sockopt::Timeout::Recv, Some(SOON))?;
+    let (_, length) = recv(&ours, &mut [0; 1], RecvFlags::empty())?;
+    Ok(length > 0)
+}
+
+/// A socket in a directory of mode 700 is out of the reach of others, and so is one of mode 600 in any directory. Those who
+/// reach one all the same, and speak as a client does, are known by their credentials.
+fn another_user_is_refused(with: With) {
+    const MANY: usize = 300;
+    const NAME: &str = "manager";
+
+    /// `false` where nobody can become another user.
+    fn is_out_of_reach(directory: PathBuf) -> bool {
+        if !become_somebody_else(&directory) {
+            return false;
+        }
+        let error = is_let_in(Path::new(NAME)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        let error = Manager::connect(NAME).unwrap_err();
+        assert!(
+            matches!(&error, Error::Os { source, .. } if source.kind() == io::ErrorKind::PermissionDenied),
+            "{error}"
+        );
+        true
+    }
+    /// Keeps many connections, for as long as the other end likes.
+    fn besieges(directory: PathBuf, until: Connection<()>) -> Result<()> {
+        assert!(become_somebody_else(&directory));
+        let error = Manager::connect(NAME).unwrap_err();
+        assert!(
+            matches!(&error, Error::WrongOwner { reason, .. } if reason == "its server is another user's"),
+            "{error}"
+        );
+        assert!((0..10).all(|_| !is_let_in(Path::new(NAME)).unwrap()));
+        let connection = || {
+            let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+            connect(&socket, &SocketAddrUnix::new(NAME).unwrap()).unwrap();
+            socket
+        };
+        let _many: Vec<_> = (0..MANY).map(|_| connection()).collect();
+        until.send(&())?;
+        until.recv()
+    }
+
+    if !geteuid().is_root() {
+        println!("skipped: only root becomes another user");
+        return;
+    }
+    let directory = directory(0o700);
+    let path = directory.join(NAME);
+    let manager = Manager::builder().path(&path).start_method(with.0).start().unwrap();
+    let list = manager.list().unwrap();
+    assert!(is_let_in(&path).unwrap());
+    let change = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    if with.run(is_out_of_reach, (directory.clone(),)) {
+        change(&directory, 0o755);
+        assert!(with.run(is_out_of_reach, (directory.clone(),)));
+        change(&path, 0o777);
+        let (here, there) = pipe::duplex().unwrap();
+        let other = with.start(besieges, (directory.clone(), there));
+        here.recv_timeout(SOON).unwrap();
+        list.push(1).unwrap();
+        assert_eq!(Manager::connect(&path).unwrap().list_from([1, 2]).unwrap().len().unwrap(), 2);
+        assert!(is_let_in(&path).unwrap());
+        here.send(&()).unwrap();
+        other.join().unwrap();
+    } else {
+        println!("skipped: there are no other users here");
+    }
+    list.push(2).unwrap();
+    manager.shutdown().unwrap();
     fs::remove_dir(directory).unwrap();
 }
 

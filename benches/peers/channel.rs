@@ -26,8 +26,8 @@ use std::{
 
 use compare::{Comparison, Unit};
 use flow::{
-    Bytes, Message, ROOM, between_processes, each, each_object, few_between_processes, message, object_there_and_back,
-    out_and_in, there_and_back,
+    Bytes, Message, ROOM, between_processes, each, each_object, few_between_processes, message, messages,
+    object_there_and_back, out_and_in, there_and_back,
 };
 use iceoryx::Iceoryx;
 use ipc_channel::ipc;
@@ -93,13 +93,12 @@ fn one_way() {
         println!("left out: Boost, whose headers were not there when this was built");
     }
     if python::is_there() {
-        comparison = comparison.custom("Python multiprocessing.Queue", |_| python::queue(100)).goal(
+        let queue = |_| python::run("python_queue.py", messages().div_ceil(100), &ROOM.to_string());
+        comparison = comparison.custom("Python multiprocessing.Queue", queue).goal(
             "Queue",
             20.0,
             &["Python multiprocessing.Queue"],
         );
-    } else {
-        println!("left out: Python, for there is no python3");
     }
     comparison.table();
 }

@@ -1,32 +1,33 @@
-//! Python's `multiprocessing.Queue`, by way of `python_queue.py`.
+//! Python's `multiprocessing`, by way of programs beside this file.
 
 use std::{
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
 
-use crate::{
-    compare::Run,
-    flow::{ROOM, messages},
-};
+use crate::compare::Run;
 
 /// Whether there is a Python that has what it takes.
 pub(crate) fn is_there() -> bool {
     let command = &mut Command::new("python3");
     command.args(["-c", "import multiprocessing"]).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
+    let is_there = command.status().is_ok_and(|status| status.success());
+    if !is_there {
+        println!("left out: Python, for there is no python3");
+    }
+    is_there
 }
 
-/// One in `part` of the messages, from one process to another, neither of them this one.
-pub(crate) fn queue(part: u64) -> Run {
-    let operations = messages().div_ceil(part);
+/// So many operations of a program, none of them in this process. It says how many nanoseconds they took.
+pub(crate) fn run(program: &str, operations: u64, argument: &str) -> Run {
     let output = Command::new("python3")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/python_queue.py"))
-        .args([operations.to_string(), ROOM.to_string()])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(program))
+        .args([&operations.to_string(), argument])
         .stderr(Stdio::inherit())
         .output()
         .expect("python3");
-    assert!(output.status.success(), "python_queue.py: {}", output.status);
+    assert!(output.status.success(), "{program}: {}", output.status);
     let nanoseconds = String::from_utf8_lossy(&output.stdout).trim().parse().expect("nanoseconds");
     Run { operations, time: Duration::from_nanos(nanoseconds), note: 0.0 }
 }

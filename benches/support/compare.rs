@@ -23,7 +23,7 @@ fn is_wanted(title: &str) -> bool {
     filters.peek().is_none() || filters.any(|filter| title.contains(&filter))
 }
 
-/// Criterion, with runs that are short enough for four benches in a few minutes. Says what the machine was like.
+/// Criterion, with runs that are short enough for all benches in a few minutes. Says what the machine was like.
 pub(crate) fn criterion() -> Criterion {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -37,13 +37,15 @@ pub(crate) fn criterion() -> Criterion {
 }
 
 /// What a number means.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Unit {
     Nanoseconds,
     Microseconds,
     Milliseconds,
     /// Operations in a microsecond.
     PerMicrosecond,
+    /// Operations in a millisecond.
+    PerMillisecond,
 }
 
 impl Unit {
@@ -53,6 +55,7 @@ impl Unit {
             Self::Microseconds => "us",
             Self::Milliseconds => "ms",
             Self::PerMicrosecond => "ops/us",
+            Self::PerMillisecond => "ops/ms",
         }
     }
 
@@ -62,12 +65,18 @@ impl Unit {
             Self::Microseconds => seconds * 1e6,
             Self::Milliseconds => seconds * 1e3,
             Self::PerMicrosecond => 1e-6 / seconds,
+            Self::PerMillisecond => 1e-3 / seconds,
         }
+    }
+
+    /// Whether more is better.
+    fn is_rate(self) -> bool {
+        matches!(self, Self::PerMicrosecond | Self::PerMillisecond)
     }
 
     /// The better one of two.
     fn best(self, a: f64, b: f64) -> f64 {
-        if self == Self::PerMicrosecond { a.max(b) } else { a.min(b) }
+        if self.is_rate() { a.max(b) } else { a.min(b) }
     }
 }
 
@@ -209,9 +218,9 @@ impl<'a> Comparison<'a> {
         };
         let against = goal.against.iter().map(|name| of(name)).reduce(|a, b| self.unit.best(a, b));
         let value = of(goal.of) / against.unwrap_or(1.0);
-        let (relation, met) = match self.unit {
-            Unit::PerMicrosecond => ("at least", value >= goal.bound),
-            _ => ("at most", value <= goal.bound),
+        let (relation, met) = match self.unit.is_rate() {
+            true => ("at least", value >= goal.bound),
+            false => ("at most", value <= goal.bound),
         };
         let measure = match against {
             Some(_) if goal.against.len() > 1 => format!("times the best of {}", goal.against.join(", ")),

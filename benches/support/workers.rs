@@ -92,7 +92,7 @@ pub(crate) fn threads(n: usize, window: Duration, step: impl Fn() + Sync) -> Tal
 fn work(line: &StartLine, i: usize, n: usize, step: &impl Fn()) {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     if n <= cores {
-        pin(i);
+        pin(0, i);
     }
     line.ready.0.fetch_add(1, Release);
     while !line.go.0.load(Acquire) {
@@ -125,12 +125,13 @@ fn tally(line: &StartLine, n: usize, time: Duration) -> Tally {
     Tally { total, least: least as f64 * n as f64 / total as f64, time }
 }
 
-/// Keeps the calling thread on the `i`th of the cores that it may use.
-fn pin(i: usize) {
+/// Keeps a thread, 0 for the calling one, on the `i`th of the cores that it may use.
+pub(crate) fn pin(thread: u32, i: usize) {
+    let thread = thread.cast_signed();
     // SAFETY: a bit set, for which zero is valid.
     let mut allowed: libc::cpu_set_t = unsafe { mem::zeroed() };
     // SAFETY: writes at most the size given.
-    assert_eq!(unsafe { libc::sched_getaffinity(0, size_of_val(&allowed), &raw mut allowed) }, 0);
+    assert_eq!(unsafe { libc::sched_getaffinity(thread, size_of_val(&allowed), &raw mut allowed) }, 0);
     // SAFETY: every number is below the size of the set.
     let is_allowed = |cpu: &usize| unsafe { libc::CPU_ISSET(*cpu, &allowed) };
     let cpu = (0..libc::CPU_SETSIZE as usize).filter(is_allowed).nth(i).expect("as many cores as workers");
@@ -139,7 +140,7 @@ fn pin(i: usize) {
     // SAFETY: as above.
     unsafe { libc::CPU_SET(cpu, &mut one) };
     // SAFETY: reads the set.
-    assert_eq!(unsafe { libc::sched_setaffinity(0, size_of_val(&one), &raw const one) }, 0);
+    assert_eq!(unsafe { libc::sched_setaffinity(thread, size_of_val(&one), &raw const one) }, 0);
 }
 
 /// A busy loop that touches no shared memory and takes about as long as asked, when nothing disturbs it.

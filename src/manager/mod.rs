@@ -208,7 +208,8 @@ impl Manager {
     /// # Errors
     ///
     /// [`NotFound`](crate::Error::NotFound) when there is nothing, [`ManagerGone`](crate::Error::ManagerGone) when there is no
-    /// server any more or it refuses, [`WrongOwner`](crate::Error::WrongOwner) when others can look into the directory.
+    /// server any more or it refuses, [`WrongOwner`](crate::Error::WrongOwner) when the server is another user's, and
+    /// [`Os`](crate::Error::Os) when this user may not look into the directory.
     ///
     /// # Examples
     ///
