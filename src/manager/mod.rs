@@ -23,6 +23,7 @@
 
 mod batch;
 mod client;
+mod desk;
 mod dict;
 mod iter;
 mod list;

@@ -12,22 +12,20 @@ use std::{
     process,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{
-            AtomicBool, AtomicU64,
-            Ordering::{Relaxed, SeqCst},
-        },
+        atomic::{AtomicU64, Ordering::Relaxed},
         mpsc,
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
     client::{HELLO, Welcome},
+    desk::{self, Attendant, Client, Desk, Event, Peer, Turn},
     object::{Home, Object, Reader, Wire},
     protocol::{self, ROOT, Request},
     proxy::Proxy,
     store::Store,
-    words::{self, Bell, Bytes, Line, Pace, ROOM},
+    words,
 };
 use crate::{
     Error, Result,
@@ -35,16 +33,12 @@ use crate::{
     os::{
         clock::Wait,
         ends::{End, Which},
-        futex,
         interrupts::Interrupts,
         meeting, packet, pipe, threads,
         watch::Watch,
     },
     region::ticket::{self, Route},
 };
-
-/// How long the server sleeps at most.
-const SLICE: Duration = Duration::from_secs(1);
 
 /// The stack of the thread that lets clients in.
 const STACK: usize = 256 * 1024;
@@ -60,38 +54,25 @@ pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>) -> R
     // Ctrl-C ends those who use this, and this with them.
     let _interrupts = Interrupts::hold_back().map_err(|error| Error::os("blocking interrupts", error))?;
     meeting::allow_many_descriptors();
-    let bell = words::new_bell()?;
-    let (tell, events) = mpsc::channel();
-    let instance = RandomState::new().hash_one((process::id(), &raw const bell as usize));
+    let (desk, events) = Desk::new(RandomState::new().hash_one(process::id()))?;
     let hall = Arc::new(Hall {
-        instance,
+        desk,
         watch: Watch::new().map_err(|error| Error::os("epoll", error))?,
         doors: Mutex::default(),
         numbers: AtomicU64::new(1),
-        bell: bell.clone(),
-        has_events: AtomicBool::new(false),
     });
     let _removed = path.as_deref().map(|path| Named::new(path, &hall)).transpose()?;
-    hall.open(Door::Gate { socket: gate.into(), holds: None })?;
+    hall.open(hall.entrance(gate.into()))?;
     hall.open(Door::Owner(owner))?;
     let keeper = Arc::clone(&hall);
     threads::spawn_parked("shmkit-manager", STACK, move || {
         let _abort = AbortOnUnwind;
-        keeper.keep(&tell);
+        keeper.keep();
         std::mem::forget(_abort);
     })
     .map_err(|error| Error::os("starting a thread", error))?;
-    Worker {
-        hall,
-        events,
-        store: Store::new(),
-        parcels: HashMap::new(),
-        clients: Vec::new(),
-        served: 0,
-        request: Vec::new(),
-        answer: Vec::new(),
-    }
-    .work();
+    let desk = Arc::clone(&hall.desk);
+    desk.attend(&mut Worker::new(hall, events));
     Ok(())
 }
 
@@ -137,48 +118,41 @@ impl Drop for Named {
 enum Door {
     Listener(OwnedFd),
     Owner(Connection<()>),
-    /// Where clients ask to be let in. It may hold an object for as long as its other end is open.
+    /// Where clients ask to be let in, to a desk. It may hold an object for as long as its other end is open.
     Gate {
         socket: OwnedFd,
+        desk: Arc<Desk>,
         holds: Option<u64>,
     },
     /// A client's own socket, of which only the end is told.
-    Client(Arc<Peer>),
+    Client {
+        peer: Arc<Peer>,
+        desk: Arc<Desk>,
+    },
     /// The client's process.
     Process {
         pidfd: OwnedFd,
         client: u64,
+        desk: Arc<Desk>,
     },
 }
 
-/// A client, as both threads know it.
-struct Peer {
-    number: u64,
-    socket: End,
-    /// The door of its process.
-    process: AtomicU64,
-}
-
-/// What the thread that does the work is told.
-enum Event {
-    Enter(Arc<Peer>, Line),
-    Leave(u64),
-    Unhold(u64),
-    End,
-}
-
 struct Hall {
-    instance: u64,
+    /// Of the objects.
+    desk: Arc<Desk>,
     watch: Watch,
     doors: Mutex<HashMap<u64, Arc<Door>>>,
     numbers: AtomicU64,
-    bell: Bell,
-    has_events: AtomicBool,
 }
 
 impl Hall {
     fn doors(&self) -> MutexGuard<'_, HashMap<u64, Arc<Door>>> {
         self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A gate to the objects.
+    fn entrance(&self, socket: OwnedFd) -> Door {
+        Door::Gate { socket, desk: Arc::clone(&self.desk), holds: None }
     }
 
     fn open(&self, door: Door) -> Result<u64> {
@@ -189,7 +163,7 @@ impl Hall {
         let watched = match &*door {
             Door::Listener(socket) | Door::Gate { socket, .. } => self.watch.add(socket, number),
             Door::Owner(owner) => self.watch.add(owner, number),
-            Door::Client(peer) => self.watch.add_for_its_end(peer.socket.socket(), number),
+            Door::Client { peer, .. } => self.watch.add_for_its_end(peer.socket.socket(), number),
             Door::Process { pidfd, .. } => self.watch.add(pidfd, number),
         };
         if let Err(error) = watched {
@@ -204,55 +178,44 @@ impl Hall {
         match &*door {
             Door::Listener(socket) | Door::Gate { socket, .. } => self.watch.remove(socket),
             Door::Owner(owner) => self.watch.remove(owner),
-            Door::Client(peer) => self.watch.remove(peer.socket.socket()),
+            Door::Client { peer, .. } => self.watch.remove(peer.socket.socket()),
             Door::Process { pidfd, .. } => self.watch.remove(pidfd),
         }
     }
 
-    fn tell(&self, tell: &mpsc::Sender<Event>, event: Event) {
-        // The other thread is there for as long as the process.
-        let _ = tell.send(event);
-        self.has_events.store(true, SeqCst);
-        self.bell.head().gate().notify(1);
-    }
-
     /// Lets clients in, and tells of those that are gone, until the owner is.
-    fn keep(&self, tell: &mpsc::Sender<Event>) {
+    fn keep(&self) {
         loop {
             for number in self.watch.wait() {
                 let Some(door) = self.doors().get(&number).map(Arc::clone) else { continue };
                 match &*door {
-                    Door::Owner(_) => return self.tell(tell, Event::End),
+                    Door::Owner(_) => return self.desk.tell(Event::End),
                     Door::Listener(socket) => {
                         // Another user gets no answer, and sees the socket closed.
                         match meeting::accept(socket) {
                             Ok(socket) if meeting::is_of_this_user(&socket) => {
-                                let _ = self.open(Door::Gate { socket, holds: None });
+                                let _ = self.open(self.entrance(socket));
                             }
                             Ok(_) => {}
                             // No descriptors are left, and it waits on.
                             Err(_) => std::thread::sleep(PAUSE),
                         }
                     }
-                    Door::Gate { socket, holds } => match hello(socket) {
+                    Door::Gate { socket, desk, holds } => match hello(socket) {
                         Hello::Client(socket, pidfd) => {
                             // One that cannot be let in sees its socket closed.
-                            let _ = self.let_in(socket, pidfd, tell);
+                            let _ = self.let_in(socket, pidfd, desk);
                         }
                         Hello::Nothing => {}
                         Hello::Closed => {
                             self.close(number);
                             if let Some(id) = holds {
-                                self.tell(tell, Event::Unhold(*id));
+                                self.desk.tell(Event::Unhold(*id));
                             }
                         }
                     },
-                    Door::Client(peer) => self.leave(number, peer.process.load(Relaxed), peer.number, tell),
-                    Door::Process { client, .. } => {
-                        let client = *client;
-                        let socket = self.client(client);
-                        self.leave(number, socket, client, tell);
-                    }
+                    Door::Client { peer, desk } => self.leave(number, peer.process.load(Relaxed), peer.number, desk),
+                    Door::Process { client, desk, .. } => self.leave(number, self.client(*client), *client, desk),
                 }
             }
         }
@@ -260,30 +223,31 @@ impl Hall {
 
     /// The door of a client's socket.
     fn client(&self, client: u64) -> u64 {
-        let is_it = |door: &Door| matches!(door, Door::Client(peer) if peer.number == client);
+        let is_it = |door: &Door| matches!(door, Door::Client { peer, .. } if peer.number == client);
         self.doors().iter().find(|(_, door)| is_it(door)).map_or(0, |(number, _)| *number)
     }
 
-    fn leave(&self, one: u64, other: u64, client: u64, tell: &mpsc::Sender<Event>) {
+    fn leave(&self, one: u64, other: u64, client: u64, desk: &Desk) {
         self.close(one);
         self.close(other);
-        self.tell(tell, Event::Leave(client));
+        desk.tell(Event::Leave(client));
     }
 
-    fn let_in(&self, socket: OwnedFd, pidfd: OwnedFd, tell: &mpsc::Sender<Event>) -> Result<()> {
+    fn let_in(&self, socket: OwnedFd, pidfd: OwnedFd, desk: &Arc<Desk>) -> Result<()> {
         let number = self.numbers.fetch_add(1, Relaxed);
         let socket = End::received(socket, Which::from_bits(RandomState::new().hash_one(number)));
         let peer = Arc::new(Peer { number, socket, process: AtomicU64::new(0) });
         let line = words::new_line()?;
         let (gate, theirs) = packet::pair().map_err(|error| Error::os("socketpair", error))?;
-        let welcome: Welcome = (self.instance, self.bell.clone(), line.clone());
+        let welcome: Welcome = (desk.number, desk.bell.clone(), line.clone());
         let mut bytes = Vec::new();
         let mut descriptors = ticket::encode_into(&welcome, Route::default(), &mut bytes)?;
         descriptors.push(theirs);
-        self.open(Door::Gate { socket: gate, holds: None })?;
-        peer.process.store(self.open(Door::Process { pidfd, client: number })?, Relaxed);
-        self.tell(tell, Event::Enter(Arc::clone(&peer), line));
-        self.open(Door::Client(Arc::clone(&peer)))?;
+        self.open(Door::Gate { socket: gate, desk: Arc::clone(desk), holds: None })?;
+        let process = Door::Process { pidfd, client: number, desk: Arc::clone(desk) };
+        peer.process.store(self.open(process)?, Relaxed);
+        desk.tell(Event::Enter(Arc::clone(&peer), line));
+        self.open(Door::Client { peer: Arc::clone(&peer), desk: Arc::clone(desk) })?;
         pipe::send(&peer.socket, 0, &bytes, &descriptors, Wait::No)
     }
 }
@@ -310,15 +274,6 @@ fn hello(gate: &OwnedFd) -> Hello {
     }
 }
 
-/// A client, as the thread that does the work sees it.
-struct Client {
-    peer: Arc<Peer>,
-    line: Line,
-    answered: u32,
-    /// How often it holds what.
-    counts: HashMap<u64, u64>,
-}
-
 /// A value that is kept under a name: its type, its bytes, and its descriptors.
 struct Parcel {
     tag: String,
@@ -338,54 +293,14 @@ struct Worker {
     answer: Vec<u8>,
 }
 
-impl Worker {
-    fn work(&mut self) {
-        let pace = Pace::default();
-        loop {
-            let is_here = self.clients.get(self.served).is_some_and(|last| words::requests(&last.line).is_from_here());
-            let mut spin = pace.spin(is_here);
-            let mut is_spinning = true;
-            let (mut announced, mut start) = (None, None);
-            loop {
-                match self.turn() {
-                    Turn::End => return,
-                    Turn::Done => {
-                        match start {
-                            Some(start) => pace.slept(start),
-                            None => spin.succeeded(),
-                        }
-                        break;
-                    }
-                    Turn::Idle if is_spinning && spin.turn() => {}
-                    Turn::Idle => {
-                        is_spinning = false;
-                        start.get_or_insert_with(Instant::now);
-                        let gate = self.hall.bell.head().gate();
-                        match announced.take() {
-                            None => {
-                                self.store.tidy_at_leisure();
-                                announced = Some(gate.announce());
-                            }
-                            Some(turn) => {
-                                futex::wait(&gate.word, turn, Wait::Forever.slice(SLICE));
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Looks once at everything that may have happened.
+impl Attendant for Worker {
     fn turn(&mut self) -> Turn {
         let mut has_done = false;
-        if self.hall.has_events.swap(false, SeqCst) {
+        if self.hall.desk.take_news() {
             has_done = true;
             while let Ok(event) = self.events.try_recv() {
                 match event {
-                    Event::Enter(peer, line) => {
-                        self.clients.push(Client { peer, line, answered: 0, counts: HashMap::new() });
-                    }
+                    Event::Enter(peer, line) => self.clients.push(Client::new(peer, line)),
                     Event::Leave(number) => self.remove(|client| client.peer.number == number),
                     Event::Unhold(id) => self.store.release(id, 1),
                     Event::End => return Turn::End,
@@ -394,13 +309,35 @@ impl Worker {
             self.store.tidy();
         }
         for at in 0..self.clients.len() {
-            let asked = words::requests(&self.clients[at].line).number();
-            if asked != self.clients[at].answered {
+            if let Some(asked) = self.clients[at].asked() {
                 has_done = true;
                 self.serve(at, asked);
             }
         }
         if has_done { Turn::Done } else { Turn::Idle }
+    }
+
+    fn last(&self) -> Option<&Client> {
+        self.clients.get(self.served)
+    }
+
+    fn at_leisure(&mut self) {
+        self.store.tidy_at_leisure();
+    }
+}
+
+impl Worker {
+    fn new(hall: Arc<Hall>, events: mpsc::Receiver<Event>) -> Self {
+        Self {
+            hall,
+            events,
+            store: Store::new(),
+            parcels: HashMap::new(),
+            clients: Vec::new(),
+            served: 0,
+            request: Vec::new(),
+            answer: Vec::new(),
+        }
     }
 
     fn remove(&mut self, is_gone: impl Fn(&Client) -> bool) {
@@ -434,45 +371,23 @@ impl Worker {
         }
         protocol::write_answer(answer, &mut self.answer);
         self.store.tidy();
-        let client = &mut self.clients[at];
-        client.answered = asked;
         self.served = at;
         let descriptors = descriptors.as_deref().unwrap_or_default();
-        let is_short = self.answer.len() <= ROOM && descriptors.is_empty();
-        let mut is_in_socket = false;
-        if !is_short {
-            // There is room for it, unless the client has not taken what it was sent, or too many descriptors are under way.
-            match pipe::send(&client.peer.socket, 0, &self.answer, descriptors, Wait::No) {
-                Ok(()) => is_in_socket = true,
-                Err(error) => {
-                    self.answer.clear();
-                    protocol::write_answer(Err(error), &mut self.answer);
-                }
-            }
-        }
-        let way = words::answers(&client.line);
-        way.put(asked, (!is_in_socket).then_some(&self.answer));
-        way.gate().notify(1);
-        for buffer in [&mut self.request, &mut self.answer] {
-            if buffer.capacity() > 4 * ROOM {
-                *buffer = Vec::new();
-            }
-        }
+        self.clients[at].answer(asked, &mut self.answer, descriptors, |error, bytes| {
+            protocol::write_answer(Err(error), bytes);
+        });
+        desk::trim(&mut self.request);
+        desk::trim(&mut self.answer);
     }
 
     fn answer_to(&mut self, at: usize, bytes: &mut Vec<u8>) -> Result<(Object, Option<Arc<[OwnedFd]>>)> {
-        let client = &self.clients[at];
-        let home = Home::Server(self.hall.instance);
-        let read = |bytes: &[u8]| -> Result<Request> {
+        let home = Home::Server(self.hall.desk.number);
+        let (request, descriptors) = self.clients[at].request(bytes, |bytes, descriptors| {
             let mut reader = Reader::new(bytes, home);
             let request = Request::read(&mut reader)?;
             reader.finish()?;
-            Ok(request)
-        };
-        let (request, descriptors) = match words::requests(&client.line).get(bytes)? {
-            Bytes::InLine => (read(bytes)?, Vec::new()),
-            Bytes::InSocket => pipe::receive(&client.peer.socket, Wait::No, |_, bytes, fds| Ok((read(bytes)?, fds)))?,
-        };
+            Ok((request, descriptors))
+        })?;
         self.execute(at, request, descriptors)
     }
 
@@ -507,7 +422,8 @@ impl Worker {
                 let socket = descriptors.pop().filter(|socket| packet::is_end(socket));
                 let socket = socket.ok_or_else(|| Error::corrupt("a hold without a socket"))?;
                 self.store.hold(id)?;
-                let opened = self.hall.open(Door::Gate { socket, holds: Some(id) });
+                let desk = Arc::clone(&self.hall.desk);
+                let opened = self.hall.open(Door::Gate { socket, desk, holds: Some(id) });
                 if opened.is_err() {
                     self.store.release(id, 1);
                 }
@@ -516,7 +432,7 @@ impl Worker {
             }
             Request::New(kind, contents) => {
                 let id = self.store.create(kind, contents)?;
-                Object::Proxy(Proxy::of_server(kind, self.hall.instance, id))
+                Object::Proxy(Proxy::of_server(kind, self.hall.desk.number, id))
             }
             Request::One(id, op) => self.store.one(id, op)?,
             Request::All(ops) => self.store.all(ops)?,
@@ -546,44 +462,25 @@ impl Worker {
     }
 }
 
-enum Turn {
-    Done,
-    Idle,
-    End,
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*, test_runner::Config};
 
     use super::*;
-    use crate::manager::protocol::{Kind, Op};
+    use crate::manager::{
+        protocol::{Kind, Op},
+        words::{Bytes, ROOM},
+    };
 
     /// A server without its other thread, and without processes: with one client, whose end of the socket this is.
     fn worker() -> (Worker, End) {
-        let bell = words::new_bell().unwrap();
-        let hall = Arc::new(Hall {
-            instance: 7,
-            watch: Watch::new().unwrap(),
-            doors: Mutex::default(),
-            numbers: AtomicU64::new(1),
-            bell,
-            has_events: AtomicBool::new(false),
-        });
-        let (tell, events) = mpsc::channel();
+        let (desk, events) = Desk::new(7).unwrap();
+        let hall =
+            Arc::new(Hall { desk, watch: Watch::new().unwrap(), doors: Mutex::default(), numbers: AtomicU64::new(1) });
         let (ours, theirs) = End::pair().unwrap();
         let peer = Arc::new(Peer { number: 1, socket: theirs, process: AtomicU64::new(0) });
-        hall.tell(&tell, Event::Enter(peer, words::new_line().unwrap()));
-        let mut worker = Worker {
-            hall,
-            events,
-            store: Store::new(),
-            parcels: HashMap::new(),
-            clients: Vec::new(),
-            served: 0,
-            request: Vec::new(),
-            answer: Vec::new(),
-        };
+        hall.desk.tell(Event::Enter(peer, words::new_line().unwrap()));
+        let mut worker = Worker::new(hall, events);
         assert!(matches!(worker.turn(), Turn::Done));
         assert_eq!(worker.clients.len(), 1);
         (worker, ours)
