@@ -94,7 +94,7 @@ impl Server {
         }
     }
 
-    fn known(instance: u64) -> Option<Arc<Self>> {
+    pub(super) fn known(instance: u64) -> Option<Arc<Self>> {
         lock(&SERVERS).iter().find(|(number, _)| *number == instance).and_then(|(_, server)| server.upgrade())
     }
 
@@ -144,6 +144,16 @@ impl Server {
         let answer = link.call(request, descriptors, Home::Client(self));
         link.tell_released();
         answer
+    }
+
+    /// A request and an answer of other forms, at the desk of a service.
+    #[inline]
+    pub(super) fn exchange<T>(
+        &self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<Vec<OwnedFd>>,
+        read: impl FnOnce(&[u8], Vec<OwnedFd>) -> Result<T>,
+    ) -> Result<T> {
+        self.link()?.exchange(write, read)
     }
 
     /// Gives up one count of an object, if it was counted under the present connection. Does not wait.
@@ -207,14 +217,31 @@ impl Link {
         let mut lane = lock(&self.lane);
         self.wait(lane.last)?;
         self.ask(&mut lane, request, descriptors)?;
+        self.answer(&mut lane, |bytes, descriptors| Ok((protocol::read_answer(Reader::new(bytes, home))?, descriptors)))
+    }
+
+    fn exchange<T>(
+        &self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<Vec<OwnedFd>>,
+        read: impl FnOnce(&[u8], Vec<OwnedFd>) -> Result<T>,
+    ) -> Result<T> {
+        let mut lane = lock(&self.lane);
         self.wait(lane.last)?;
-        let lane = &mut *lane;
+        lane.buffer.clear();
+        let descriptors = write(&mut lane.buffer)?;
+        self.put(&mut lane, &descriptors)?;
+        self.answer(&mut lane, read)
+    }
+
+    /// Waits for the answer to the last request, for `read` to make something of it.
+    fn answer<T>(&self, lane: &mut Lane, read: impl FnOnce(&[u8], Vec<OwnedFd>) -> Result<T>) -> Result<T> {
+        self.wait(lane.last)?;
         match words::answers(&self.line).get(&mut lane.buffer)? {
-            Bytes::InLine => Ok((protocol::read_answer(Reader::new(&lane.buffer, home))?, Vec::new())),
-            Bytes::InSocket => pipe::receive(&self.socket, Wait::timeout(SOON), |_, bytes, descriptors| {
-                Ok((protocol::read_answer(Reader::new(bytes, home))?, descriptors))
-            })
-            .map_err(gone_if_closed),
+            Bytes::InLine => read(&lane.buffer, Vec::new()),
+            Bytes::InSocket => {
+                pipe::receive(&self.socket, Wait::timeout(SOON), |_, bytes, descriptors| read(bytes, descriptors))
+                    .map_err(gone_if_closed)
+            }
         }
     }
 
@@ -222,6 +249,11 @@ impl Link {
     fn ask(&self, lane: &mut Lane, request: &Request, descriptors: &[OwnedFd]) -> Result<()> {
         lane.buffer.clear();
         request.write(&mut lane.buffer)?;
+        self.put(lane, descriptors)
+    }
+
+    /// Puts in what is in the buffer.
+    fn put(&self, lane: &mut Lane, descriptors: &[OwnedFd]) -> Result<()> {
         let is_short = lane.buffer.len() <= ROOM && descriptors.is_empty();
         if !is_short {
             // There is nothing else in the socket.

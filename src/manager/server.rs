@@ -24,6 +24,7 @@ use super::{
     object::{Home, Object, Reader, Wire},
     protocol::{self, ROOT, Request},
     proxy::Proxy,
+    service,
     store::Store,
     words,
 };
@@ -50,7 +51,7 @@ const MOST_PARCELS: usize = 1 << 16;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The server, as a process: until its owner is gone.
-pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>) -> Result<()> {
+pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>, key: u64) -> Result<()> {
     // Ctrl-C ends those who use this, and this with them.
     let _interrupts = Interrupts::hold_back().map_err(|error| Error::os("blocking interrupts", error))?;
     meeting::allow_many_descriptors();
@@ -72,12 +73,12 @@ pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>) -> R
     })
     .map_err(|error| Error::os("starting a thread", error))?;
     let desk = Arc::clone(&hall.desk);
-    desk.attend(&mut Worker::new(hall, events));
+    desk.attend(&mut Worker::new(hall, events, key));
     Ok(())
 }
 
 /// Half a server is none.
-struct AbortOnUnwind;
+pub(super) struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
@@ -284,6 +285,8 @@ struct Parcel {
 struct Worker {
     hall: Arc<Hall>,
     events: mpsc::Receiver<Event>,
+    /// Who knows it may have functions called.
+    key: u64,
     store: Store,
     parcels: HashMap<String, Parcel>,
     clients: Vec<Client>,
@@ -327,10 +330,11 @@ impl Attendant for Worker {
 }
 
 impl Worker {
-    fn new(hall: Arc<Hall>, events: mpsc::Receiver<Event>) -> Self {
+    fn new(hall: Arc<Hall>, events: mpsc::Receiver<Event>, key: u64) -> Self {
         Self {
             hall,
             events,
+            key,
             store: Store::new(),
             parcels: HashMap::new(),
             clients: Vec::new(),
@@ -456,6 +460,29 @@ impl Worker {
                 }
                 Some(parcel) => return Ok((parcel.value.clone(), Some(Arc::clone(&parcel.descriptors)))),
             },
+            Request::Unpublish(name) => Object::from(self.parcels.remove(&name).is_some()),
+            Request::Serve(key, build, place, tag, args) => {
+                let (Object::Bytes(build), Object::Bytes(args)) = (build, args) else {
+                    return Err(Error::corrupt("a service without arguments"));
+                };
+                if key != self.key {
+                    return Err(Error::invalid_argument("a service for somebody who does not know this server's key"));
+                }
+                let instance = self.hall.desk.number;
+                let open =
+                    |id| service::open(service::number_of(instance, id), (&build, place), tag, (args, descriptors));
+                let id = self.store.host(open)?;
+                self.store.hold(id)?;
+                *self.clients[at].counts.entry(id).or_default() += 1;
+                Object::from(id)
+            }
+            Request::Visit(id, tag) => {
+                let desk = Arc::clone(self.store.service(id)?.desk(tag)?);
+                if let Some(socket) = descriptors.pop().filter(|socket| packet::is_end(socket)) {
+                    self.hall.open(Door::Gate { socket, desk, holds: None })?;
+                }
+                Object::None
+            }
             Request::Count() => Object::from([self.store.len(), self.clients.len()]),
         };
         Ok((answer, None))
@@ -472,6 +499,8 @@ mod tests {
         words::{Bytes, ROOM},
     };
 
+    const KEY: u64 = 11;
+
     /// A server without its other thread, and without processes: with one client, whose end of the socket this is.
     fn worker() -> (Worker, End) {
         let (desk, events) = Desk::new(7).unwrap();
@@ -480,7 +509,7 @@ mod tests {
         let (ours, theirs) = End::pair().unwrap();
         let peer = Arc::new(Peer { number: 1, socket: theirs, process: AtomicU64::new(0) });
         hall.desk.tell(Event::Enter(peer, words::new_line().unwrap()));
-        let mut worker = Worker::new(hall, events);
+        let mut worker = Worker::new(hall, events, KEY);
         assert!(matches!(worker.turn(), Turn::Done));
         assert_eq!(worker.clients.len(), 1);
         (worker, ours)

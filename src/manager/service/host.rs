@@ -1,0 +1,277 @@
+//! A service in the server: its thread, and what that does with calls.
+//!
+//! A request is the name of a method, with the length before it in one byte, and its arguments as serde has them. An answer is a
+//! byte, 0 and the value, or 1 and an error.
+
+use std::{
+    mem,
+    os::fd::OwnedFd,
+    process,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use serde::Serialize;
+
+use super::{
+    super::{
+        desk::{self, Attendant, Client, Desk, Event, Turn},
+        protocol,
+        server::AbortOnUnwind,
+    },
+    arrived, maker,
+};
+use crate::{
+    Error, Result,
+    process::{Message, Outcome, caught},
+    region::ticket::{self, Route},
+};
+
+/// Answered when the service is made. No method is called so, nor as the others here.
+pub(super) const IS_MADE: &str = "";
+pub(super) const IS_POISONED: &str = "?";
+pub(super) const CLEAR_POISON: &str = "!";
+
+/// What goes with an answer.
+pub type Sent = Vec<OwnedFd>;
+
+/// What a thread is started with.
+pub(super) type Life = fn(Order);
+
+/// What is to be made, and where it is asked.
+pub(super) struct Order {
+    desk: Arc<Desk>,
+    events: mpsc::Receiver<Event>,
+    args: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+}
+
+/// A service, as the objects have it: dropped, its thread ends.
+pub(in crate::manager) struct OpenDesk {
+    desk: Arc<Desk>,
+    tag: String,
+}
+
+impl OpenDesk {
+    /// Where it is asked.
+    ///
+    /// # Errors
+    ///
+    /// `TypeMismatch`.
+    pub(in crate::manager) fn desk(&self, tag: String) -> Result<&Arc<Desk>> {
+        if self.tag == tag {
+            Ok(&self.desk)
+        } else {
+            Err(Error::TypeMismatch { expected: tag, found: self.tag.clone() })
+        }
+    }
+}
+
+impl Drop for OpenDesk {
+    fn drop(&mut self) {
+        self.desk.tell(Event::End);
+    }
+}
+
+/// The number of the desk of an object.
+pub(in crate::manager) fn number_of(instance: u64, id: u64) -> u64 {
+    instance.wrapping_add(id.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// Starts the thread of a service, which makes it.
+pub(in crate::manager) fn open(
+    number: u64,
+    (build, place): (&[u8], u64),
+    tag: String,
+    (args, descriptors): (Vec<u8>, Vec<OwnedFd>),
+) -> Result<OpenDesk> {
+    let life = maker::life_at(build, place)?;
+    let (desk, events) = Desk::new(number)?;
+    let order = Order { desk: Arc::clone(&desk), events, args, descriptors };
+    let name = tag.split(' ').next().unwrap_or_default().to_owned();
+    let started = thread::Builder::new().name(name).spawn(move || {
+        let abort = AbortOnUnwind;
+        life(order);
+        mem::forget(abort);
+    });
+    started.map_err(|error| Error::os("starting a thread", error))?;
+    Ok(OpenDesk { desk, tag })
+}
+
+impl Order {
+    /// Makes the service, and does what is asked of it until nobody has it.
+    pub(super) fn live<A: Message, S: 'static>(
+        self,
+        make: impl FnOnce(A) -> Result<S>,
+        dispatch: fn(&mut S, &str, Call<'_>) -> Result<Sent>,
+    ) {
+        let Self { desk, events, args, descriptors } = self;
+        let made = caught(|| make(ticket::decode_from(&args, arrived(descriptors)?, Route::default())?));
+        drop(args);
+        let service: Result<Box<Methods>, Vec<u8>> = match made {
+            Ok(Ok(mut service)) => Ok(Box::new(move |method, call| dispatch(&mut service, method, call))),
+            Ok(Err(error)) | Err(error) => Err(protocol::error_bytes(&error)),
+        };
+        let mut host = Host {
+            desk: Arc::clone(&desk),
+            events,
+            clients: Vec::new(),
+            served: 0,
+            service,
+            is_poisoned: false,
+            request: Vec::new(),
+            answer: Vec::new(),
+        };
+        desk.attend(&mut host);
+        // Its end may panic, and is nobody's concern.
+        let _ = caught(|| drop(host));
+    }
+}
+
+type Methods = dyn FnMut(&str, Call<'_>) -> Result<Sent>;
+
+/// The thread of a service.
+struct Host {
+    desk: Arc<Desk>,
+    events: mpsc::Receiver<Event>,
+    clients: Vec<Client>,
+    /// Who was answered last.
+    served: usize,
+    /// Or the error for which it could not be made.
+    service: Result<Box<Methods>, Vec<u8>>,
+    is_poisoned: bool,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl Attendant for Host {
+    fn turn(&mut self) -> Turn {
+        let mut has_done = false;
+        if self.desk.take_news() {
+            has_done = true;
+            while let Ok(event) = self.events.try_recv() {
+                match event {
+                    Event::Enter(peer, line) => self.clients.push(Client::new(peer, line)),
+                    Event::Leave(number) => self.clients.retain(|client| client.peer.number != number),
+                    Event::Unhold(_) => {}
+                    Event::End => return Turn::End,
+                }
+            }
+        }
+        for at in 0..self.clients.len() {
+            if let Some(asked) = self.clients[at].asked() {
+                has_done = true;
+                self.serve(at, asked);
+            }
+        }
+        if has_done { Turn::Done } else { Turn::Idle }
+    }
+
+    fn last(&self) -> Option<&Client> {
+        self.clients.get(self.served)
+    }
+}
+
+impl Host {
+    fn serve(&mut self, at: usize, asked: u32) {
+        let (service, is_poisoned, answer) = (&mut self.service, &mut self.is_poisoned, &mut self.answer);
+        let client = &mut self.clients[at];
+        answer.clear();
+        answer.push(0);
+        let result = client.request(&mut self.request, |bytes, descriptors| {
+            let (method, args) = read_method(bytes)?;
+            let service = service.as_mut().map_err(|error| protocol::read_error(error))?;
+            let call = Call { args, descriptors, answer, is_poisoned };
+            match method {
+                IS_MADE => call.reply(&()),
+                IS_POISONED => {
+                    let is_poisoned = *call.is_poisoned;
+                    call.reply(&is_poisoned)
+                }
+                CLEAR_POISON => {
+                    *call.is_poisoned = false;
+                    call.reply(&())
+                }
+                _ => service(method, call),
+            }
+        });
+        let descriptors = result.unwrap_or_else(|error| {
+            write_error(&error, &mut self.answer);
+            Vec::new()
+        });
+        client.answer(asked, &mut self.answer, &descriptors, |error, bytes| write_error(&error, bytes));
+        self.served = at;
+        desk::trim(&mut self.request);
+        desk::trim(&mut self.answer);
+    }
+}
+
+fn write_error(error: &Error, into: &mut Vec<u8>) {
+    into.clear();
+    into.push(1);
+    into.extend(protocol::error_bytes(error));
+}
+
+/// Puts the name of a method before its arguments.
+pub(super) fn write_method(method: &str, into: &mut Vec<u8>) -> Result<()> {
+    let length = u8::try_from(method.len())
+        .map_err(|_| Error::invalid_argument(format!("the name of a method is longer than 255 bytes: {method}")))?;
+    into.push(length);
+    into.extend_from_slice(method.as_bytes());
+    Ok(())
+}
+
+fn read_method(bytes: &[u8]) -> Result<(&str, &[u8])> {
+    let wrong = || Error::corrupt("a call without a method");
+    let (length, rest) = bytes.split_first().ok_or_else(wrong)?;
+    let (method, args) = rest.split_at_checked(usize::from(*length)).ok_or_else(wrong)?;
+    Ok((str::from_utf8(method).map_err(|_| wrong())?, args))
+}
+
+/// A call of a method, which is about to be carried out.
+pub struct Call<'a> {
+    args: &'a [u8],
+    descriptors: Vec<OwnedFd>,
+    answer: &'a mut Vec<u8>,
+    is_poisoned: &'a mut bool,
+}
+
+impl Call<'_> {
+    /// Carries it out by a method, which has `&mut self` if `changes` is not empty.
+    ///
+    /// # Errors
+    ///
+    /// What the caller is told.
+    #[inline]
+    pub fn run<const N: usize, A: Message, R: Outcome>(
+        mut self,
+        changes: [&str; N],
+        method: impl FnOnce(A) -> R,
+    ) -> Result<Sent> {
+        if *self.is_poisoned {
+            return Err(Error::Poisoned { pid: Some(process::id()), range: None });
+        }
+        let descriptors = mem::take(&mut self.descriptors);
+        let args = caught(|| ticket::decode_from(self.args, arrived(descriptors)?, Route::default()))??;
+        let returned = caught(|| method(args).into_result());
+        if returned.is_err() && !changes.is_empty() {
+            *self.is_poisoned = true;
+        }
+        let value = returned??;
+        caught(move || self.reply(&value))?
+    }
+
+    /// Answers that there is no such method.
+    ///
+    /// # Errors
+    ///
+    /// Always.
+    #[cold]
+    pub fn refuse(self, name: &str, method: &str) -> Result<Sent> {
+        Err(Error::invalid_argument(format!("{name} has no method {method:?}")))
+    }
+
+    fn reply(self, value: &impl Serialize) -> Result<Sent> {
+        ticket::encode_into(value, Route::default(), self.answer)
+    }
+}
