@@ -173,6 +173,22 @@ impl Server {
     }
 }
 
+/// Has all servers know what is not held any more, and waits until the one before is answered: for threads of a server, which
+/// may have no other request to make for a long time.
+pub(super) fn settle() {
+    let servers: Vec<_> = lock(&SERVERS).iter().filter_map(|(_, server)| server.upgrade()).collect();
+    for server in servers {
+        let link = Arc::clone(&lock(&server.link));
+        if link.generation.is_this() && !lock(&link.released).is_empty() {
+            let lane = lock(&link.lane);
+            // Without a server there is nothing that is held.
+            let _ = link.wait(lane.last);
+            drop(lane);
+            link.tell_released();
+        }
+    }
+}
+
 impl Link {
     fn new(gate: &OwnedFd) -> Result<(u64, Self, OwnedFd)> {
         let os = |operation: &'static str| move |error| Error::os(operation, error);

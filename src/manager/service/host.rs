@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::{
     super::{
+        client,
         desk::{self, Attendant, Client, Desk, Event, Turn},
         protocol,
         server::AbortOnUnwind,
@@ -125,6 +126,7 @@ impl Order {
         desk.attend(&mut host);
         // Its end may panic, and is nobody's concern.
         let _ = caught(|| drop(host));
+        client::settle();
     }
 }
 
@@ -169,6 +171,10 @@ impl Attendant for Host {
 
     fn last(&self) -> Option<&Client> {
         self.clients.get(self.served)
+    }
+
+    fn at_leisure(&mut self) {
+        client::settle();
     }
 }
 
