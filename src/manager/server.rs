@@ -498,6 +498,7 @@ mod tests {
         protocol::{Kind, Op},
         words::{Bytes, ROOM},
     };
+    use crate::os::executable::Executable;
 
     const KEY: u64 = 11;
 
@@ -573,6 +574,11 @@ mod tests {
             1 => vec(0_u64..4, 0..3).prop_map(|ids| written(&Request::Release(ids))),
             1 => (0_u64..4).prop_map(|id| written(&Request::Hold(id))),
             1 => Just(written(&Request::Publish("a".into(), "b".into(), Object::None))),
+            1 => Just(written(&Request::Unpublish("a".into()))),
+            1 => (0_u64..4).prop_map(|id| written(&Request::Visit(id, "tag".into()))),
+            1 => any::<(u64, u64)>().prop_map(|(key, place)| {
+                written(&Request::Serve(key, Object::bytes([]), place, "tag".into(), Object::bytes([])))
+            }),
             2 => vec(any::<u8>(), 0..64),
         ]
     }
@@ -608,6 +614,22 @@ mod tests {
             worker.store.tidy_at_leisure();
             prop_assert_eq!(worker.store.len(), 1);
         }
+    }
+
+    /// Only those have functions called who know the key, and only of this program.
+    #[test]
+    fn functions_of_strangers() {
+        let (mut worker, _socket) = worker();
+        let build = Object::bytes(Executable::this().identity());
+        let serve = |key, build: &Object, place| {
+            written(&Request::Serve(key, build.clone(), place, "tag".into(), Object::bytes([])))
+        };
+        assert!(matches!(ask(&mut worker, 1, &serve(KEY + 1, &build, 0)), Err(Error::InvalidArgument { .. })));
+        let other = ask(&mut worker, 2, &serve(KEY, &Object::bytes(*b"another"), 0));
+        assert!(matches!(other, Err(Error::OtherExecutable { .. })));
+        assert!(matches!(ask(&mut worker, 3, &serve(KEY, &build, u64::MAX)), Err(Error::Corrupt { .. })));
+        assert!(matches!(ask(&mut worker, 4, &serve(KEY, &Object::None, 0)), Err(Error::Corrupt { .. })));
+        assert_eq!(ask(&mut worker, 5, &written(&Request::Count())).unwrap(), Object::from([1, 1]));
     }
 
     /// A length that is none, a packet that never came, a socket that is no socket: the client's loss, and nobody else's.

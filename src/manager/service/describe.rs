@@ -59,7 +59,7 @@ macro_rules! service {
         #[derive(Clone, PartialEq, Eq, Hash)]
         $vis struct $Proxy($crate::manager::service::Service);
 
-        #[allow(dead_code, reason = "not all methods need to be called from here")]
+        #[allow(dead_code, unused_parens, reason = "not all methods need to be called, nor to return anything")]
         impl $Proxy {$(
             $(#[$method_meta])*
             $vis fn $method(&self $(, $arg: $type)*) -> $crate::manager::service::Answer<($($outcome)?)> {

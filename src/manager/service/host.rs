@@ -281,3 +281,147 @@ impl Call<'_> {
         ticket::encode_into(value, Route::default(), self.answer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use proptest::{collection::vec, prelude::*, test_runner::Config};
+
+    use super::*;
+    use crate::{
+        Value,
+        manager::{
+            desk::Peer,
+            service::Serves,
+            words::{self, Bytes, ROOM},
+        },
+        os::{clock::Wait, ends::End, pipe},
+    };
+
+    crate::service! {
+        trait Log as LogProxy {
+            fn note(&mut self, text: String, numbers: Vec<u32>) -> u64;
+            fn value(&mut self, value: Value<u8>);
+            fn fill(&self, length: usize) -> Vec<u8>;
+        }
+    }
+
+    impl Log for Vec<(String, Vec<u32>)> {
+        fn note(&mut self, text: String, numbers: Vec<u32>) -> u64 {
+            self.push((text, numbers));
+            self.len() as u64
+        }
+
+        fn value(&mut self, _: Value<u8>) {}
+
+        fn fill(&self, length: usize) -> Vec<u8> {
+            vec![7; length]
+        }
+    }
+
+    /// A service without a thread and clients that are processes: with one client, whose end of the socket this is.
+    fn host() -> (Host, End) {
+        let (desk, events) = Desk::new(1).unwrap();
+        let (ours, theirs) = End::pair().unwrap();
+        let peer = Arc::new(Peer { number: 1, socket: theirs, process: AtomicU64::new(0) });
+        let mut log = Vec::new();
+        let service: Box<Methods> = Box::new(move |method, call| LogProxy::dispatch(&mut log, method, call));
+        let host = Host {
+            desk,
+            events,
+            clients: vec![Client::new(peer, words::new_line().unwrap())],
+            served: 0,
+            service: Ok(service),
+            is_poisoned: false,
+            request: Vec::new(),
+            answer: Vec::new(),
+        };
+        (host, ours)
+    }
+
+    fn asks(host: &mut Host, number: u32, bytes: Option<&[u8]>) -> Bytes {
+        let line = host.clients[0].line.clone();
+        words::requests(&line).put(number, bytes);
+        assert!(matches!(host.turn(), Turn::Done));
+        assert_eq!(words::answers(&line).number(), number);
+        words::answers(&line).get(&mut host.request).unwrap()
+    }
+
+    /// Puts bytes in as a request, and reads the answer, which is short.
+    fn ask(host: &mut Host, number: u32, bytes: &[u8]) -> Result<Vec<u8>> {
+        assert_eq!(asks(host, number, Some(bytes)), Bytes::InLine);
+        match host.request.split_first().unwrap() {
+            (0, value) => Ok(value.to_vec()),
+            (_, error) => Err(protocol::read_error(error)),
+        }
+    }
+
+    fn request(method: &str, args: &impl Serialize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write_method(method, &mut bytes).unwrap();
+        assert!(ticket::encode_into(args, Route::default(), &mut bytes).unwrap().is_empty());
+        bytes
+    }
+
+    proptest! {
+        #![proptest_config(Config { cases: 300, failure_persistence: None, ..Config::default() })]
+
+        /// Right and damaged calls in any order: each has an answer, and only a right one was carried out.
+        #[test]
+        fn any_bytes(
+            requests in vec(
+                prop_oneof![
+                    4 => ("[a-z]{0,9}", vec(any::<u32>(), 0..9)).prop_map(|args| request("note", &args)),
+                    1 => (0_usize..99).prop_map(|length| request("fill", &(length,))),
+                    1 => Just(request("value", &(1_u64, 2_u64, 3_u32))),
+                    1 => "[a-z!?]{0,9}".prop_map(|method| request(&method, &7)),
+                    2 => vec(any::<u8>(), 0..64),
+                ],
+                1..40,
+            ),
+            damage in vec(proptest::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>())), 40),
+        ) {
+            let (mut host, _socket) = host();
+            let mut notes = 0_u64;
+            for ((number, mut bytes), damage) in (1..).zip(requests).zip(damage) {
+                if let Some((at, byte)) = damage.filter(|_| !bytes.is_empty()) {
+                    let at = at.index(bytes.len());
+                    bytes[at] = byte;
+                }
+                let is_note = bytes.starts_with(b"\x04note");
+                if let Ok(value) = ask(&mut host, number, &bytes) && is_note {
+                    notes += 1;
+                    prop_assert_eq!(postcard::from_bytes::<u64>(&value).unwrap(), notes);
+                }
+            }
+            let value = ask(&mut host, 1000, &request("note", &("", Vec::<u32>::new()))).unwrap();
+            prop_assert_eq!(postcard::from_bytes::<u64>(&value).unwrap(), notes + 1);
+            prop_assert!(!host.is_poisoned);
+        }
+    }
+
+    /// A packet that never came, a descriptor of something else, lengths that are none, answers that nobody takes.
+    #[test]
+    fn broken_lines() {
+        let (mut host, socket) = host();
+        assert_eq!(asks(&mut host, 1, None), Bytes::InLine);
+        let file = crate::os::files::anonymous().unwrap();
+        pipe::send(&socket, 0, &request("value", &(0_u32, 0_u32)), &[file], Wait::No).unwrap();
+        assert_eq!(asks(&mut host, 2, None), Bytes::InLine);
+        assert!(ask(&mut host, 3, &[]).is_err());
+        assert!(ask(&mut host, 4, &[200, b'n']).is_err());
+        assert!(ask(&mut host, 5, &[2, 0xff, 0xff]).is_err());
+        assert!(ask(&mut host, 6, &request("note", &("a", u64::MAX))).is_err());
+        let unknown = ask(&mut host, 7, &request("push", &()));
+        assert!(matches!(unknown, Err(Error::InvalidArgument { reason }) if reason == "Log has no method \"push\""));
+        for number in 8..1000 {
+            if asks(&mut host, number, Some(&request("fill", &(ROOM + 1,)))) == Bytes::InLine {
+                let error = protocol::read_error(&host.request[1..]);
+                assert!(error.is_would_block(), "{error}");
+                return;
+            }
+        }
+        panic!("it would take answers for ever");
+    }
+}
