@@ -1,7 +1,7 @@
 //! A server as its clients see it.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    collections::HashMap,
     mem,
     os::fd::{AsFd, OwnedFd},
     process,
@@ -13,18 +13,14 @@ use std::{
 };
 
 use super::{
+    desk,
     object::{Home, Object, Reader, Wire},
     protocol::{self, Request},
     words::{self, Bell, Bytes, Line, Pace, ROOM},
 };
 use crate::{
     Error, Result,
-    os::{
-        clock::Wait,
-        ends::{End, Which},
-        futex, packet, pidfd, pipe,
-        robust::Generation,
-    },
+    os::{clock::Wait, ends::End, futex, packet, pidfd, pipe, robust::Generation},
     raw::{
         lives::{Life, Lives, MemberId},
         waiting::SLICE,
@@ -50,6 +46,8 @@ pub(super) struct Server {
     /// Where one can ask to be let in: for forks of this process.
     gate: OwnedFd,
     link: Mutex<Arc<Link>>,
+    /// Those to services, by their numbers.
+    desks: Mutex<HashMap<u64, Weak<Link>>>,
 }
 
 /// A connection of one process.
@@ -94,7 +92,7 @@ impl Server {
         }
     }
 
-    pub(super) fn known(instance: u64) -> Option<Arc<Self>> {
+    fn known(instance: u64) -> Option<Arc<Self>> {
         lock(&SERVERS).iter().find(|(number, _)| *number == instance).and_then(|(_, server)| server.upgrade())
     }
 
@@ -109,7 +107,7 @@ impl Server {
         {
             return Ok(server);
         }
-        let server = Arc::new(Self { instance, gate, link: Mutex::new(link.into()) });
+        let server = Arc::new(Self { instance, gate, link: Mutex::new(link.into()), desks: Mutex::default() });
         servers.push((instance, Arc::downgrade(&server)));
         Ok(server)
     }
@@ -146,14 +144,27 @@ impl Server {
         answer
     }
 
-    /// A request and an answer of other forms, at the desk of a service.
-    #[inline]
-    pub(super) fn exchange<T>(
-        &self,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<Vec<OwnedFd>>,
-        read: impl FnOnce(&[u8], Vec<OwnedFd>) -> Result<T>,
-    ) -> Result<T> {
-        self.link()?.exchange(write, read)
+    /// This process's connection to a service of this kind.
+    ///
+    /// # Errors
+    ///
+    /// `TypeMismatch`.
+    pub(super) fn visit(self: &Arc<Self>, id: u64, kind: String) -> Result<Arc<Link>> {
+        let known = lock(&self.desks).get(&id).and_then(Weak::upgrade);
+        if let Some(link) = known.filter(|link| link.is_this_process()) {
+            self.call(&Request::Visit(id, kind))?;
+            return Ok(link);
+        }
+        let (ours, theirs) = packet::pair().map_err(|error| Error::os("socketpair", error))?;
+        let (told, descriptors) = self.call_with(&Request::Visit(id, kind), &[theirs])?;
+        let Object::Bytes(bytes) = told else { return Err(Error::corrupt("a service without a desk")) };
+        let arrived = Arrived::new(descriptors).map_err(|error| Error::os("copying descriptors", error))?;
+        let (bell, line) = ticket::decode_from(&bytes, Some(arrived), Route::default())?;
+        let link = Arc::new(Link::with(desk::end_of(ours), bell, line)?);
+        let mut desks = lock(&self.desks);
+        desks.retain(|_, link| link.strong_count() > 0);
+        desks.insert(id, Arc::downgrade(&link));
+        Ok(link)
     }
 
     /// Gives up one count of an object, if it was counted under the present connection. Does not wait.
@@ -200,9 +211,7 @@ impl Link {
             return Err(Error::ManagerGone);
         }
         drop(theirs);
-        let number = LINKS.fetch_add(1, Relaxed);
-        let which = Which::from_bits(RandomState::new().hash_one((process::id(), number)));
-        let socket = End::received(ours, which);
+        let socket = desk::end_of(ours);
         let received = pipe::receive(&socket, Wait::Forever, |_, bytes, mut descriptors| {
             let gate = descriptors.pop().ok_or_else(|| Error::corrupt("a welcome without a gate"))?;
             let arrived = Arrived::new(descriptors).map_err(os("copying the descriptors of a manager"))?;
@@ -210,9 +219,13 @@ impl Link {
             Ok((welcome, gate))
         });
         let ((instance, bell, line), gate) = received.map_err(gone_if_closed)?;
+        Ok((instance, Self::with(socket, bell, line)?, gate))
+    }
+
+    fn with(socket: End, bell: Bell, line: Line) -> Result<Self> {
         let server = bell.head().server().ok_or_else(|| Error::corrupt("a manager without a server"))?;
-        let link = Self {
-            number,
+        Ok(Self {
+            number: LINKS.fetch_add(1, Relaxed),
             generation: Generation::this()?,
             socket,
             bell,
@@ -221,8 +234,12 @@ impl Link {
             lane: Mutex::default(),
             released: Mutex::default(),
             pace: Pace::default(),
-        };
-        Ok((instance, link, gate))
+        })
+    }
+
+    /// Whether it is not a fork's copy of its parent's.
+    pub(super) fn is_this_process(&self) -> bool {
+        self.generation.is_this()
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -236,7 +253,8 @@ impl Link {
         self.answer(&mut lane, |bytes, descriptors| Ok((protocol::read_answer(Reader::new(bytes, home))?, descriptors)))
     }
 
-    fn exchange<T>(
+    /// A request and an answer of other forms, at the desk of a service.
+    pub(super) fn exchange<T>(
         &self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<Vec<OwnedFd>>,
         read: impl FnOnce(&[u8], Vec<OwnedFd>) -> Result<T>,

@@ -3,11 +3,16 @@
 //! The objects have one desk together, each service has its own.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
     os::fd::OwnedFd,
+    process,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
         mpsc,
     },
     time::{Duration, Instant},
@@ -16,7 +21,11 @@ use std::{
 use super::words::{self, Bell, Bytes, Line, Pace, ROOM};
 use crate::{
     Error, Result,
-    os::{clock::Wait, ends::End, futex, pipe},
+    os::{
+        clock::Wait,
+        ends::{End, Which},
+        futex, pipe,
+    },
 };
 
 /// How long a thread sleeps at its bell at most.
@@ -24,8 +33,6 @@ const SLICE: Duration = Duration::from_secs(1);
 
 /// What others need to tell the thread something.
 pub(super) struct Desk {
-    /// By which clients know that two connections lead to the same one.
-    pub(super) number: u64,
     pub(super) bell: Bell,
     has_events: AtomicBool,
     events: mpsc::Sender<Event>,
@@ -43,8 +50,31 @@ pub(super) enum Event {
 pub(super) struct Peer {
     pub(super) number: u64,
     pub(super) socket: End,
+    /// The door of its socket.
+    pub(super) door: AtomicU64,
     /// The door of its process.
     pub(super) process: AtomicU64,
+    /// The same client at the desk of the objects, if this is not that one; and the doors of those that this one is elsewhere, until
+    /// it leaves.
+    pub(super) host: Option<Arc<Peer>>,
+    pub(super) guests: Mutex<Option<HashSet<u64>>>,
+}
+
+impl Peer {
+    pub(super) fn new(number: u64, socket: End, host: Option<Arc<Self>>) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            socket,
+            door: AtomicU64::new(0),
+            process: AtomicU64::new(0),
+            host,
+            guests: Mutex::new(Some(HashSet::new())),
+        })
+    }
+
+    pub(super) fn guests(&self) -> MutexGuard<'_, Option<HashSet<u64>>> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A client, as the thread sees it that answers it.
@@ -76,9 +106,9 @@ pub(super) trait Attendant {
 }
 
 impl Desk {
-    pub(super) fn new(number: u64) -> Result<(Arc<Self>, mpsc::Receiver<Event>)> {
+    pub(super) fn new() -> Result<(Arc<Self>, mpsc::Receiver<Event>)> {
         let (events, receiver) = mpsc::channel();
-        let desk = Self { number, bell: words::new_bell()?, has_events: AtomicBool::new(false), events };
+        let desk = Self { bell: words::new_bell()?, has_events: AtomicBool::new(false), events };
         Ok((Arc::new(desk), receiver))
     }
 
@@ -181,6 +211,13 @@ impl Client {
         way.put(number, (!is_in_socket).then_some(bytes));
         way.gate().notify(1);
     }
+}
+
+/// A socket that was made just now, as the end of a pipe.
+pub(super) fn end_of(socket: OwnedFd) -> End {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let number = COUNT.fetch_add(1, Relaxed);
+    End::received(socket, Which::from_bits(RandomState::new().hash_one((process::id(), number))))
 }
 
 /// Gives memory back that a long message took.

@@ -31,13 +31,7 @@ use super::{
 use crate::{
     Error, Result,
     channel::pipe::{Connection, Fd},
-    os::{
-        clock::Wait,
-        ends::{End, Which},
-        interrupts::Interrupts,
-        meeting, packet, pipe, threads,
-        watch::Watch,
-    },
+    os::{clock::Wait, interrupts::Interrupts, meeting, packet, pipe, threads, watch::Watch},
     region::ticket::{self, Route},
 };
 
@@ -55,15 +49,16 @@ pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>, key:
     // Ctrl-C ends those who use this, and this with them.
     let _interrupts = Interrupts::hold_back().map_err(|error| Error::os("blocking interrupts", error))?;
     meeting::allow_many_descriptors();
-    let (desk, events) = Desk::new(RandomState::new().hash_one(process::id()))?;
+    let (desk, events) = Desk::new()?;
     let hall = Arc::new(Hall {
+        instance: RandomState::new().hash_one(process::id()),
         desk,
         watch: Watch::new().map_err(|error| Error::os("epoll", error))?,
         doors: Mutex::default(),
         numbers: AtomicU64::new(1),
     });
     let _removed = path.as_deref().map(|path| Named::new(path, &hall)).transpose()?;
-    hall.open(hall.entrance(gate.into()))?;
+    hall.open(Door::Gate { socket: gate.into(), holds: None })?;
     hall.open(Door::Owner(owner))?;
     let keeper = Arc::clone(&hall);
     threads::spawn_parked("shmkit-manager", STACK, move || {
@@ -119,10 +114,9 @@ impl Drop for Named {
 enum Door {
     Listener(OwnedFd),
     Owner(Connection<()>),
-    /// Where clients ask to be let in, to a desk. It may hold an object for as long as its other end is open.
+    /// Where clients ask to be let in. It may hold an object for as long as its other end is open.
     Gate {
         socket: OwnedFd,
-        desk: Arc<Desk>,
         holds: Option<u64>,
     },
     /// A client's own socket, of which only the end is told.
@@ -133,12 +127,12 @@ enum Door {
     /// The client's process.
     Process {
         pidfd: OwnedFd,
-        client: u64,
-        desk: Arc<Desk>,
+        peer: Arc<Peer>,
     },
 }
 
 struct Hall {
+    instance: u64,
     /// Of the objects.
     desk: Arc<Desk>,
     watch: Watch,
@@ -149,11 +143,6 @@ struct Hall {
 impl Hall {
     fn doors(&self) -> MutexGuard<'_, HashMap<u64, Arc<Door>>> {
         self.doors.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A gate to the objects.
-    fn entrance(&self, socket: OwnedFd) -> Door {
-        Door::Gate { socket, desk: Arc::clone(&self.desk), holds: None }
     }
 
     fn open(&self, door: Door) -> Result<u64> {
@@ -195,17 +184,17 @@ impl Hall {
                         // Another user gets no answer, and sees the socket closed.
                         match meeting::accept(socket) {
                             Ok(socket) if meeting::is_of_this_user(&socket) => {
-                                let _ = self.open(self.entrance(socket));
+                                let _ = self.open(Door::Gate { socket, holds: None });
                             }
                             Ok(_) => {}
                             // No descriptors are left, and it waits on.
                             Err(_) => std::thread::sleep(PAUSE),
                         }
                     }
-                    Door::Gate { socket, desk, holds } => match hello(socket) {
+                    Door::Gate { socket, holds } => match hello(socket) {
                         Hello::Client(socket, pidfd) => {
                             // One that cannot be let in sees its socket closed.
-                            let _ = self.let_in(socket, pidfd, desk);
+                            let _ = self.let_in(socket, pidfd);
                         }
                         Hello::Nothing => {}
                         Hello::Closed => {
@@ -215,41 +204,66 @@ impl Hall {
                             }
                         }
                     },
-                    Door::Client { peer, desk } => self.leave(number, peer.process.load(Relaxed), peer.number, desk),
-                    Door::Process { client, desk, .. } => self.leave(number, self.client(*client), *client, desk),
+                    Door::Client { peer, desk } => self.leave(number, peer, desk),
+                    Door::Process { peer, .. } => self.leave(number, peer, &self.desk),
                 }
             }
         }
     }
 
-    /// The door of a client's socket.
-    fn client(&self, client: u64) -> u64 {
-        let is_it = |door: &Door| matches!(door, Door::Client { peer, .. } if peer.number == client);
-        self.doors().iter().find(|(_, door)| is_it(door)).map_or(0, |(number, _)| *number)
+    /// A client is gone, which was seen at the door with this number; and wherever else it was.
+    fn leave(&self, seen: u64, peer: &Peer, desk: &Desk) {
+        [seen, peer.door.load(Relaxed), peer.process.load(Relaxed)].into_iter().for_each(|door| self.close(door));
+        desk.tell(Event::Leave(peer.number));
+        if let Some(host) = &peer.host {
+            host.guests().as_mut().map(|guests| guests.remove(&seen));
+        }
+        // Those have none in their turn.
+        let guests = peer.guests().take();
+        for number in guests.into_iter().flatten() {
+            let door = self.doors().get(&number).map(Arc::clone);
+            if let Some(Door::Client { peer, desk }) = door.as_deref() {
+                self.leave(number, peer, desk);
+            }
+        }
     }
 
-    fn leave(&self, one: u64, other: u64, client: u64, desk: &Desk) {
-        self.close(one);
-        self.close(other);
-        desk.tell(Event::Leave(client));
-    }
-
-    fn let_in(&self, socket: OwnedFd, pidfd: OwnedFd, desk: &Arc<Desk>) -> Result<()> {
-        let number = self.numbers.fetch_add(1, Relaxed);
-        let socket = End::received(socket, Which::from_bits(RandomState::new().hash_one(number)));
-        let peer = Arc::new(Peer { number, socket, process: AtomicU64::new(0) });
+    fn let_in(&self, socket: OwnedFd, pidfd: OwnedFd) -> Result<()> {
+        let peer = Peer::new(self.numbers.fetch_add(1, Relaxed), desk::end_of(socket), None);
         let line = words::new_line()?;
         let (gate, theirs) = packet::pair().map_err(|error| Error::os("socketpair", error))?;
-        let welcome: Welcome = (desk.number, desk.bell.clone(), line.clone());
+        let welcome: Welcome = (self.instance, self.desk.bell.clone(), line.clone());
         let mut bytes = Vec::new();
         let mut descriptors = ticket::encode_into(&welcome, Route::default(), &mut bytes)?;
         descriptors.push(theirs);
-        self.open(Door::Gate { socket: gate, desk: Arc::clone(desk), holds: None })?;
-        let process = Door::Process { pidfd, client: number, desk: Arc::clone(desk) };
-        peer.process.store(self.open(process)?, Relaxed);
-        desk.tell(Event::Enter(Arc::clone(&peer), line));
-        self.open(Door::Client { peer: Arc::clone(&peer), desk: Arc::clone(desk) })?;
+        self.open(Door::Gate { socket: gate, holds: None })?;
+        peer.process.store(self.open(Door::Process { pidfd, peer: Arc::clone(&peer) })?, Relaxed);
+        self.desk.tell(Event::Enter(Arc::clone(&peer), line));
+        let door = Door::Client { peer: Arc::clone(&peer), desk: Arc::clone(&self.desk) };
+        peer.door.store(self.open(door)?, Relaxed);
         pipe::send(&peer.socket, 0, &bytes, &descriptors, Wait::No)
+    }
+
+    /// Lets a client in at the desk of a service, for as long as it has the other end of this socket. What it is to be told.
+    fn let_in_to(&self, desk: &Arc<Desk>, socket: OwnedFd, host: &Arc<Peer>) -> Result<(Object, Vec<OwnedFd>)> {
+        let peer = Peer::new(self.numbers.fetch_add(1, Relaxed), desk::end_of(socket), Some(Arc::clone(host)));
+        let line = words::new_line()?;
+        let mut bytes = Vec::new();
+        let descriptors = ticket::encode_into(&(desk.bell.clone(), line.clone()), Route::default(), &mut bytes)?;
+        desk.tell(Event::Enter(Arc::clone(&peer), line));
+        let opened = self.open(Door::Client { peer: Arc::clone(&peer), desk: Arc::clone(desk) });
+        let Ok(door) = opened else {
+            desk.tell(Event::Leave(peer.number));
+            return opened.map(|_| unreachable!("it is an error"));
+        };
+        peer.door.store(door, Relaxed);
+        if let Some(guests) = host.guests().as_mut() {
+            guests.insert(door);
+            return Ok((Object::Bytes(bytes), descriptors));
+        }
+        // It has left meanwhile.
+        self.leave(door, &peer, desk);
+        Err(Error::Closed)
     }
 }
 
@@ -385,7 +399,7 @@ impl Worker {
     }
 
     fn answer_to(&mut self, at: usize, bytes: &mut Vec<u8>) -> Result<(Object, Option<Arc<[OwnedFd]>>)> {
-        let home = Home::Server(self.hall.desk.number);
+        let home = Home::Server(self.hall.instance);
         let (request, descriptors) = self.clients[at].request(bytes, |bytes, descriptors| {
             let mut reader = Reader::new(bytes, home);
             let request = Request::read(&mut reader)?;
@@ -426,8 +440,7 @@ impl Worker {
                 let socket = descriptors.pop().filter(|socket| packet::is_end(socket));
                 let socket = socket.ok_or_else(|| Error::corrupt("a hold without a socket"))?;
                 self.store.hold(id)?;
-                let desk = Arc::clone(&self.hall.desk);
-                let opened = self.hall.open(Door::Gate { socket, desk, holds: Some(id) });
+                let opened = self.hall.open(Door::Gate { socket, holds: Some(id) });
                 if opened.is_err() {
                     self.store.release(id, 1);
                 }
@@ -436,7 +449,7 @@ impl Worker {
             }
             Request::New(kind, contents) => {
                 let id = self.store.create(kind, contents)?;
-                Object::Proxy(Proxy::of_server(kind, self.hall.desk.number, id))
+                Object::Proxy(Proxy::of_server(kind, self.hall.instance, id))
             }
             Request::One(id, op) => self.store.one(id, op)?,
             Request::All(ops) => self.store.all(ops)?,
@@ -468,20 +481,20 @@ impl Worker {
                 if key != self.key {
                     return Err(Error::invalid_argument("a service for somebody who does not know this server's key"));
                 }
-                let instance = self.hall.desk.number;
-                let open =
-                    |id| service::open(service::number_of(instance, id), (&build, place), tag, (args, descriptors));
-                let id = self.store.host(open)?;
+                let id = self.store.host(service::open((&build, place), tag, (args, descriptors))?);
                 self.store.hold(id)?;
                 *self.clients[at].counts.entry(id).or_default() += 1;
                 Object::from(id)
             }
             Request::Visit(id, tag) => {
-                let desk = Arc::clone(self.store.service(id)?.desk(tag)?);
-                if let Some(socket) = descriptors.pop().filter(|socket| packet::is_end(socket)) {
-                    self.hall.open(Door::Gate { socket, desk, holds: None })?;
+                let desk = self.store.service(id)?.desk(tag)?;
+                match descriptors.pop().filter(|socket| packet::is_end(socket)) {
+                    None => Object::None,
+                    Some(socket) => {
+                        let (told, descriptors) = self.hall.let_in_to(desk, socket, &self.clients[at].peer)?;
+                        return Ok((told, Some(descriptors.into())));
+                    }
                 }
-                Object::None
             }
             Request::Count() => Object::from([self.store.len(), self.clients.len()]),
         };
@@ -498,18 +511,23 @@ mod tests {
         protocol::{Kind, Op},
         words::{Bytes, ROOM},
     };
+    use crate::os::ends::End;
     use crate::os::executable::Executable;
 
     const KEY: u64 = 11;
 
     /// A server without its other thread, and without processes: with one client, whose end of the socket this is.
     fn worker() -> (Worker, End) {
-        let (desk, events) = Desk::new(7).unwrap();
-        let hall =
-            Arc::new(Hall { desk, watch: Watch::new().unwrap(), doors: Mutex::default(), numbers: AtomicU64::new(1) });
+        let (desk, events) = Desk::new().unwrap();
+        let hall = Arc::new(Hall {
+            instance: 7,
+            desk,
+            watch: Watch::new().unwrap(),
+            doors: Mutex::default(),
+            numbers: AtomicU64::new(1),
+        });
         let (ours, theirs) = End::pair().unwrap();
-        let peer = Arc::new(Peer { number: 1, socket: theirs, process: AtomicU64::new(0) });
-        hall.desk.tell(Event::Enter(peer, words::new_line().unwrap()));
+        hall.desk.tell(Event::Enter(Peer::new(1, theirs, None), words::new_line().unwrap()));
         let mut worker = Worker::new(hall, events, KEY);
         assert!(matches!(worker.turn(), Turn::Done));
         assert_eq!(worker.clients.len(), 1);

@@ -74,20 +74,14 @@ impl Drop for OpenDesk {
     }
 }
 
-/// The number of the desk of an object.
-pub(in crate::manager) fn number_of(instance: u64, id: u64) -> u64 {
-    instance.wrapping_add(id.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-}
-
 /// Starts the thread of a service, which makes it.
 pub(in crate::manager) fn open(
-    number: u64,
     (build, place): (&[u8], u64),
     tag: String,
     (args, descriptors): (Vec<u8>, Vec<OwnedFd>),
 ) -> Result<OpenDesk> {
     let life = maker::life_at(build, place)?;
-    let (desk, events) = Desk::new(number)?;
+    let (desk, events) = Desk::new()?;
     let order = Order { desk: Arc::clone(&desk), events, args, descriptors };
     let name = tag.split(' ').next().unwrap_or_default().to_owned();
     let started = thread::Builder::new().name(name).spawn(move || {
@@ -284,8 +278,6 @@ impl Call<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
-
     use proptest::{collection::vec, prelude::*, test_runner::Config};
 
     use super::*;
@@ -322,9 +314,9 @@ mod tests {
 
     /// A service without a thread and clients that are processes: with one client, whose end of the socket this is.
     fn host() -> (Host, End) {
-        let (desk, events) = Desk::new(1).unwrap();
+        let (desk, events) = Desk::new().unwrap();
         let (ours, theirs) = End::pair().unwrap();
-        let peer = Arc::new(Peer { number: 1, socket: theirs, process: AtomicU64::new(0) });
+        let peer = Peer::new(1, theirs, None);
         let mut log = Vec::new();
         let service: Box<Methods> = Box::new(move |method, call| LogProxy::dispatch(&mut log, method, call));
         let host = Host {

@@ -147,7 +147,7 @@ mod maker;
 use std::{
     fmt,
     hash::{Hash, Hasher},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 #[doc(hidden)]
@@ -156,14 +156,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwn
 
 use super::{
     Manager,
-    client::Server,
+    client::Link,
     object::Object,
     protocol::{self, Request},
     proxy::Remote,
 };
 use crate::{
     Error, Result,
-    os::{executable::Executable, packet},
+    os::executable::Executable,
     process::{Message, Outcome},
     region::ticket::{self, Arrived, Route},
 };
@@ -171,7 +171,7 @@ use crate::{
 pub use describe::number_of_text;
 #[doc(hidden)]
 pub use host::{Call, Sent};
-pub(super) use host::{OpenDesk, number_of, open};
+pub(super) use host::{OpenDesk, open};
 pub use maker::{Maker, Makes};
 
 /// What a proxy's method gives for a method that returns `R`: see [above](self#calls).
@@ -290,12 +290,12 @@ fn tag<P: Proxied>() -> String {
 pub struct Service {
     remote: Remote,
     /// Where it is asked, from the first call on.
-    desk: OnceLock<Arc<Server>>,
+    desk: Arc<Mutex<Option<Arc<Link>>>>,
 }
 
 impl Service {
     fn new(remote: Remote) -> Self {
-        Self { remote, desk: OnceLock::new() }
+        Self { remote, desk: Arc::default() }
     }
 
     /// Calls a method of the service, for a proxy of the kind `P`.
@@ -319,25 +319,14 @@ impl Service {
     }
 
     /// Where it is asked.
-    fn desk<P: Proxied>(&self) -> Result<&Arc<Server>> {
+    fn desk<P: Proxied>(&self) -> Result<Arc<Link>> {
         // Of a fork this is the first that the server hears: it counts from now on.
         let (server, id) = self.remote.server()?;
-        if let Some(desk) = self.desk.get() {
-            return Ok(desk);
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*desk {
+            Some(link) if link.is_this_process() => Ok(Arc::clone(link)),
+            _ => Ok(Arc::clone(desk.insert(server.visit(id, tag::<P>())?))),
         }
-        let visit = Request::Visit(id, tag::<P>());
-        let desk = match Server::known(number_of(server.instance(), id)) {
-            Some(desk) => {
-                server.call(&visit)?;
-                desk
-            }
-            None => {
-                let (ours, theirs) = packet::pair().map_err(|error| Error::os("socketpair", error))?;
-                server.call_with(&visit, &[theirs])?;
-                Server::enter(&ours)?
-            }
-        };
-        Ok(self.desk.get_or_init(|| desk))
     }
 }
 
