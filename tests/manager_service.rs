@@ -727,6 +727,18 @@ fn they_live_as_long_as_their_holders(with: With) {
     // A panic at its end is nobody's concern.
     eventually(|| ended.load(SeqCst) == 2);
     assert_eq!(manager.object_count().unwrap(), 1);
+    // Many at once, by one who asks for nothing after that.
+    let lives: Vec<LivesProxy> = (0..20).map(|_| manager.serve(Life, (ended.clone(), false)).unwrap()).collect();
+    thread::sleep(Duration::from_millis(5));
+    lives.into_iter().for_each(|lives| {
+        drop(lives);
+        thread::sleep(Duration::from_millis(1));
+    });
+    eventually(|| ended.load(SeqCst) == 22);
+    let lives: Vec<LivesProxy> = (0..20).map(|_| manager.serve(Life, (ended.clone(), false)).unwrap()).collect();
+    thread::sleep(Duration::from_millis(5));
+    drop(lives);
+    eventually(|| ended.load(SeqCst) == 42);
 }
 
 /// The server's descriptors and threads.

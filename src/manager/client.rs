@@ -31,9 +31,6 @@ use crate::{
 /// For what the server, which is awake, does at once.
 const SOON: Duration = Duration::from_secs(10);
 
-/// For so long the answer to what needs none is awaited: tens of microseconds.
-const TURNS: u32 = 4000;
-
 /// What is sent through a gate, with one end of a socket pair and a descriptor of this process beside it.
 pub(super) const HELLO: &[u8] = b"shmkit manager 1";
 
@@ -69,6 +66,8 @@ pub(super) struct Link {
 struct Lane {
     /// The number of the last request.
     last: u32,
+    /// One whose answer took too long for somebody who is only letting go of something.
+    late: u32,
     buffer: Vec<u8>,
 }
 
@@ -184,22 +183,6 @@ impl Server {
     }
 }
 
-/// Has all servers know what is not held any more, and waits until the one before is answered: for threads of a server, which
-/// may have no other request to make for a long time.
-pub(super) fn settle() {
-    let servers: Vec<_> = lock(&SERVERS).iter().filter_map(|(_, server)| server.upgrade()).collect();
-    for server in servers {
-        let link = Arc::clone(&lock(&server.link));
-        if link.generation.is_this() && !lock(&link.released).is_empty() {
-            let lane = lock(&link.lane);
-            // Without a server there is nothing that is held.
-            let _ = link.wait(lane.last);
-            drop(lane);
-            link.tell_released();
-        }
-    }
-}
-
 impl Link {
     fn new(gate: &OwnedFd) -> Result<(u64, Self, OwnedFd)> {
         let os = |operation: &'static str| move |error| Error::os(operation, error);
@@ -304,6 +287,13 @@ impl Link {
 
     /// Waits for the answer to the request `number`.
     fn wait(&self, number: u32) -> Result<()> {
+        self.wait_within(number, Wait::Forever)
+    }
+
+    /// # Errors
+    ///
+    /// `ManagerGone`; `TimedOut`.
+    fn wait_within(&self, number: u32, wait: Wait) -> Result<()> {
         let answers = words::answers(&self.line);
         if answers.number() == number {
             return Ok(());
@@ -328,6 +318,9 @@ impl Link {
             if life != Life::Lives {
                 return Err(Error::ManagerGone);
             }
+            if wait.is_over() {
+                return Err(Error::TimedOut);
+            }
             let woken = members.sleep(&answers.gate().word, turn, &[self.server], Wait::timeout(SLICE));
             if woken == futex::Woken::TimedOut {
                 // Whoever else rang may have died before the bell was heard.
@@ -336,27 +329,20 @@ impl Link {
         }
     }
 
-    /// Tells the server what is not held any more, if nobody else is asking it something. Does not wait for the answer.
-    ///
-    /// Whoever is asking comes here after that, and finds what was put there before. If the answer to the last such message
-    /// takes long, the next one stays for the next request.
+    /// Tells the server what is not held any more, unless somebody else is asking it something, who comes here after that. Waits
+    /// for the answer to what was told before, not to this. If that takes long, the rest stays for the next request.
     fn tell_released(&self) {
-        if lock(&self.released).is_empty() {
-            return;
-        }
-        let mut lane = match self.lane.try_lock() {
-            Ok(lane) => lane,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        let mut turns = 0..TURNS;
-        let is_answered = || words::answers(&self.line).number() == lane.last;
-        if is_answered()
-            || turns.any(|_| {
-                std::hint::spin_loop();
-                is_answered()
-            })
-        {
+        while !lock(&self.released).is_empty() {
+            let mut lane = match self.lane.try_lock() {
+                Ok(lane) => lane,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            let wait = if lane.late == lane.last { Wait::No } else { Wait::timeout(SLICE) };
+            if self.wait_within(lane.last, wait).is_err() {
+                lane.late = lane.last;
+                return;
+            }
             let ids = mem::take(&mut *lock(&self.released));
             // It fails when there is no server any more, nor what was held.
             let _ = self.ask(&mut lane, &Request::Release(ids), &[]);

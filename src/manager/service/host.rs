@@ -15,7 +15,6 @@ use serde::Serialize;
 
 use super::{
     super::{
-        client,
         desk::{self, Attendant, Client, Desk, Event, Turn},
         protocol,
         server::AbortOnUnwind,
@@ -120,7 +119,6 @@ impl Order {
         desk.attend(&mut host);
         // Its end may panic, and is nobody's concern.
         let _ = caught(|| drop(host));
-        client::settle();
     }
 }
 
@@ -165,10 +163,6 @@ impl Attendant for Host {
 
     fn last(&self) -> Option<&Client> {
         self.clients.get(self.served)
-    }
-
-    fn at_leisure(&mut self) {
-        client::settle();
     }
 }
 
