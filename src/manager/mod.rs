@@ -8,13 +8,15 @@
 //! Locks, queues, arrays and the like are the ordinary ones, in shared memory, which the server only keeps under a name
 //! ([`Manager::lock`] and so on): they are as fast as any.
 //!
+//! A struct of the program's own can be there too, a [`service`], in a thread for itself: its methods are called through a typed
+//! proxy. A [`Pool`](crate::Pool) for several processes is [one of those](service#pools).
+//!
 //! # If a process dies
 //!
 //! The server goes on whichever client dies, at whatever moment: a request was carried out as a whole or not at all, and what
 //! the dead one held is released. When the server dies, every operation is an error at once,
 //! [`ManagerGone`](crate::Error::ManagerGone), also those that wait for an answer; its objects are lost, but not those that
 //! it kept under names, for whoever has them. The server ends with the process that started it, whatever ends that.
-
 //!
 //! # Forks
 //!

@@ -83,16 +83,17 @@ macro_rules! service {
             }
         }
 
-        impl<S: $Trait> $crate::manager::service::Serves<S> for $Proxy {
+        // A name that no type of the description has.
+        impl<__S: $Trait> $crate::manager::service::Serves<__S> for $Proxy {
             fn dispatch(
-                service: &mut S,
+                service: &mut __S,
                 method: &str,
                 call: $crate::manager::service::Call<'_>,
             ) -> $crate::Result<$crate::manager::service::Sent> {
                 match method {
                     $(stringify!($method) => call.run(
                         [$(stringify!(mut $($never)?))?],
-                        |($($arg,)*): ($($type,)*)| <S as $Trait>::$method(service $(, $arg)*),
+                        |($($arg,)*): ($($type,)*)| <__S as $Trait>::$method(service $(, $arg)*),
                     ),)*
                     _ => call.refuse(stringify!($Trait), method),
                 }

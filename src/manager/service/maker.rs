@@ -19,7 +19,26 @@ use crate::{
 ///
 /// # Examples
 ///
-/// See [`service`](super).
+/// See [`service`](super). A closure that captures is refused when the program is built:
+///
+/// ```compile_fail
+/// shmkit::service! {
+///     trait Count as CountProxy {
+///         fn next(&mut self) -> u32;
+///     }
+/// }
+///
+/// impl Count for u32 {
+///     fn next(&mut self) -> u32 {
+///         *self += 1;
+///         *self
+///     }
+/// }
+///
+/// let (manager, from) = (shmkit::Manager::start().unwrap(), 7_u32);
+/// // With `|from| from` and `(from,)` it is right.
+/// let _count: CountProxy = manager.serve(move || from, ()).unwrap();
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no function that makes what a `{P}` stands for of the arguments `{A}`",
     note = "give a plain `fn`, or a closure that captures nothing, and a tuple of its arguments: `(a, b)`, `(a,)`, `()`",

@@ -32,7 +32,7 @@
 //! impl Bank for Accounts {
 //!     fn deposit(&mut self, account: String, amount: u64) -> Result<u64> {
 //!         let balance = self.by_name.entry(account).or_default();
-//!         if *balance + amount > self.limit {
+//!         if amount > self.limit - *balance {
 //!             return Err(Error::Failed { message: format!("{} and no more", self.limit) });
 //!         }
 //!         *balance += amount;
@@ -74,7 +74,7 @@
 //! itself.
 //!
 //! Arguments and results are [messages](crate::process::Message): handles of shared memory, lists and dicts, and other proxies
-//! are among them. What a method may return is what a process's function may, an [`Outcome`](crate::process::Outcome), and so
+//! are among them. What a method may return is what a process's function may, an [`Outcome`], and so
 //! is what becomes of it: a proxy's method gives `Result<u64>` for a method that returns `u64`, and also for one that returns
 //! `Result<u64, E>`: an [`Error`] arrives as it was, any other as [`Failed`](crate::Error::Failed) with its text. So callers
 //! meet one `Result`, and one `?`, as with [`Process::join`](crate::Process::join). Types of one's own stand in `Ok(..)`; and
@@ -423,6 +423,7 @@ impl Manager {
         F: Maker<P, A, M>,
         A: Message,
     {
+        // Its type says which function it is.
         let _ = make;
         let key = self.key.ok_or_else(|| Error::OtherExecutable {
             reason: "it connected to this manager, and has neither started it nor been given it".into(),
