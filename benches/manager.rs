@@ -17,6 +17,19 @@ use std::{
 use compare::{Comparison, Run, Unit, criterion};
 use shmkit::{Manager, Process, manager::Dict, pipe::Fd};
 
+shmkit::service! {
+    trait Counter as CounterProxy {
+        fn add(&mut self, by: u64) -> u64;
+    }
+}
+
+impl Counter for u64 {
+    fn add(&mut self, by: u64) -> u64 {
+        *self += by;
+        *self
+    }
+}
+
 /// As long as a request to get a value, and its answer.
 const BYTES: usize = 16;
 const BATCH: u64 = 100;
@@ -26,16 +39,19 @@ fn main() {
     let mut criterion = criterion();
     let manager = Manager::start().expect("a manager");
     let dict = manager.dict_from((0..1000).map(|n| (format!("key {n}"), n))).expect("a dict");
+    let counter: CounterProxy = manager.serve(|| 0, ()).expect("a service");
     let mut socket = echo();
 
     Comparison::new("a manager, one client", Unit::Microseconds)
         .time("Dict::get", || dict.get("key 7").expect("a value"))
         .time("Dict::insert", || dict.insert("key 7", 8).expect("an insertion"))
         .time("Dict::fetch_add", || dict.fetch_add("key 9", 1).expect("a number"))
+        .time("a service's method", || counter.add(1).expect("a number"))
         .custom("batch of 100 insertions, each", |operations| batches(&manager, &dict, operations))
         .custom("update of 100 items, each", |operations| updates(&dict, operations))
         .time("Unix socket, there and back", || there_and_back(&mut socket))
         .goal("Dict::get", 1.0, &["Unix socket, there and back"])
+        .goal("a service's method", 1.0, &["Unix socket, there and back"])
         // 30 times Python's 15,000 a second.
         .goal_alone("Dict::get", 1e6 / 450_000.0)
         .goal_alone("Dict::insert", 1e6 / 450_000.0)
@@ -47,9 +63,11 @@ fn main() {
     Comparison::new("a manager, one client, all cores busy", Unit::Microseconds)
         .time("Dict::get", || dict.get("key 7").expect("a value"))
         .time("Dict::insert", || dict.insert("key 7", 8).expect("an insertion"))
+        .time("a service's method", || counter.add(1).expect("a number"))
         .time("Unix socket, there and back", || there_and_back(&mut socket))
         .goal("Dict::get", 1.0, &["Unix socket, there and back"])
         .goal("Dict::insert", 1.0, &["Unix socket, there and back"])
+        .goal("a service's method", 1.0, &["Unix socket, there and back"])
         .table();
     drop(busy);
     criterion.final_summary();

@@ -48,6 +48,7 @@
 //! # Managers
 //!
 //! * [`Manager`], a server of lists, dicts and namespaces of mixed values, and of everything else by name.
+//! * [`service!`], which describes structs of the program's own in it.
 //! * [`manager`], the rest of it.
 //!
 //! # What it is not

@@ -1,7 +1,7 @@
 //! A server as its clients see it.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    collections::HashMap,
     mem,
     os::fd::{AsFd, OwnedFd},
     process,
@@ -13,18 +13,14 @@ use std::{
 };
 
 use super::{
+    desk,
     object::{Home, Object, Reader, Wire},
     protocol::{self, Request},
     words::{self, Bell, Bytes, Line, Pace, ROOM},
 };
 use crate::{
     Error, Result,
-    os::{
-        clock::Wait,
-        ends::{End, Which},
-        futex, packet, pidfd, pipe,
-        robust::Generation,
-    },
+    os::{clock::Wait, ends::End, futex, packet, pidfd, pipe, robust::Generation},
     raw::{
         lives::{Life, Lives, MemberId},
         waiting::SLICE,
@@ -34,9 +30,6 @@ use crate::{
 
 /// For what the server, which is awake, does at once.
 const SOON: Duration = Duration::from_secs(10);
-
-/// For so long the answer to what needs none is awaited: tens of microseconds.
-const TURNS: u32 = 4000;
 
 /// What is sent through a gate, with one end of a socket pair and a descriptor of this process beside it.
 pub(super) const HELLO: &[u8] = b"shmkit manager 1";
@@ -50,6 +43,8 @@ pub(super) struct Server {
     /// Where one can ask to be let in: for forks of this process.
     gate: OwnedFd,
     link: Mutex<Arc<Link>>,
+    /// Those to services, by their numbers.
+    desks: Mutex<HashMap<u64, Weak<Link>>>,
 }
 
 /// A connection of one process.
@@ -71,6 +66,8 @@ pub(super) struct Link {
 struct Lane {
     /// The number of the last request.
     last: u32,
+    /// One whose answer took too long for somebody who is only letting go of something.
+    late: u32,
     buffer: Vec<u8>,
 }
 
@@ -109,7 +106,7 @@ impl Server {
         {
             return Ok(server);
         }
-        let server = Arc::new(Self { instance, gate, link: Mutex::new(link.into()) });
+        let server = Arc::new(Self { instance, gate, link: Mutex::new(link.into()), desks: Mutex::default() });
         servers.push((instance, Arc::downgrade(&server)));
         Ok(server)
     }
@@ -146,6 +143,29 @@ impl Server {
         answer
     }
 
+    /// This process's connection to a service of this kind.
+    ///
+    /// # Errors
+    ///
+    /// `TypeMismatch`.
+    pub(super) fn visit(self: &Arc<Self>, id: u64, kind: String) -> Result<Arc<Link>> {
+        let known = lock(&self.desks).get(&id).and_then(Weak::upgrade);
+        if let Some(link) = known.filter(|link| link.is_this_process()) {
+            self.call(&Request::Visit(id, kind))?;
+            return Ok(link);
+        }
+        let (ours, theirs) = packet::pair().map_err(|error| Error::os("socketpair", error))?;
+        let (told, descriptors) = self.call_with(&Request::Visit(id, kind), &[theirs])?;
+        let Object::Bytes(bytes) = told else { return Err(Error::corrupt("a service without a desk")) };
+        let arrived = Arrived::new(descriptors).map_err(|error| Error::os("copying descriptors", error))?;
+        let (bell, line) = ticket::decode_from(&bytes, Some(arrived), Route::default())?;
+        let link = Arc::new(Link::with(desk::end_of(ours), bell, line)?);
+        let mut desks = lock(&self.desks);
+        desks.retain(|_, link| link.strong_count() > 0);
+        desks.insert(id, Arc::downgrade(&link));
+        Ok(link)
+    }
+
     /// Gives up one count of an object, if it was counted under the present connection. Does not wait.
     pub(super) fn release(self: &Arc<Self>, link: u64, id: u64) {
         let current = Arc::clone(&lock(&self.link));
@@ -174,9 +194,7 @@ impl Link {
             return Err(Error::ManagerGone);
         }
         drop(theirs);
-        let number = LINKS.fetch_add(1, Relaxed);
-        let which = Which::from_bits(RandomState::new().hash_one((process::id(), number)));
-        let socket = End::received(ours, which);
+        let socket = desk::end_of(ours);
         let received = pipe::receive(&socket, Wait::Forever, |_, bytes, mut descriptors| {
             let gate = descriptors.pop().ok_or_else(|| Error::corrupt("a welcome without a gate"))?;
             let arrived = Arrived::new(descriptors).map_err(os("copying the descriptors of a manager"))?;
@@ -184,9 +202,13 @@ impl Link {
             Ok((welcome, gate))
         });
         let ((instance, bell, line), gate) = received.map_err(gone_if_closed)?;
+        Ok((instance, Self::with(socket, bell, line)?, gate))
+    }
+
+    fn with(socket: End, bell: Bell, line: Line) -> Result<Self> {
         let server = bell.head().server().ok_or_else(|| Error::corrupt("a manager without a server"))?;
-        let link = Self {
-            number,
+        Ok(Self {
+            number: LINKS.fetch_add(1, Relaxed),
             generation: Generation::this()?,
             socket,
             bell,
@@ -195,8 +217,12 @@ impl Link {
             lane: Mutex::default(),
             released: Mutex::default(),
             pace: Pace::default(),
-        };
-        Ok((instance, link, gate))
+        })
+    }
+
+    /// Whether it is not a fork's copy of its parent's.
+    pub(super) fn is_this_process(&self) -> bool {
+        self.generation.is_this()
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -207,14 +233,32 @@ impl Link {
         let mut lane = lock(&self.lane);
         self.wait(lane.last)?;
         self.ask(&mut lane, request, descriptors)?;
+        self.answer(&mut lane, |bytes, descriptors| Ok((protocol::read_answer(Reader::new(bytes, home))?, descriptors)))
+    }
+
+    /// A request and an answer of other forms, at the desk of a service.
+    pub(super) fn exchange<T>(
+        &self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<Vec<OwnedFd>>,
+        read: impl FnOnce(&[u8], Vec<OwnedFd>) -> Result<T>,
+    ) -> Result<T> {
+        let mut lane = lock(&self.lane);
         self.wait(lane.last)?;
-        let lane = &mut *lane;
+        lane.buffer.clear();
+        let descriptors = write(&mut lane.buffer)?;
+        self.put(&mut lane, &descriptors)?;
+        self.answer(&mut lane, read)
+    }
+
+    /// Waits for the answer to the last request, for `read` to make something of it.
+    fn answer<T>(&self, lane: &mut Lane, read: impl FnOnce(&[u8], Vec<OwnedFd>) -> Result<T>) -> Result<T> {
+        self.wait(lane.last)?;
         match words::answers(&self.line).get(&mut lane.buffer)? {
-            Bytes::InLine => Ok((protocol::read_answer(Reader::new(&lane.buffer, home))?, Vec::new())),
-            Bytes::InSocket => pipe::receive(&self.socket, Wait::timeout(SOON), |_, bytes, descriptors| {
-                Ok((protocol::read_answer(Reader::new(bytes, home))?, descriptors))
-            })
-            .map_err(gone_if_closed),
+            Bytes::InLine => read(&lane.buffer, Vec::new()),
+            Bytes::InSocket => {
+                pipe::receive(&self.socket, Wait::timeout(SOON), |_, bytes, descriptors| read(bytes, descriptors))
+                    .map_err(gone_if_closed)
+            }
         }
     }
 
@@ -222,6 +266,11 @@ impl Link {
     fn ask(&self, lane: &mut Lane, request: &Request, descriptors: &[OwnedFd]) -> Result<()> {
         lane.buffer.clear();
         request.write(&mut lane.buffer)?;
+        self.put(lane, descriptors)
+    }
+
+    /// Puts in what is in the buffer.
+    fn put(&self, lane: &mut Lane, descriptors: &[OwnedFd]) -> Result<()> {
         let is_short = lane.buffer.len() <= ROOM && descriptors.is_empty();
         if !is_short {
             // There is nothing else in the socket.
@@ -238,6 +287,13 @@ impl Link {
 
     /// Waits for the answer to the request `number`.
     fn wait(&self, number: u32) -> Result<()> {
+        self.wait_within(number, Wait::Forever)
+    }
+
+    /// # Errors
+    ///
+    /// `ManagerGone`; `TimedOut`.
+    fn wait_within(&self, number: u32, wait: Wait) -> Result<()> {
         let answers = words::answers(&self.line);
         if answers.number() == number {
             return Ok(());
@@ -262,6 +318,9 @@ impl Link {
             if life != Life::Lives {
                 return Err(Error::ManagerGone);
             }
+            if wait.is_over() {
+                return Err(Error::TimedOut);
+            }
             let woken = members.sleep(&answers.gate().word, turn, &[self.server], Wait::timeout(SLICE));
             if woken == futex::Woken::TimedOut {
                 // Whoever else rang may have died before the bell was heard.
@@ -270,27 +329,20 @@ impl Link {
         }
     }
 
-    /// Tells the server what is not held any more, if nobody else is asking it something. Does not wait for the answer.
-    ///
-    /// Whoever is asking comes here after that, and finds what was put there before. If the answer to the last such message
-    /// takes long, the next one stays for the next request.
+    /// Tells the server what is not held any more, unless somebody else is asking it something, who comes here after that. Waits
+    /// for the answer to what was told before, not to this. If that takes long, the rest stays for the next request.
     fn tell_released(&self) {
-        if lock(&self.released).is_empty() {
-            return;
-        }
-        let mut lane = match self.lane.try_lock() {
-            Ok(lane) => lane,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        let mut turns = 0..TURNS;
-        let is_answered = || words::answers(&self.line).number() == lane.last;
-        if is_answered()
-            || turns.any(|_| {
-                std::hint::spin_loop();
-                is_answered()
-            })
-        {
+        while !lock(&self.released).is_empty() {
+            let mut lane = match self.lane.try_lock() {
+                Ok(lane) => lane,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            let wait = if lane.late == lane.last { Wait::No } else { Wait::timeout(SLICE) };
+            if self.wait_within(lane.last, wait).is_err() {
+                lane.late = lane.last;
+                return;
+            }
             let ids = mem::take(&mut *lock(&self.released));
             // It fails when there is no server any more, nor what was held.
             let _ = self.ask(&mut lane, &Request::Release(ids), &[]);

@@ -8,13 +8,15 @@
 //! Locks, queues, arrays and the like are the ordinary ones, in shared memory, which the server only keeps under a name
 //! ([`Manager::lock`] and so on): they are as fast as any.
 //!
+//! A struct of the program's own can be there too, a [`service`], in a thread for itself: its methods are called through a typed
+//! proxy. A [`Pool`](crate::Pool) for several processes is [one of those](service#pools).
+//!
 //! # If a process dies
 //!
 //! The server goes on whichever client dies, at whatever moment: a request was carried out as a whole or not at all, and what
 //! the dead one held is released. When the server dies, every operation is an error at once,
 //! [`ManagerGone`](crate::Error::ManagerGone), also those that wait for an answer; its objects are lost, but not those that
 //! it kept under names, for whoever has them. The server ends with the process that started it, whatever ends that.
-
 //!
 //! # Forks
 //!
@@ -23,6 +25,7 @@
 
 mod batch;
 mod client;
+mod desk;
 mod dict;
 mod iter;
 mod list;
@@ -31,11 +34,13 @@ mod object;
 mod protocol;
 mod proxy;
 mod server;
+pub mod service;
 mod shared;
 mod store;
 mod words;
 
 use std::{
+    hash::{BuildHasher, RandomState},
     path::{Path, PathBuf},
     process,
     sync::Arc,
@@ -107,6 +112,8 @@ use crate::{
 pub struct Manager {
     server: Arc<Server>,
     owner: Option<Owner>,
+    /// Lets this process have functions called in the server: everybody has it that was given this manager.
+    key: Option<u64>,
 }
 
 /// What the one has that started the server.
@@ -162,17 +169,23 @@ impl Builder {
         let os = |error| Error::os("socketpair", error);
         let (gate, theirs) = packet::pair().map_err(os)?;
         let (end, owner) = pipe::duplex()?;
+        // Of the system's random numbers.
+        let key = RandomState::new().hash_one(process::id());
         let mut builder = Process::builder(server::serve)
-            .args((Fd::from(theirs), owner, self.path))
+            .args((Fd::from(theirs), owner, self.path, key))
             .name(self.name.unwrap_or_else(|| "manager".into()))
             .daemon(true)
-            .may_have_children(false);
+            // Those of services.
+            .may_have_children(true);
         if let Some(method) = self.method {
             builder = builder.start_method(method);
         }
         let process = builder.start()?;
         match Server::enter(&gate) {
-            Ok(server) => Ok(Manager { server, owner: Some(Owner { pid: process::id(), end, process }) }),
+            Ok(server) => {
+                let owner = Owner { pid: process::id(), end, process };
+                Ok(Manager { server, owner: Some(owner), key: Some(key) })
+            }
             // It has ended before it let anybody in, and says why.
             Err(Error::ManagerGone) => Err(process.join().err().unwrap_or(Error::ManagerGone)),
             Err(error) => Err(error),
@@ -243,7 +256,7 @@ impl Manager {
         if !meeting::is_of_this_user(&gate) {
             return Err(Error::WrongOwner { name: name(), reason: "its server is another user's".into() });
         }
-        Ok(Self { server: Server::enter(&gate)?, owner: None })
+        Ok(Self { server: Server::enter(&gate)?, owner: None, key: None })
     }
 
     /// A new list.
@@ -333,7 +346,7 @@ impl Manager {
         Batch::new(Arc::clone(&self.server))
     }
 
-    /// How many lists, dicts and namespaces there are, with [`globals`](Self::globals).
+    /// How many lists, dicts, namespaces and services there are, with [`globals`](Self::globals).
     ///
     /// # Errors
     ///
@@ -404,7 +417,7 @@ impl Manager {
 /// Another handle of the same server, which does not end it when it is dropped.
 impl Clone for Manager {
     fn clone(&self) -> Self {
-        Self { server: Arc::clone(&self.server), owner: None }
+        Self { server: Arc::clone(&self.server), owner: None, key: self.key }
     }
 }
 
@@ -435,14 +448,14 @@ impl std::fmt::Debug for Manager {
 /// As an argument of a process, or in a message of a pipe or queue. The receiver's does not end the server.
 impl Serialize for Manager {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Remote::held(&self.server, ROOT).serialize(serializer)
+        (Remote::held(&self.server, ROOT), self.key).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Manager {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let root = Remote::deserialize(deserializer)?;
+        let (root, key) = <(Remote, Option<u64>)>::deserialize(deserializer)?;
         let server = root.server_of().map_err(|error| D::Error::custom(ticket::keep_reason(error)))?;
-        Ok(Self { server, owner: None })
+        Ok(Self { server, owner: None, key })
     }
 }

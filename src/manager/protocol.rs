@@ -62,6 +62,13 @@ wire_enum! {
         7 Find(name: String, tag: String),
         /// How many objects there are, and how many clients.
         8 Count(),
+        /// Makes a service: by a function at a place of the executable, if the key is the server's; of the kind of this tag; with
+        /// these encoded arguments. Answered with its number.
+        9 Serve(key: u64, build: Object, place: u64, tag: String, args: Object),
+        /// Whether a service is of the kind of this tag. Has the socket that may come with this lead to it.
+        10 Visit(id: u64, tag: String),
+        /// Takes back what is kept under a name. Answered with whether there was something.
+        11 Unpublish(name: String),
     }
 }
 
@@ -150,8 +157,12 @@ pub(super) fn write_answer(answer: Result<Object>, into: &mut Vec<u8>) {
     };
     into.truncate(start);
     into.push(1);
+    into.extend(error_bytes(&error));
+}
+
+pub(super) fn error_bytes(error: &Error) -> Vec<u8> {
     // Errors are plain data: nothing of one can fail to be written.
-    into.extend(postcard::to_stdvec(&error).unwrap_or_default());
+    postcard::to_stdvec(error).unwrap_or_default()
 }
 
 pub(super) fn read_answer(mut reader: Reader<'_>) -> Result<Object> {
@@ -160,8 +171,9 @@ pub(super) fn read_answer(mut reader: Reader<'_>) -> Result<Object> {
         reader.finish()?;
         return Ok(value);
     }
-    match postcard::from_bytes::<Error>(reader.rest()) {
-        Ok(error) => Err(error),
-        Err(error) => Err(Error::corrupt(format!("an error that cannot be read: {error}"))),
-    }
+    Err(read_error(reader.rest()))
+}
+
+pub(super) fn read_error(bytes: &[u8]) -> Error {
+    postcard::from_bytes(bytes).unwrap_or_else(|error| Error::corrupt(format!("an error that cannot be read: {error}")))
 }

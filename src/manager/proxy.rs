@@ -144,7 +144,8 @@ impl Remote {
         Self(Arc::new(Inner { instance: server.instance(), id, held: Some(held) }))
     }
 
-    fn server(&self) -> Result<(&Arc<Server>, u64)> {
+    /// Where it is, and its number there.
+    pub(super) fn server(&self) -> Result<(&Arc<Server>, u64)> {
         let held = self.0.held.as_ref().ok_or_else(|| Error::invalid_argument("an object in its own server"))?;
         let link = held.server.link()?;
         // Relaxed: of a fork, which began with one thread; two threads that find it at once count it twice, which costs memory.

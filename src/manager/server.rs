@@ -12,39 +12,28 @@ use std::{
     process,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{
-            AtomicBool, AtomicU64,
-            Ordering::{Relaxed, SeqCst},
-        },
+        atomic::{AtomicU64, Ordering::Relaxed},
         mpsc,
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
     client::{HELLO, Welcome},
+    desk::{self, Attendant, Client, Desk, Event, Peer, Turn},
     object::{Home, Object, Reader, Wire},
     protocol::{self, ROOT, Request},
     proxy::Proxy,
+    service,
     store::Store,
-    words::{self, Bell, Bytes, Line, Pace, ROOM},
+    words,
 };
 use crate::{
     Error, Result,
     channel::pipe::{Connection, Fd},
-    os::{
-        clock::Wait,
-        ends::{End, Which},
-        futex,
-        interrupts::Interrupts,
-        meeting, packet, pipe, threads,
-        watch::Watch,
-    },
+    os::{clock::Wait, interrupts::Interrupts, meeting, packet, pipe, threads, watch::Watch},
     region::ticket::{self, Route},
 };
-
-/// How long the server sleeps at most.
-const SLICE: Duration = Duration::from_secs(1);
 
 /// The stack of the thread that lets clients in.
 const STACK: usize = 256 * 1024;
@@ -56,20 +45,17 @@ const MOST_PARCELS: usize = 1 << 16;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The server, as a process: until its owner is gone.
-pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>) -> Result<()> {
+pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>, key: u64) -> Result<()> {
     // Ctrl-C ends those who use this, and this with them.
     let _interrupts = Interrupts::hold_back().map_err(|error| Error::os("blocking interrupts", error))?;
     meeting::allow_many_descriptors();
-    let bell = words::new_bell()?;
-    let (tell, events) = mpsc::channel();
-    let instance = RandomState::new().hash_one((process::id(), &raw const bell as usize));
+    let (desk, events) = Desk::new()?;
     let hall = Arc::new(Hall {
-        instance,
+        instance: RandomState::new().hash_one(process::id()),
+        desk,
         watch: Watch::new().map_err(|error| Error::os("epoll", error))?,
         doors: Mutex::default(),
         numbers: AtomicU64::new(1),
-        bell: bell.clone(),
-        has_events: AtomicBool::new(false),
     });
     let _removed = path.as_deref().map(|path| Named::new(path, &hall)).transpose()?;
     hall.open(Door::Gate { socket: gate.into(), holds: None })?;
@@ -77,26 +63,17 @@ pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>) -> R
     let keeper = Arc::clone(&hall);
     threads::spawn_parked("shmkit-manager", STACK, move || {
         let _abort = AbortOnUnwind;
-        keeper.keep(&tell);
+        keeper.keep();
         std::mem::forget(_abort);
     })
     .map_err(|error| Error::os("starting a thread", error))?;
-    Worker {
-        hall,
-        events,
-        store: Store::new(),
-        parcels: HashMap::new(),
-        clients: Vec::new(),
-        served: 0,
-        request: Vec::new(),
-        answer: Vec::new(),
-    }
-    .work();
+    let desk = Arc::clone(&hall.desk);
+    desk.attend(&mut Worker::new(hall, events, key));
     Ok(())
 }
 
 /// Half a server is none.
-struct AbortOnUnwind;
+pub(super) struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
@@ -143,37 +120,24 @@ enum Door {
         holds: Option<u64>,
     },
     /// A client's own socket, of which only the end is told.
-    Client(Arc<Peer>),
+    Client {
+        peer: Arc<Peer>,
+        desk: Arc<Desk>,
+    },
     /// The client's process.
     Process {
         pidfd: OwnedFd,
-        client: u64,
+        peer: Arc<Peer>,
     },
-}
-
-/// A client, as both threads know it.
-struct Peer {
-    number: u64,
-    socket: End,
-    /// The door of its process.
-    process: AtomicU64,
-}
-
-/// What the thread that does the work is told.
-enum Event {
-    Enter(Arc<Peer>, Line),
-    Leave(u64),
-    Unhold(u64),
-    End,
 }
 
 struct Hall {
     instance: u64,
+    /// Of the objects.
+    desk: Arc<Desk>,
     watch: Watch,
     doors: Mutex<HashMap<u64, Arc<Door>>>,
     numbers: AtomicU64,
-    bell: Bell,
-    has_events: AtomicBool,
 }
 
 impl Hall {
@@ -189,7 +153,7 @@ impl Hall {
         let watched = match &*door {
             Door::Listener(socket) | Door::Gate { socket, .. } => self.watch.add(socket, number),
             Door::Owner(owner) => self.watch.add(owner, number),
-            Door::Client(peer) => self.watch.add_for_its_end(peer.socket.socket(), number),
+            Door::Client { peer, .. } => self.watch.add_for_its_end(peer.socket.socket(), number),
             Door::Process { pidfd, .. } => self.watch.add(pidfd, number),
         };
         if let Err(error) = watched {
@@ -204,25 +168,18 @@ impl Hall {
         match &*door {
             Door::Listener(socket) | Door::Gate { socket, .. } => self.watch.remove(socket),
             Door::Owner(owner) => self.watch.remove(owner),
-            Door::Client(peer) => self.watch.remove(peer.socket.socket()),
+            Door::Client { peer, .. } => self.watch.remove(peer.socket.socket()),
             Door::Process { pidfd, .. } => self.watch.remove(pidfd),
         }
     }
 
-    fn tell(&self, tell: &mpsc::Sender<Event>, event: Event) {
-        // The other thread is there for as long as the process.
-        let _ = tell.send(event);
-        self.has_events.store(true, SeqCst);
-        self.bell.head().gate().notify(1);
-    }
-
     /// Lets clients in, and tells of those that are gone, until the owner is.
-    fn keep(&self, tell: &mpsc::Sender<Event>) {
+    fn keep(&self) {
         loop {
             for number in self.watch.wait() {
                 let Some(door) = self.doors().get(&number).map(Arc::clone) else { continue };
                 match &*door {
-                    Door::Owner(_) => return self.tell(tell, Event::End),
+                    Door::Owner(_) => return self.desk.tell(Event::End),
                     Door::Listener(socket) => {
                         // Another user gets no answer, and sees the socket closed.
                         match meeting::accept(socket) {
@@ -237,54 +194,76 @@ impl Hall {
                     Door::Gate { socket, holds } => match hello(socket) {
                         Hello::Client(socket, pidfd) => {
                             // One that cannot be let in sees its socket closed.
-                            let _ = self.let_in(socket, pidfd, tell);
+                            let _ = self.let_in(socket, pidfd);
                         }
                         Hello::Nothing => {}
                         Hello::Closed => {
                             self.close(number);
                             if let Some(id) = holds {
-                                self.tell(tell, Event::Unhold(*id));
+                                self.desk.tell(Event::Unhold(*id));
                             }
                         }
                     },
-                    Door::Client(peer) => self.leave(number, peer.process.load(Relaxed), peer.number, tell),
-                    Door::Process { client, .. } => {
-                        let client = *client;
-                        let socket = self.client(client);
-                        self.leave(number, socket, client, tell);
-                    }
+                    Door::Client { peer, desk } => self.leave(number, peer, desk),
+                    Door::Process { peer, .. } => self.leave(number, peer, &self.desk),
                 }
             }
         }
     }
 
-    /// The door of a client's socket.
-    fn client(&self, client: u64) -> u64 {
-        let is_it = |door: &Door| matches!(door, Door::Client(peer) if peer.number == client);
-        self.doors().iter().find(|(_, door)| is_it(door)).map_or(0, |(number, _)| *number)
+    /// A client is gone, which was seen at the door with this number; and wherever else it was.
+    fn leave(&self, seen: u64, peer: &Peer, desk: &Desk) {
+        [seen, peer.door.load(Relaxed), peer.process.load(Relaxed)].into_iter().for_each(|door| self.close(door));
+        desk.tell(Event::Leave(peer.number));
+        if let Some(host) = &peer.host {
+            host.guests().as_mut().map(|guests| guests.remove(&seen));
+        }
+        // Those have none in their turn.
+        let guests = peer.guests().take();
+        for number in guests.into_iter().flatten() {
+            let door = self.doors().get(&number).map(Arc::clone);
+            if let Some(Door::Client { peer, desk }) = door.as_deref() {
+                self.leave(number, peer, desk);
+            }
+        }
     }
 
-    fn leave(&self, one: u64, other: u64, client: u64, tell: &mpsc::Sender<Event>) {
-        self.close(one);
-        self.close(other);
-        self.tell(tell, Event::Leave(client));
-    }
-
-    fn let_in(&self, socket: OwnedFd, pidfd: OwnedFd, tell: &mpsc::Sender<Event>) -> Result<()> {
-        let number = self.numbers.fetch_add(1, Relaxed);
-        let socket = End::received(socket, Which::from_bits(RandomState::new().hash_one(number)));
-        let peer = Arc::new(Peer { number, socket, process: AtomicU64::new(0) });
+    fn let_in(&self, socket: OwnedFd, pidfd: OwnedFd) -> Result<()> {
+        let peer = Peer::new(self.numbers.fetch_add(1, Relaxed), desk::end_of(socket), None);
         let line = words::new_line()?;
         let (gate, theirs) = packet::pair().map_err(|error| Error::os("socketpair", error))?;
-        let welcome: Welcome = (self.instance, self.bell.clone(), line.clone());
+        let welcome: Welcome = (self.instance, self.desk.bell.clone(), line.clone());
         let mut bytes = Vec::new();
         let mut descriptors = ticket::encode_into(&welcome, Route::default(), &mut bytes)?;
         descriptors.push(theirs);
         self.open(Door::Gate { socket: gate, holds: None })?;
-        peer.process.store(self.open(Door::Process { pidfd, client: number })?, Relaxed);
-        self.tell(tell, Event::Enter(Arc::clone(&peer), line));
-        self.open(Door::Client(Arc::clone(&peer)))?;
+        peer.process.store(self.open(Door::Process { pidfd, peer: Arc::clone(&peer) })?, Relaxed);
+        self.desk.tell(Event::Enter(Arc::clone(&peer), line));
+        let door = Door::Client { peer: Arc::clone(&peer), desk: Arc::clone(&self.desk) };
+        peer.door.store(self.open(door)?, Relaxed);
         pipe::send(&peer.socket, 0, &bytes, &descriptors, Wait::No)
+    }
+
+    /// Lets a client in at the desk of a service, for as long as it has the other end of this socket. What it is to be told.
+    fn let_in_to(&self, desk: &Arc<Desk>, socket: OwnedFd, host: &Arc<Peer>) -> Result<(Object, Vec<OwnedFd>)> {
+        let peer = Peer::new(self.numbers.fetch_add(1, Relaxed), desk::end_of(socket), Some(Arc::clone(host)));
+        let line = words::new_line()?;
+        let mut bytes = Vec::new();
+        let descriptors = ticket::encode_into(&(desk.bell.clone(), line.clone()), Route::default(), &mut bytes)?;
+        desk.tell(Event::Enter(Arc::clone(&peer), line));
+        let opened = self.open(Door::Client { peer: Arc::clone(&peer), desk: Arc::clone(desk) });
+        let Ok(door) = opened else {
+            desk.tell(Event::Leave(peer.number));
+            return opened.map(|_| unreachable!("it is an error"));
+        };
+        peer.door.store(door, Relaxed);
+        if let Some(guests) = host.guests().as_mut() {
+            guests.insert(door);
+            return Ok((Object::Bytes(bytes), descriptors));
+        }
+        // It has left meanwhile.
+        self.leave(door, &peer, desk);
+        Err(Error::Closed)
     }
 }
 
@@ -310,15 +289,6 @@ fn hello(gate: &OwnedFd) -> Hello {
     }
 }
 
-/// A client, as the thread that does the work sees it.
-struct Client {
-    peer: Arc<Peer>,
-    line: Line,
-    answered: u32,
-    /// How often it holds what.
-    counts: HashMap<u64, u64>,
-}
-
 /// A value that is kept under a name: its type, its bytes, and its descriptors.
 struct Parcel {
     tag: String,
@@ -329,6 +299,8 @@ struct Parcel {
 struct Worker {
     hall: Arc<Hall>,
     events: mpsc::Receiver<Event>,
+    /// Who knows it may have functions called.
+    key: u64,
     store: Store,
     parcels: HashMap<String, Parcel>,
     clients: Vec<Client>,
@@ -338,54 +310,14 @@ struct Worker {
     answer: Vec<u8>,
 }
 
-impl Worker {
-    fn work(&mut self) {
-        let pace = Pace::default();
-        loop {
-            let is_here = self.clients.get(self.served).is_some_and(|last| words::requests(&last.line).is_from_here());
-            let mut spin = pace.spin(is_here);
-            let mut is_spinning = true;
-            let (mut announced, mut start) = (None, None);
-            loop {
-                match self.turn() {
-                    Turn::End => return,
-                    Turn::Done => {
-                        match start {
-                            Some(start) => pace.slept(start),
-                            None => spin.succeeded(),
-                        }
-                        break;
-                    }
-                    Turn::Idle if is_spinning && spin.turn() => {}
-                    Turn::Idle => {
-                        is_spinning = false;
-                        start.get_or_insert_with(Instant::now);
-                        let gate = self.hall.bell.head().gate();
-                        match announced.take() {
-                            None => {
-                                self.store.tidy_at_leisure();
-                                announced = Some(gate.announce());
-                            }
-                            Some(turn) => {
-                                futex::wait(&gate.word, turn, Wait::Forever.slice(SLICE));
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Looks once at everything that may have happened.
+impl Attendant for Worker {
     fn turn(&mut self) -> Turn {
         let mut has_done = false;
-        if self.hall.has_events.swap(false, SeqCst) {
+        if self.hall.desk.take_news() {
             has_done = true;
             while let Ok(event) = self.events.try_recv() {
                 match event {
-                    Event::Enter(peer, line) => {
-                        self.clients.push(Client { peer, line, answered: 0, counts: HashMap::new() });
-                    }
+                    Event::Enter(peer, line) => self.clients.push(Client::new(peer, line)),
                     Event::Leave(number) => self.remove(|client| client.peer.number == number),
                     Event::Unhold(id) => self.store.release(id, 1),
                     Event::End => return Turn::End,
@@ -394,13 +326,36 @@ impl Worker {
             self.store.tidy();
         }
         for at in 0..self.clients.len() {
-            let asked = words::requests(&self.clients[at].line).number();
-            if asked != self.clients[at].answered {
+            if let Some(asked) = self.clients[at].asked() {
                 has_done = true;
                 self.serve(at, asked);
             }
         }
         if has_done { Turn::Done } else { Turn::Idle }
+    }
+
+    fn last(&self) -> Option<&Client> {
+        self.clients.get(self.served)
+    }
+
+    fn at_leisure(&mut self) {
+        self.store.tidy_at_leisure();
+    }
+}
+
+impl Worker {
+    fn new(hall: Arc<Hall>, events: mpsc::Receiver<Event>, key: u64) -> Self {
+        Self {
+            hall,
+            events,
+            key,
+            store: Store::new(),
+            parcels: HashMap::new(),
+            clients: Vec::new(),
+            served: 0,
+            request: Vec::new(),
+            answer: Vec::new(),
+        }
     }
 
     fn remove(&mut self, is_gone: impl Fn(&Client) -> bool) {
@@ -434,45 +389,23 @@ impl Worker {
         }
         protocol::write_answer(answer, &mut self.answer);
         self.store.tidy();
-        let client = &mut self.clients[at];
-        client.answered = asked;
         self.served = at;
         let descriptors = descriptors.as_deref().unwrap_or_default();
-        let is_short = self.answer.len() <= ROOM && descriptors.is_empty();
-        let mut is_in_socket = false;
-        if !is_short {
-            // There is room for it, unless the client has not taken what it was sent, or too many descriptors are under way.
-            match pipe::send(&client.peer.socket, 0, &self.answer, descriptors, Wait::No) {
-                Ok(()) => is_in_socket = true,
-                Err(error) => {
-                    self.answer.clear();
-                    protocol::write_answer(Err(error), &mut self.answer);
-                }
-            }
-        }
-        let way = words::answers(&client.line);
-        way.put(asked, (!is_in_socket).then_some(&self.answer));
-        way.gate().notify(1);
-        for buffer in [&mut self.request, &mut self.answer] {
-            if buffer.capacity() > 4 * ROOM {
-                *buffer = Vec::new();
-            }
-        }
+        self.clients[at].answer(asked, &mut self.answer, descriptors, |error, bytes| {
+            protocol::write_answer(Err(error), bytes);
+        });
+        desk::trim(&mut self.request);
+        desk::trim(&mut self.answer);
     }
 
     fn answer_to(&mut self, at: usize, bytes: &mut Vec<u8>) -> Result<(Object, Option<Arc<[OwnedFd]>>)> {
-        let client = &self.clients[at];
         let home = Home::Server(self.hall.instance);
-        let read = |bytes: &[u8]| -> Result<Request> {
+        let (request, descriptors) = self.clients[at].request(bytes, |bytes, descriptors| {
             let mut reader = Reader::new(bytes, home);
             let request = Request::read(&mut reader)?;
             reader.finish()?;
-            Ok(request)
-        };
-        let (request, descriptors) = match words::requests(&client.line).get(bytes)? {
-            Bytes::InLine => (read(bytes)?, Vec::new()),
-            Bytes::InSocket => pipe::receive(&client.peer.socket, Wait::No, |_, bytes, fds| Ok((read(bytes)?, fds)))?,
-        };
+            Ok((request, descriptors))
+        })?;
         self.execute(at, request, descriptors)
     }
 
@@ -540,16 +473,33 @@ impl Worker {
                 }
                 Some(parcel) => return Ok((parcel.value.clone(), Some(Arc::clone(&parcel.descriptors)))),
             },
+            Request::Unpublish(name) => Object::from(self.parcels.remove(&name).is_some()),
+            Request::Serve(key, build, place, tag, args) => {
+                let (Object::Bytes(build), Object::Bytes(args)) = (build, args) else {
+                    return Err(Error::corrupt("a service without arguments"));
+                };
+                if key != self.key {
+                    return Err(Error::invalid_argument("a service for somebody who does not know this server's key"));
+                }
+                let id = self.store.host(service::open((&build, place), tag, (args, descriptors))?);
+                self.store.hold(id)?;
+                *self.clients[at].counts.entry(id).or_default() += 1;
+                Object::from(id)
+            }
+            Request::Visit(id, tag) => {
+                let desk = self.store.service(id)?.desk(tag)?;
+                match descriptors.pop().filter(|socket| packet::is_end(socket)) {
+                    None => Object::None,
+                    Some(socket) => {
+                        let (told, descriptors) = self.hall.let_in_to(desk, socket, &self.clients[at].peer)?;
+                        return Ok((told, Some(descriptors.into())));
+                    }
+                }
+            }
             Request::Count() => Object::from([self.store.len(), self.clients.len()]),
         };
         Ok((answer, None))
     }
-}
-
-enum Turn {
-    Done,
-    Idle,
-    End,
 }
 
 #[cfg(test)]
@@ -557,33 +507,28 @@ mod tests {
     use proptest::{collection::vec, prelude::*, test_runner::Config};
 
     use super::*;
-    use crate::manager::protocol::{Kind, Op};
+    use crate::manager::{
+        protocol::{Kind, Op},
+        words::{Bytes, ROOM},
+    };
+    use crate::os::ends::End;
+    use crate::os::executable::Executable;
+
+    const KEY: u64 = 11;
 
     /// A server without its other thread, and without processes: with one client, whose end of the socket this is.
     fn worker() -> (Worker, End) {
-        let bell = words::new_bell().unwrap();
+        let (desk, events) = Desk::new().unwrap();
         let hall = Arc::new(Hall {
             instance: 7,
+            desk,
             watch: Watch::new().unwrap(),
             doors: Mutex::default(),
             numbers: AtomicU64::new(1),
-            bell,
-            has_events: AtomicBool::new(false),
         });
-        let (tell, events) = mpsc::channel();
         let (ours, theirs) = End::pair().unwrap();
-        let peer = Arc::new(Peer { number: 1, socket: theirs, process: AtomicU64::new(0) });
-        hall.tell(&tell, Event::Enter(peer, words::new_line().unwrap()));
-        let mut worker = Worker {
-            hall,
-            events,
-            store: Store::new(),
-            parcels: HashMap::new(),
-            clients: Vec::new(),
-            served: 0,
-            request: Vec::new(),
-            answer: Vec::new(),
-        };
+        hall.desk.tell(Event::Enter(Peer::new(1, theirs, None), words::new_line().unwrap()));
+        let mut worker = Worker::new(hall, events, KEY);
         assert!(matches!(worker.turn(), Turn::Done));
         assert_eq!(worker.clients.len(), 1);
         (worker, ours)
@@ -647,6 +592,11 @@ mod tests {
             1 => vec(0_u64..4, 0..3).prop_map(|ids| written(&Request::Release(ids))),
             1 => (0_u64..4).prop_map(|id| written(&Request::Hold(id))),
             1 => Just(written(&Request::Publish("a".into(), "b".into(), Object::None))),
+            1 => Just(written(&Request::Unpublish("a".into()))),
+            1 => (0_u64..4).prop_map(|id| written(&Request::Visit(id, "tag".into()))),
+            1 => any::<(u64, u64)>().prop_map(|(key, place)| {
+                written(&Request::Serve(key, Object::bytes([]), place, "tag".into(), Object::bytes([])))
+            }),
             2 => vec(any::<u8>(), 0..64),
         ]
     }
@@ -682,6 +632,22 @@ mod tests {
             worker.store.tidy_at_leisure();
             prop_assert_eq!(worker.store.len(), 1);
         }
+    }
+
+    /// Only those have functions called who know the key, and only of this program.
+    #[test]
+    fn functions_of_strangers() {
+        let (mut worker, _socket) = worker();
+        let build = Object::bytes(Executable::this().identity());
+        let serve = |key, build: &Object, place| {
+            written(&Request::Serve(key, build.clone(), place, "tag".into(), Object::bytes([])))
+        };
+        assert!(matches!(ask(&mut worker, 1, &serve(KEY + 1, &build, 0)), Err(Error::InvalidArgument { .. })));
+        let other = ask(&mut worker, 2, &serve(KEY, &Object::bytes(*b"another"), 0));
+        assert!(matches!(other, Err(Error::OtherExecutable { .. })));
+        assert!(matches!(ask(&mut worker, 3, &serve(KEY, &build, u64::MAX)), Err(Error::Corrupt { .. })));
+        assert!(matches!(ask(&mut worker, 4, &serve(KEY, &Object::None, 0)), Err(Error::Corrupt { .. })));
+        assert_eq!(ask(&mut worker, 5, &written(&Request::Count())).unwrap(), Object::from([1, 1]));
     }
 
     /// A length that is none, a packet that never came, a socket that is no socket: the client's loss, and nobody else's.

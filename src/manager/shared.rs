@@ -201,18 +201,36 @@ impl Manager {
             return Ok(found);
         }
         let made = make()?;
-        let mut bytes = Vec::new();
-        let descriptors = ticket::encode_into(&made, Route::default(), &mut bytes)?;
-        let publish = Request::Publish(name.into(), tag.into(), Object::Bytes(bytes));
-        match self.server.call_with(&publish, &descriptors) {
-            Ok(_) => Ok(made),
+        match self.publish(name, tag, &made) {
+            Ok(()) => Ok(made),
             // Somebody else was faster.
             Err(Error::AlreadyExists { name }) => self.find(&name, tag)?.ok_or(Error::NotFound { name }),
             Err(error) => Err(error),
         }
     }
 
-    fn find<T: Message>(&self, name: &str, tag: &str) -> Result<Option<T>> {
+    /// Keeps something under a name.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists`.
+    pub(super) fn publish<T: Message>(&self, name: &str, tag: &str, value: &T) -> Result<()> {
+        let mut bytes = Vec::new();
+        let descriptors = ticket::encode_into(value, Route::default(), &mut bytes)?;
+        let publish = Request::Publish(name.into(), tag.into(), Object::Bytes(bytes));
+        self.server.call_with(&publish, &descriptors).map(drop)
+    }
+
+    /// Whether a name is in use.
+    pub(super) fn has(&self, name: &str) -> Result<bool> {
+        match self.server.call_with(&Request::Find(name.into(), String::new()), &[]) {
+            Ok((found, _)) => Ok(found != Object::None),
+            Err(Error::TypeMismatch { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn find<T: Message>(&self, name: &str, tag: &str) -> Result<Option<T>> {
         match self.server.call_with(&Request::Find(name.into(), tag.into()), &[])? {
             (Object::Bytes(bytes), descriptors) => {
                 let arrived = Arrived::new(descriptors).map_err(|error| Error::os("copying descriptors", error))?;

@@ -17,6 +17,7 @@ use super::{
     object::{Map, Object},
     protocol::{Kind, Op, ROOT},
     proxy::Proxy,
+    service::OpenDesk,
 };
 use crate::{Error, Result};
 
@@ -65,6 +66,8 @@ enum Body {
     List(Vec<Object>),
     Dict(Map),
     Namespace(Map),
+    /// Lives in a thread of its own.
+    Service(OpenDesk),
 }
 
 impl Body {
@@ -72,15 +75,23 @@ impl Body {
         match self {
             Self::List(items) => items.iter().for_each(found),
             Self::Dict(map) | Self::Namespace(map) => map.iter().for_each(|(_, value)| found(value)),
+            Self::Service(_) => {}
         }
     }
 
-    fn kind(&self) -> Kind {
+    /// `None` for what cannot be among values.
+    fn kind(&self) -> Option<Kind> {
         match self {
-            Self::List(_) => Kind::List,
-            Self::Dict(_) => Kind::Dict,
-            Self::Namespace(_) => Kind::Namespace,
+            Self::List(_) => Some(Kind::List),
+            Self::Dict(_) => Some(Kind::Dict),
+            Self::Namespace(_) => Some(Kind::Namespace),
+            Self::Service(_) => None,
         }
+    }
+
+    fn mismatch(&self, expected: &str) -> Error {
+        let found = self.kind().map_or("a service", name_of);
+        Error::TypeMismatch { expected: expected.into(), found: found.into() }
     }
 }
 
@@ -137,6 +148,21 @@ impl Store {
         Ok(id)
     }
 
+    /// Makes an object that lives in a thread of its own, which has to be [held](Self::hold) too.
+    pub(super) fn host(&mut self, desk: OpenDesk) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.objects.insert(id, Shared { body: Body::Service(desk), outer: 0, inner: 0, links: 0, version: 0 });
+        id
+    }
+
+    pub(super) fn service(&mut self, id: u64) -> Result<&OpenDesk> {
+        match &self.object(id)?.body {
+            Body::Service(desk) => Ok(desk),
+            other => Err(other.mismatch("a service")),
+        }
+    }
+
     /// One more from outside holds the object.
     pub(super) fn hold(&mut self, id: u64) -> Result<()> {
         self.object(id)?.outer += 1;
@@ -162,7 +188,7 @@ impl Store {
     fn check_links<'o>(&self, values: impl IntoIterator<Item = &'o Object>) -> Result<()> {
         let mut missing = None;
         let mut check = |proxy: &Proxy| {
-            if self.objects.get(&proxy.id()).is_none_or(|object| object.body.kind() != proxy.kind()) {
+            if self.objects.get(&proxy.id()).is_none_or(|object| object.body.kind() != Some(proxy.kind())) {
                 missing = Some(proxy.id());
             }
         };
@@ -323,7 +349,8 @@ impl Store {
     }
 
     fn apply(&mut self, id: u64, op: Op, log: Log<'_>) -> Result<Object> {
-        match self.object(id)?.body {
+        match &self.object(id)?.body {
+            Body::Service(_) => Err(self.object(id)?.body.mismatch("a list or dict")),
             Body::List(_) => self.apply_to_list(id, op, log),
             Body::Dict(_) => self.apply_to_dict(id, op, log),
             Body::Namespace(_) => {
@@ -344,14 +371,14 @@ impl Store {
     fn list(&mut self, id: u64) -> Result<&mut Vec<Object>> {
         match &mut self.object(id)?.body {
             Body::List(items) => Ok(items),
-            other => Err(Error::TypeMismatch { expected: "a list".into(), found: name_of(other.kind()).into() }),
+            other => Err(other.mismatch("a list")),
         }
     }
 
     fn map(&mut self, id: u64) -> Result<&mut Map> {
         match &mut self.object(id)?.body {
             Body::Dict(map) | Body::Namespace(map) => Ok(map),
-            Body::List(_) => Err(Error::TypeMismatch { expected: "a dict".into(), found: "a list".into() }),
+            other => Err(other.mismatch("a dict")),
         }
     }
 
@@ -590,7 +617,9 @@ impl Store {
                 let all = mem::take(map);
                 all.iter().for_each(|(_, value)| self.removed(id, value));
                 let kind = self.object(id)?.body.kind();
-                note(log, id, || Undo::Whole(if kind == Kind::Dict { Body::Dict(all) } else { Body::Namespace(all) }));
+                note(log, id, || {
+                    Undo::Whole(if kind == Some(Kind::Dict) { Body::Dict(all) } else { Body::Namespace(all) })
+                });
                 Object::None
             }
             Op::Push(_)

@@ -247,7 +247,8 @@ fn prepare(bootstrap: Bootstrap) -> Result<Trampoline> {
     Ok(function_at(address))
 }
 
-pub(super) use imp::{function_at, instance, preload_at_address, remove_marker, take_socket};
+pub(crate) use imp::instance;
+pub(super) use imp::{function_at, preload_at_address, remove_marker, take_socket};
 
 /// The steps that the compiler cannot check.
 mod imp {
@@ -259,7 +260,7 @@ mod imp {
     use crate::os::start;
 
     /// The function value of a type that has only one, of no size.
-    pub(in crate::process) fn instance<F: Copy>() -> F {
+    pub(crate) fn instance<F: Copy>() -> F {
         const {
             assert!(
                 size_of::<F>() == 0,

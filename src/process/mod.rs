@@ -86,6 +86,8 @@ pub use crate::region::ticket::Message;
 #[doc(hidden)]
 pub use init::init_before_main;
 
+pub(crate) use self::{init::instance, report::caught};
+
 use crate::{Error, Result};
 
 /// How a process is started.

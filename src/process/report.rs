@@ -60,16 +60,18 @@ pub(super) fn run<R: Outcome>(socket: &OwnedFd, function: impl FnOnce() -> R) ->
     code
 }
 
+/// Runs a function, and makes an error of its panic.
+pub(crate) fn caught<T>(function: impl FnOnce() -> T) -> Result<T, Error> {
+    catching(function).map_err(|report: Report<()>| match report {
+        Report::Panicked { message, location } => Error::Panicked { pid: std::process::id(), message, location },
+        _ => unreachable!("`catching` reports panics only"),
+    })
+}
+
 /// Runs a function whose result nobody waits for, and makes an error of its panic.
 pub(super) fn attempt(function: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
     note_places_of_panics();
-    match catching(function) {
-        Ok(result) => result,
-        Err(Report::<()>::Panicked { message, location }) => {
-            Err(Error::Panicked { pid: std::process::id(), message, location })
-        }
-        Err(_) => unreachable!("`catching` reports panics only"),
-    }
+    caught(function)?
 }
 
 fn note_places_of_panics() {
