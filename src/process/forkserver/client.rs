@@ -259,7 +259,7 @@ impl Server {
             .collect();
         match socket::send(self.child.socket(), &message, &descriptors) {
             Ok(()) => Ok(true),
-            Err(error) if is_closed(&error) => Ok(false),
+            Err(error) if socket::is_closed(&error) => Ok(false),
             Err(error) => Err(Error::os("asking the fork server", error)),
         }
     }
@@ -301,7 +301,7 @@ impl Server {
             }
             // It is closed, or it is not and the server has ended.
             Ok(None) => Ok(None),
-            Err(error) if is_closed(&error) || ready == [1] => Ok(None),
+            Err(error) if socket::is_closed(&error) || ready == [1] => Ok(None),
             // This process can open no more, say: the answer came, but not the descriptor in it.
             Err(error) => {
                 self.tell_that_this_lives();
@@ -354,8 +354,4 @@ impl Server {
 fn by_name(variables: Vec<(OsString, OsString)>) -> BTreeMap<OsString, OsString> {
     let can_be_set = |(name, value): &(OsString, OsString)| builder::is_variable(name, value) && name != init::MARKER;
     variables.into_iter().rev().filter(can_be_set).collect()
-}
-
-fn is_closed(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET))
 }
