@@ -15,7 +15,7 @@ use rustix::{
     process::{Gid, Resource, Rlimit, Uid, getrlimit},
 };
 
-use super::{Answer, Charter, LIVES_ON, Request, Surroundings};
+use super::{Answer, Charter, LIVES_ON, PRELOADS, Request, Surroundings};
 use crate::{
     Error, Result,
     os::{
@@ -92,9 +92,9 @@ fn locked() -> MutexGuard<'static, Option<Server>> {
     server
 }
 
-/// Keeps this still while this process forks.
-pub(in crate::process) fn still() -> impl Drop {
-    locked()
+/// Keeps this still while this process forks, with what the servers run.
+pub(in crate::process) fn still() -> impl Sized {
+    (locked(), PRELOADS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Has the server run the function at this place, and begin if there is none. Waits for neither.
