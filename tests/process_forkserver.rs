@@ -375,6 +375,22 @@ alone! {
         assert!(builder(|| ()).start().unwrap_err().is_timed_out());
     }
 
+    a_preload_may_have_children_of_its_own {
+        fn computes() -> Result<()> {
+            for method in process::all_start_methods() {
+                let part = Process::builder(|| 2_u32).start_method(method).start()?;
+                ORDER.fetch_add(joined(&part)?, SeqCst);
+            }
+            // A server of the server's, which does nobody any good, and no harm.
+            forkserver::preload(load_more)
+        }
+        forkserver::preload(computes)?;
+        for _ in 0..2 {
+            assert_eq!(joined(&builder(|| ORDER.load(SeqCst)).start()?)?, 6);
+        }
+        assert!(children_of(server()).is_empty());
+    }
+
     a_preload_where_no_server_may_be {
         // As it is a child of a daemon.
         fn preloads() -> Result<()> {

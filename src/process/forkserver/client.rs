@@ -117,6 +117,24 @@ pub(super) fn preload(place: u64) -> Result<()> {
     Ok(())
 }
 
+/// In a server that has one itself, for what was preloaded: ends that, with the thread that waits for it.
+pub(super) fn end() -> Result<()> {
+    let Some(server) = locked().take() else { return Ok(()) };
+    server.end()?;
+    server.child.status();
+    family::forget(&server.child);
+    // The thread sees the end as this one does. Who does not get so far is told that it is there.
+    for _ in 0..LOOKS {
+        if matches!(threads::all_others(), Ok(0) | Err(_)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Of some milliseconds each.
+const LOOKS: u32 = 100;
+
 /// The server, if its children would be what this process's are. Else it is dismissed.
 fn usable(slot: &mut Option<Server>) -> Option<&mut Server> {
     if let Some(unfit) = slot.take_if(|server| !server.is_usable()) {

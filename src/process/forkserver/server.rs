@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, LIVES_ON, Request, Surroundings};
+use super::{Answer, LIVES_ON, Request, Surroundings, client};
 use crate::{
     Error, Result,
     os::{
@@ -242,6 +242,7 @@ fn preload(
     });
     give_up_streams()?;
     ran?;
+    client::end()?;
     copyable()
 }
 
