@@ -9,7 +9,8 @@ mod alone;
 mod scratch;
 
 use std::{
-    env, fs,
+    collections::BTreeSet,
+    env, fs, mem,
     os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child, Command, Stdio, id},
     sync::atomic::Ordering::SeqCst,
@@ -19,7 +20,7 @@ use std::{
 
 use scratch::Name;
 use shmkit::{
-    AtomicArray, Error, Process, Result,
+    AtomicArray, Error, Pool, Process, Result,
     process::{all_start_methods, force_start_method},
 };
 
@@ -29,6 +30,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_normal_end_waits_for_children_and_ends_daemons", a_normal_end_waits_for_children_and_ends_daemons),
     ("any_other_end_waits_for_nobody", any_other_end_waits_for_nobody),
     ("ctrl_c_ends_the_wait_too", ctrl_c_ends_the_wait_too),
+    ("a_forgotten_pool_ends_with_the_program", a_forgotten_pool_ends_with_the_program),
 ];
 
 /// In the environment of a program: how it is to end, and the name of the words.
@@ -64,6 +66,9 @@ fn program(order: &str) -> Result<()> {
     unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
     force_start_method(all_start_methods()[method.parse::<usize>().unwrap()]);
     let words = Words::open(name)?;
+    if end == "forgets a pool" {
+        return forget_a_pool(&words);
+    }
     drop(Process::spawn(child, (words.clone(),))?);
     drop(Process::builder(daemon).args((words.clone(),)).daemon(true).start()?);
     until("the children are there", || [CHILD, DAEMON].iter().all(|at| words[*at].load(SeqCst) != 0));
@@ -81,6 +86,22 @@ fn program(order: &str) -> Result<()> {
             thread::park();
         },
     }
+}
+
+/// With one worker that is at a task, one that has nothing to do, and tasks that none has begun.
+fn forget_a_pool(words: &Words) -> Result<()> {
+    let pool = Pool::new(2)?;
+    mem::forget(pool.submit(daemon, (words.clone(),))?);
+    words[CHILD].store(pool.apply(id, ())?, SeqCst);
+    until("a worker is at it", || words[DAEMON].load(SeqCst) != 0);
+    for _ in 0..10 {
+        mem::forget(pool.submit(|| thread::sleep(2 * LONG), ())?);
+    }
+    mem::forget(pool);
+    words[ENDING].store(1, SeqCst);
+    // For the other one to see it.
+    until("the word to go on", || words[GO].load(SeqCst) == 1);
+    Ok(())
 }
 
 fn child(words: Words) {
@@ -165,4 +186,32 @@ fn ctrl_c_ends_the_wait_too() {
             assert_eq!(words[DONE].load(SeqCst), 0);
         });
     }
+}
+
+fn a_forgotten_pool_ends_with_the_program() {
+    for_each_method("forgets a pool", |program, words| {
+        let workers = [CHILD, DAEMON].map(|at| words[at].load(SeqCst));
+        assert_ne!(workers[0], workers[1]);
+        for pid in workers {
+            // Nothing that could be left has a name, but what this test has made.
+            let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+            let named = maps.lines().filter_map(|line| line.split_once("/dev/shm/"));
+            assert!(named.map(|(_, name)| name).collect::<BTreeSet<_>>().len() <= 1, "{maps}");
+        }
+        words[GO].store(1, SeqCst);
+        assert_eq!(program.wait().unwrap().code(), Some(0));
+        // One that the pool has started meanwhile in the place of another sees the end of its parent by itself.
+        until("no worker is left", || members_of_group(program.id()).next().is_none());
+    });
+}
+
+/// The processes of a group that have not ended.
+fn members_of_group(group: u32) -> impl Iterator<Item = u32> {
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    pids.filter(move |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Behind the name: the state, the parent, the group.
+        let of = stat.rsplit_once(") ").and_then(|(_, fields)| fields.split(' ').nth(2)?.parse().ok());
+        of == Some(group) && !is_gone(*pid)
+    })
 }

@@ -9,6 +9,7 @@ mod support;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
+    collections::BTreeSet,
     fs::{self, File},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::PathBuf,
@@ -64,7 +65,7 @@ struct Possessions {
     descriptors: Vec<String>,
     mappings: usize,
     threads: usize,
-    children: String,
+    children: BTreeSet<u32>,
     names: Vec<String>,
 }
 
@@ -83,11 +84,18 @@ impl Possessions {
             descriptors,
             mappings: fs::read_to_string("/proc/self/maps").unwrap().lines().filter(|line| is_of_a_file(line)).count(),
             threads: fs::read_dir("/proc/self/task").unwrap().count(),
-            children: fs::read_to_string("/proc/thread-self/children").unwrap(),
+            children: children(),
             // Others may be at work in the same directory: all names made here have the number of this process.
             names: names.filter(|name| name.contains(&me)).collect(),
         }
     }
+}
+
+/// Of every thread, since one that has ended leaves its children to another.
+fn children() -> BTreeSet<u32> {
+    let threads = fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path().join("children"));
+    let lists: Vec<_> = threads.filter_map(|list| fs::read_to_string(list).ok()).collect();
+    lists.iter().flat_map(|list| list.split_ascii_whitespace()).map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// Descriptors are told apart by what they lead to, not by its inode.

@@ -11,7 +11,7 @@ use std::{
     collections::BTreeSet,
     env, fs,
     io::Write,
-    os::fd::AsRawFd,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
     path::Path,
     process::id,
     sync::{
@@ -262,6 +262,9 @@ fn load_more() -> Result<()> {
     std::io::stdout().lock().write_all(b"").map_err(|error| Error::Failed { message: error.to_string() })
 }
 
+/// Where a function that is preloaded learns a name.
+const NAMED: &str = "SHMKIT_TEST_NAMED";
+
 /// The error of a start by a server that was told to run this first, twice.
 fn refusals<F: Target<()>>(function: F) -> Result<[Error; 2]> {
     forkserver::preload(function)?;
@@ -279,7 +282,9 @@ alone! {
             assert_eq!(seen, (Some(server()), 12));
         }
         assert!(LOADED.get().is_none());
-        assert!(matches!(forkserver::preload(load), Err(Error::InvalidArgument { .. })), "too late");
+        // Again, when it has run: nothing more is done.
+        forkserver::preload(load)?;
+        assert_eq!(joined(&builder(|| ORDER.load(SeqCst)).start()?)?, 12);
         // Children's servers do the same.
         fn nested() -> Result<(Option<u32>, Option<u32>)> {
             let below = joined(&builder(|| LOADED.get().copied()).start()?)?;
@@ -296,6 +301,120 @@ alone! {
         eventually(|| is_gone(before));
         let seen = joined(&builder(|| LOADED.get().copied()).start()?)?;
         assert!(seen == Some(server()) && seen != Some(before));
+    }
+
+    a_preload_begins_at_once_and_nobody_waits_for_it {
+        let name = scratch::Name::new();
+        let words = AtomicArray::<u32>::create(&*name, 2)?;
+        // SAFETY: this process runs nothing else that could look at it.
+        unsafe { env::set_var(NAMED, &*name) };
+        // By a thread that is gone while the function still runs.
+        thread::spawn(|| {
+            forkserver::preload(|| -> Result<()> {
+                let words = AtomicArray::<u32>::open(env::var(NAMED).unwrap().as_str())?;
+                words[0].store(id(), SeqCst);
+                eventually(|| words[1].load(SeqCst) == 1);
+                ORDER.store(7, SeqCst);
+                Ok(())
+            })
+        })
+        .join()
+        .unwrap()?;
+        eventually(|| words[0].load(SeqCst) != 0);
+        assert_eq!(words[0].load(SeqCst), server());
+        // More, which waits for its turn.
+        forkserver::preload(load)?;
+        let starter = thread::spawn(|| joined(&builder(|| ORDER.load(SeqCst)).start()?));
+        thread::sleep(Duration::from_millis(50));
+        assert!(!starter.is_finished(), "it waits for both");
+        words[1].store(1, SeqCst);
+        assert_eq!(starter.join().unwrap()?, 71);
+        assert_eq!(words[0].load(SeqCst), server());
+    }
+
+    a_preload_may_come_late {
+        assert_eq!(joined(&builder(|| ORDER.load(SeqCst)).start()?)?, 0);
+        let first = server();
+        let folder = scratch::Folder::new();
+        let out = folder.join("out");
+        // SAFETY: this process runs nothing else that could look at it.
+        unsafe { env::set_var(NAMED, "later") };
+        let home = env::current_dir().unwrap();
+        env::set_current_dir(folder.join("")).unwrap();
+        // What it prints goes where this process prints now.
+        let kept = std::io::stdout().as_fd().try_clone_to_owned().unwrap();
+        let lead_output_to = |fd: BorrowedFd<'_>| {
+            // SAFETY: takes numbers; nobody owns that of the standard output.
+            assert_eq!(unsafe { libc::dup2(fd.as_raw_fd(), 1) }, 1);
+        };
+        lead_output_to(fs::File::create(&out).unwrap().as_fd());
+        forkserver::preload(|| {
+            print!("{} in {}", env::var(NAMED).unwrap(), env::current_dir().unwrap().display());
+            load();
+        })?;
+        lead_output_to(kept.as_fd());
+        env::set_current_dir(home).unwrap();
+        forkserver::preload(load_more)?;
+        forkserver::preload(load_more)?;
+        for _ in 0..2 {
+            let seen = joined(&builder(|| {
+                (ORDER.load(SeqCst), LOADED.get().copied(), env::current_dir().unwrap(), env::var(NAMED).unwrap())
+            }).start()?)?;
+            assert_eq!(seen, (12, Some(first), env::current_dir().unwrap(), "later".into()));
+        }
+        let said = format!("later in {}", fs::canonicalize(folder.join("")).unwrap().display());
+        assert_eq!(fs::read_to_string(&out).unwrap(), said);
+        assert_eq!(server(), first);
+        // From now on every start fails.
+        forkserver::preload(|| Err::<(), _>(Error::TimedOut))?;
+        for _ in 0..2 {
+            assert!(builder(|| ()).start().unwrap_err().is_timed_out());
+        }
+        // The next one is not even begun.
+        forkserver::preload(|| -> () { std::process::exit(7) })?;
+        assert!(builder(|| ()).start().unwrap_err().is_timed_out());
+    }
+
+    a_preload_may_have_children_of_its_own {
+        fn computes() -> Result<()> {
+            for method in process::all_start_methods() {
+                let part = Process::builder(|| 2_u32).start_method(method).start()?;
+                ORDER.fetch_add(joined(&part)?, SeqCst);
+            }
+            // A server of the server's, which does nobody any good, and no harm.
+            forkserver::preload(load_more)
+        }
+        forkserver::preload(computes)?;
+        for _ in 0..2 {
+            assert_eq!(joined(&builder(|| ORDER.load(SeqCst)).start()?)?, 6);
+        }
+        assert!(children_of(server()).is_empty());
+    }
+
+    a_preload_where_no_server_may_be {
+        // As it is a child of a daemon.
+        fn preloads() -> Result<()> {
+            forkserver::preload(load)
+        }
+        let daemon = Process::builder(preloads).start_method(StartMethod::Spawn).daemon(true).may_have_children(false);
+        assert!(matches!(joined(&daemon.start()?), Err(Error::ChildOfDaemon { .. })));
+    }
+
+    a_preload_of_a_dead_server_is_the_next_ones {
+        forkserver::preload(load)?;
+        for _ in 0..20 {
+            signal(server(), libc::SIGKILL);
+            forkserver::preload(load_more)?;
+            assert_eq!(joined(&builder(|| ORDER.load(SeqCst)).start()?)?, 12);
+        }
+        eventually(|| process::active_children().is_empty());
+        // Nor is a thread left of those that had begun them.
+        eventually(|| {
+            let is_one = |thread: &fs::DirEntry| {
+                fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name == "shmkit-server\n")
+            };
+            fs::read_dir("/proc/self/task").unwrap().filter(|thread| is_one(thread.as_ref().unwrap())).count() == 1
+        });
     }
 
     a_preload_that_fails_fails_every_start {
@@ -338,11 +457,10 @@ alone! {
     a_preload_that_never_ends_ends_with_its_parent {
         fn starts(pids: Array<u32>) -> Result<()> {
             forkserver::preload(sleep_for_ever)?;
-            let starter = thread::spawn(|| builder(|| ()).start().map(drop));
             // Until it is at it.
             eventually(|| children_of(id()).iter().any(|(_, state)| *state == 'S'));
             pids.set(0, server())?;
-            starter.join().unwrap()
+            builder(|| ()).start().map(drop)
         }
         for _ in 0..5 {
             let pids = Array::<u32>::zeros(1)?;

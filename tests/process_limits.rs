@@ -18,7 +18,7 @@ use std::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shmkit::{
     Error, Process, Result, Value,
-    process::{self, StartMethod},
+    process::{self, ExitStatus, StartMethod, State},
 };
 
 /// Longer than any wait that succeeds.
@@ -31,8 +31,10 @@ fn main() {
     }
     alone::run(&[
         ("no_descriptors_left", || METHODS.into_iter().for_each(no_descriptors_left)),
+        ("no_descriptor_for_a_result", || METHODS.into_iter().for_each(no_descriptor_for_a_result)),
         ("no_processes_left", || METHODS.into_iter().for_each(no_processes_left)),
         ("without_proc", || METHODS.into_iter().for_each(without_proc)),
+        ("a_state_without_proc", || METHODS.into_iter().for_each(a_state_without_proc)),
         ("the_executable_is_gone", || executable_becomes(|path| fs::remove_file(path).unwrap())),
         ("the_executable_is_another", || executable_becomes(replace)),
     ]);
@@ -63,8 +65,11 @@ fn start(method: StartMethod, value: &Value<u64>) -> Result<Process<u64>> {
 /// The children of this process that the crate does not show: its server.
 fn servers() -> BTreeSet<u32> {
     let seen: BTreeSet<_> = process::active_children().iter().map(|child| child.pid()).collect();
-    let list = fs::read_to_string("/proc/thread-self/children").unwrap();
-    list.split_ascii_whitespace().map(|pid| pid.parse().unwrap()).filter(|pid| !seen.contains(pid)).collect()
+    // Of each thread, which may end meanwhile.
+    let threads = fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path().join("children"));
+    let lists: Vec<_> = threads.filter_map(|list| fs::read_to_string(list).ok()).collect();
+    let pids = lists.iter().flat_map(|list| list.split_ascii_whitespace());
+    pids.map(|pid| pid.parse().unwrap()).filter(|pid| !seen.contains(pid)).collect()
 }
 
 /// Ends the server, and waits until that was noticed.
@@ -132,6 +137,38 @@ fn no_descriptors_left(method: StartMethod) {
     }
 }
 
+/// A long result travels in a file: the child may be unable to make one, and the parent to take it.
+fn no_descriptor_for_a_result(method: StartMethod) {
+    fn long(has_none: bool) -> Vec<u8> {
+        if has_none {
+            let limit = getrlimit(Resource::Nofile);
+            setrlimit(Resource::Nofile, Rlimit { current: Some(0), ..limit }).unwrap();
+        }
+        vec![7; 100_000]
+    }
+    let start = |has_none| {
+        let builder = Process::builder(long).args((has_none,)).daemon(false);
+        builder.start_method(method).start().unwrap()
+    };
+    apart(|| {
+        let child = start(true);
+        says(&joined(&child).unwrap_err(), "Too many open files");
+        assert_eq!(child.exit_status(), Some(ExitStatus::Code(1)));
+
+        let child = start(false);
+        let (files, lowest) = fill();
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(lowest), ..limit }).unwrap();
+        let results = [joined(&child), joined(&child)];
+        setrlimit(Resource::Nofile, limit).unwrap();
+        drop(files);
+        for result in results.into_iter().chain([joined(&child)]) {
+            says(&result.unwrap_err(), "too many open descriptors");
+        }
+        assert_eq!(child.exit_status(), Some(ExitStatus::Code(0)));
+    });
+}
+
 #[track_caller]
 fn says(error: &Error, what: &str) {
     let cause = std::error::Error::source(error).map(ToString::to_string);
@@ -152,7 +189,7 @@ fn no_processes_left(method: StartMethod) {
         end_server();
         let (limit, before) = (getrlimit(Resource::Nproc), descriptors());
         let (mut failed, mut worked) = (0, 0);
-        for left in 0..4 {
+        for left in 0..5 {
             end_server();
             setrlimit(Resource::Nproc, Rlimit { current: Some(1 + left), ..limit }).unwrap();
             let result = start(method, &value).and_then(|child| joined(&child));
@@ -168,8 +205,9 @@ fn no_processes_left(method: StartMethod) {
             end_server();
             assert_eq!((descriptors(), process::active_children().len()), (before, 0), "{left} left");
         }
-        let needed = if method == StartMethod::ForkServer { 2 } else { 1 };
-        assert_eq!((failed, worked), (needed, 4 - needed), "{method:?}");
+        // The thread that waits for the server's end is one to the kernel.
+        let needed = if method == StartMethod::ForkServer { 3 } else { 1 };
+        assert_eq!((failed, worked), (needed, 5 - needed), "{method:?}");
     });
 }
 
@@ -213,6 +251,29 @@ fn without_proc(method: StartMethod) {
             assert!(process::active_children().is_empty());
         });
     }
+}
+
+/// A child of which nothing can be seen is no dead one.
+fn a_state_without_proc(method: StartMethod) {
+    if !scratch::is_root() {
+        println!("skipped: only root may change what is mounted");
+        return;
+    }
+    apart(|| {
+        let builder = Process::builder(|| thread::sleep(LONG)).start_method(method).daemon(true);
+        let child = builder.start().unwrap();
+        // SAFETY: takes a number; this process has one thread.
+        if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+            println!("skipped: no namespaces here");
+            return;
+        }
+        mount(c"none", c"/", None, libc::MS_REC | libc::MS_PRIVATE);
+        mount(c"none", c"/proc", Some(c"tmpfs"), 0);
+        assert_eq!(child.state(), State::Running);
+        child.kill().unwrap();
+        assert!(joined(&child).is_err());
+        assert_eq!(child.state(), State::Terminated);
+    });
 }
 
 fn mount(source: &std::ffi::CStr, target: &std::ffi::CStr, kind: Option<&std::ffi::CStr>, flags: libc::c_ulong) {

@@ -16,7 +16,8 @@
 //! # What is whole
 //!
 //! Each aligned element of up to 8 bytes is moved whole, never half an old one and half a new one. Of a larger type,
-//! each part as large as the type's alignment is. Together they need not have been there at one moment.
+//! each part as large as the type's alignment is, or of 8 bytes if that is more. Together they need not have been there at
+//! one moment.
 //!
 //! On x86_64 this leans on the hardware. The manuals promise it for aligned accesses of 8 bytes, and of 16 on every
 //! processor with AVX. Wider or unaligned vector moves may be cut up, and are in practice: at borders of cache lines,
@@ -277,7 +278,7 @@ mod vector {
 
     /// A function that moves vectors in a loop. It counts up from `from` and `to` until `to` is at the end.
     macro_rules! vector_loop {
-        ($name:ident, $body:expr, $step:literal, $after:expr) => {
+        ($name:ident, $before:expr, $body:expr, $step:literal, $after:expr) => {
             /// # Safety
             ///
             /// The contract of the module, for as many bytes as the [`Loop`] says, on a processor that has the
@@ -289,6 +290,7 @@ mod vector {
                 // declared; `xmm` stands for the whole of the register.
                 unsafe {
                     asm!(
+                        $before,
                         "2:",
                         $body,
                         concat!("add {from}, ", $step),
@@ -313,6 +315,7 @@ mod vector {
 
     vector_loop!(
         sse,
+        "",
         "movdqu xmm0, [{from}]
          movdqu xmm1, [{from} + 16]
          movdqu xmm2, [{from} + 32]
@@ -327,6 +330,7 @@ mod vector {
 
     vector_loop!(
         avx,
+        "",
         "vmovdqu ymm0, [{from}]
          vmovdqu ymm1, [{from} + 32]
          vmovdqu [{to}], ymm0
@@ -335,9 +339,11 @@ mod vector {
         "vzeroupper"
     );
 
-    // The fence makes a later `Release` store publish these stores as it does all others.
+    // Such stores keep no order with others by themselves. The last fence makes a later `Release` store publish them as it
+    // does all others; the first one keeps them behind earlier stores, as a `Release` fence between the two promises.
     vector_loop!(
         avx_past_caches,
+        "sfence",
         "prefetcht0 [{from} + 512]
          prefetcht0 [{from} + 576]
          vmovdqu ymm0, [{from}]

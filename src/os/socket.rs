@@ -105,6 +105,11 @@ pub(crate) fn receive(socket: impl AsFd, wait: bool) -> io::Result<Option<Messag
     Ok(Some(Message { bytes, descriptors: descriptors.into() }))
 }
 
+/// Whether it says that nobody has the other end.
+pub(crate) fn is_closed(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET))
+}
+
 fn next(socket: &impl AsFd, wait: bool, into: &mut Vec<OwnedFd>) -> io::Result<Option<([u8; HEAD], Vec<u8>)>> {
     let flags = if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
     // Nearly always they are few, and a process that has just begun gets each page from the kernel, those of a buffer for

@@ -147,3 +147,86 @@ fn count(change: i32) {
 fn split(packed: u64) -> (u32, u32) {
     ((packed >> 32) as u32, packed as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::{
+        super::{
+            clock::Wait,
+            pidfd::{self, End},
+            poll, start,
+        },
+        *,
+    };
+
+    /// In a process of its own: other tests park threads too.
+    #[test]
+    fn the_parked_do_not_count() {
+        let (_until_the_end, wait) = channel::<()>();
+        spawn_parked("parked", SMALL, move || _ = wait.recv()).unwrap();
+        assert!(parked() > 0);
+        // SAFETY: the child uses nothing that another thread could have held at that moment: with glibc, it can allocate and
+        // start threads.
+        match unsafe { start::fork() }.unwrap() {
+            None => {
+                let _guard = start::ExitOnUnwind;
+                in_a_fork();
+                start::exit_now(0)
+            }
+            Some(pid) => {
+                let child = pidfd::open(pid).unwrap().unwrap();
+                assert!(poll::is_readable(&child, Wait::timeout(Duration::from_secs(60))).unwrap());
+                assert_eq!(pidfd::reap(&child).unwrap(), Some(End::Code(0)));
+            }
+        }
+    }
+
+    fn in_a_fork() {
+        // The parent's are not here.
+        assert_eq!((parked(), others().unwrap(), all_others().unwrap()), (0, 0, 0));
+        let (say, orders) = channel();
+        let (tell, done) = channel();
+        spawn_parked("parked", SMALL, move || {
+            let mut busy = None;
+            for runs in orders {
+                // What it was before ends with this.
+                busy = if runs { Some(unpark()) } else { None };
+                tell.send(()).unwrap();
+            }
+            drop(busy);
+        })
+        .unwrap();
+        assert_eq!((parked(), others().unwrap(), all_others().unwrap()), (1, 0, 1));
+        // While it runs what is not the crate's it is as any other.
+        say.send(true).unwrap();
+        done.recv().unwrap();
+        assert_eq!((parked(), others().unwrap(), all_others().unwrap()), (0, 1, 1));
+        say.send(false).unwrap();
+        done.recv().unwrap();
+        assert_eq!((parked(), others().unwrap()), (1, 0));
+        // One of the program's.
+        let (until_joined, wait) = channel::<()>();
+        let other = thread::spawn(move || _ = wait.recv());
+        assert_eq!(others().unwrap(), 1);
+        drop(until_joined);
+        other.join().unwrap();
+        assert_eq!(others().unwrap(), 0);
+        // One that ends, and one that ends by a panic.
+        drop(say);
+        until(|| all_others().unwrap() == 0);
+        assert_eq!(parked(), 0);
+        std::panic::set_hook(Box::new(|_| {}));
+        spawn_parked("panics", SMALL, || panic!("on purpose")).unwrap();
+        until(|| all_others().unwrap() == 0);
+        until(|| parked() == 0);
+        assert_eq!(others().unwrap(), 0);
+    }
+
+    fn until(condition: impl Fn() -> bool) {
+        while !condition() {
+            thread::sleep(BETWEEN_LOOKS);
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::{
     any::type_name,
     fmt, fs,
-    io::{PipeReader, PipeWriter},
+    io::{self, PipeReader, PipeWriter},
     mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     process,
@@ -132,10 +132,13 @@ pub(super) struct Child {
     is_taken: AtomicBool,
 }
 
+/// What a child has reported, or why that could not be received.
+type Received = Arc<io::Result<Packet>>;
+
 /// What is known so far.
 #[derive(Debug, Default)]
 struct Progress {
-    report: Option<Arc<Packet>>,
+    report: Option<Received>,
     /// The report was looked for.
     asked: bool,
     status: Option<ExitStatus>,
@@ -274,7 +277,7 @@ impl Child {
     ///
     /// Only the end is waited for: sending a report waits for nobody, so it is there by then if there is one. And whoever
     /// else holds the child's end of the socket (a fork of it, that still runs) can delay nothing.
-    fn wait(&self, wait: Wait) -> Result<Option<(Option<Arc<Packet>>, ExitStatus)>> {
+    fn wait(&self, wait: Wait) -> Result<Option<(Option<Received>, ExitStatus)>> {
         if !self.is_ours() {
             let reason =
                 format!("process {} was started by process {}, which alone can join it", self.pid, self.starter);
@@ -299,8 +302,12 @@ impl Child {
         let Some((report, status)) = self.wait(wait)? else { return Ok(None) };
         family::forget(self);
         self.is_taken.store(true, Relaxed);
-        match report {
-            Some(packet) => read(&packet, self.pid).map(Some),
+        match report.as_deref() {
+            Some(Ok(packet)) => read(packet, self.pid).map(Some),
+            Some(Err(error)) => {
+                let error = io::Error::new(error.kind(), error.to_string());
+                Err(Error::os(format!("receiving the result of process {}, which is lost", self.pid), error))
+            }
             None => Err(Error::ChildDied { pid: self.pid, status: status.to_string() }),
         }
     }
@@ -324,7 +331,7 @@ impl Child {
     }
 
     /// The report and how it ended, if it has.
-    fn end(&self) -> Option<(Option<Arc<Packet>>, ExitStatus)> {
+    fn end(&self) -> Option<(Option<Received>, ExitStatus)> {
         let mut progress = self.progress();
         let status = self.look_for_end(&mut progress)?;
         Some((self.report(&mut progress), status))
@@ -341,10 +348,14 @@ impl Child {
     }
 
     /// The report of a child that has ended: taken from the socket once, and kept.
-    fn report(&self, progress: &mut Progress) -> Option<Arc<Packet>> {
+    fn report(&self, progress: &mut Progress) -> Option<Received> {
         if !mem::replace(&mut progress.asked, true) {
-            // Nothing, closed, or cut off by a death in the middle: there is no report.
-            progress.report = socket::receive(&self.socket, false).ok().flatten().map(Arc::new);
+            progress.report = match socket::receive(&self.socket, false) {
+                // Nothing, closed, or cut off by a death in the middle: there is no report.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock || socket::is_closed(&error) => None,
+                // No descriptors are left for a long one, say.
+                received => received.transpose().map(Arc::new),
+            };
         }
         progress.report.clone()
     }
@@ -360,9 +371,11 @@ impl Child {
         match stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next()) {
             Some('R') => State::Running,
             Some('T' | 't') => State::Stopped,
-            // The first thread has ended: all of them, or others run on.
-            Some('Z' | 'X' | 'x') if self.look_for_end(&mut progress).is_none() => State::Running,
-            Some('Z' | 'X' | 'x') | None => State::Terminated,
+            // The first thread has ended: all of them, or others run on. Or nothing can be seen of it.
+            Some('Z' | 'X' | 'x') | None => match self.look_for_end(&mut progress) {
+                None => State::Running,
+                Some(_) => State::Terminated,
+            },
             Some(_) => State::Blocked,
         }
     }
@@ -433,7 +446,8 @@ impl<T> Process<T> {
     ///
     /// The error that the function returned: a [`shmkit::Error`](crate::Error) as it was, any other as
     /// [`Error::Failed`]. [`Error::Panicked`] when it panicked, [`Error::ChildDied`] when it ended without a report,
-    /// [`Error::NotSendable`] when the value cannot travel. [`Error::InvalidArgument`] in a fork of the process that
+    /// [`Error::NotSendable`] when the value cannot travel, [`Error::Os`] when there was no descriptor or memory left for a
+    /// long one, here or there. [`Error::InvalidArgument`] in a fork of the process that
     /// started it: only the starter can join.
     ///
     /// # Examples
@@ -601,7 +615,7 @@ impl<T> Process<T> {
         !self.child.has_ended()
     }
 
-    /// What it is doing now.
+    /// What it is doing now. While `/proc` cannot be read, a process that has not ended is taken to run.
     ///
     /// # Examples
     ///

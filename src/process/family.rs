@@ -45,9 +45,10 @@ fn family() -> MutexGuard<'static, Family> {
     family
 }
 
-/// Keeps the table still while this process forks: a reaper that held it would hold it for ever in the child.
-pub(super) fn still() -> impl Drop {
-    family()
+/// Keeps the table still while this process forks: a reaper that held it would hold it for ever in the child. And who this
+/// process is, which a thread may be asking beside which it was allowed to fork.
+pub(super) fn still() -> impl Sized {
+    (family(), ORIGIN.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Waits for the children that have ended, and forgets them.

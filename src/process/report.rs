@@ -78,14 +78,17 @@ fn note_places_of_panics() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let location = info.location().map_or_else(|| "an unknown place".into(), ToString::to_string);
-        PANICKED_AT.set(location);
+        // A thread that panics at its very end has none.
+        let _ = PANICKED_AT.try_with(|at| at.replace(location));
         before(info);
     }));
 }
 
 pub(super) fn catching<T, V>(run: impl FnOnce() -> T) -> Result<T, Report<V>> {
-    panic::catch_unwind(AssertUnwindSafe(run))
-        .map_err(|payload| Report::Panicked { message: text_of(payload), location: PANICKED_AT.take() })
+    panic::catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
+        let location = PANICKED_AT.try_with(RefCell::take).unwrap_or_default();
+        Report::Panicked { message: text_of(payload), location }
+    })
 }
 
 /// What was panicked with, if it is a text.
@@ -98,15 +101,22 @@ fn text_of(payload: Box<dyn Any + Send>) -> String {
     })
 }
 
-/// Sends a report; one that cannot travel is replaced by the reason.
+/// Sends a report; one that cannot travel is replaced by the reason. The exit code that goes with what was sent.
 pub(super) fn send<T: Message>(socket: &OwnedFd, report: &Report<T>) -> i32 {
-    let (parcel, code) = match ticket::encode(report) {
-        Ok(parcel) => (Ok(parcel), report.code()),
-        Err(error) => (ticket::encode(&Report::<()>::Failed(error)), 1),
+    let failed = match ticket::encode(report) {
+        Ok(parcel) => match socket::send(socket, &parcel.bytes, &parcel.descriptors) {
+            Ok(()) => return report.code(),
+            // A parent that is gone, or does not care, has closed its end.
+            Err(error) if socket::is_closed(&error) => return report.code(),
+            // No descriptor or memory for a long one, say.
+            Err(error) => Error::os("sending the result", error),
+        },
+        Err(error) => error,
     };
-    if let Ok(parcel) = parcel {
-        // A parent that is gone, or does not care, has closed its end.
+    let failed = Report::<()>::Failed(failed);
+    if let Ok(parcel) = ticket::encode(&failed) {
+        // It is short, and all that can be said.
         let _ = socket::send(socket, &parcel.bytes, &parcel.descriptors);
     }
-    code
+    failed.code()
 }

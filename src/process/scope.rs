@@ -2,10 +2,12 @@
 
 use std::{
     cell::RefCell,
-    fmt,
+    fmt, mem,
     ops::Deref,
     os::fd::{AsFd, BorrowedFd},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     process::id,
+    thread,
 };
 
 use super::{Builder, Message, Outcome, Process, StartMethod, Target};
@@ -69,7 +71,10 @@ pub fn scope<R>(run: impl FnOnce(&Scope) -> R) -> Result<R> {
 pub(super) fn scope_with<R>(method: Option<StartMethod>, run: impl FnOnce(&Scope) -> R) -> Result<R> {
     let scope = Scope { method, pid: id(), ends: RefCell::default() };
     let result = run(&scope);
-    scope.wait().map(|()| result)
+    match scope.wait() {
+        Ok(ends) => ends.map(|()| result),
+        Err(panic) => resume_unwind(panic),
+    }
 }
 
 impl Scope {
@@ -146,18 +151,27 @@ impl Scope {
         ScopedProcess(process)
     }
 
-    fn wait(&self) -> Result<()> {
-        let ends = self.ends.take();
-        // All of them, also after one that failed.
-        let results: Vec<_> = ends.into_iter().map(|end| end()).collect();
-        results.into_iter().collect()
+    /// Waits for all of them, also after one that failed, or whose result cannot even be read without a panic.
+    fn wait(&self) -> thread::Result<Result<()>> {
+        let (mut first, mut panicked) = (Ok(()), None);
+        for end in self.ends.take() {
+            match catch_unwind(AssertUnwindSafe(end)) {
+                Ok(result) => first = first.and(result),
+                Err(panic) if panicked.is_none() => panicked = Some(panic),
+                // It may panic at its end, too.
+                Err(panic) => mem::forget(panic),
+            }
+        }
+        panicked.map_or(Ok(first), Err)
     }
 }
 
 impl Drop for Scope {
     fn drop(&mut self) {
         // After a panic; else nobody is left.
-        let _ = self.wait();
+        if let Err(panic) = self.wait() {
+            mem::forget(panic);
+        }
     }
 }
 

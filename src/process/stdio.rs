@@ -96,6 +96,10 @@ impl Stdio {
     pub fn piped() -> Self {
         Self(Kind::Piped)
     }
+
+    pub(super) fn is_piped(&self) -> bool {
+        matches!(self.0, Kind::Piped)
+    }
 }
 
 /// Whatever has a descriptor: a file, an end of a pipe, a socket.

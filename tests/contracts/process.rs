@@ -74,6 +74,8 @@ macro_rules! for_each_contract {
             five_generations_alike,
             a_hundred_at_once,
             a_scope_waits_for_all,
+            a_scope_waits_though_a_result_cannot_be_read,
+            a_panic_at_the_end_of_a_thread,
             a_shutdown_asks_first,
             contexts_have_their_method,
         }
@@ -905,6 +907,63 @@ pub(crate) fn a_hundred_at_once() {
     go.set(1).unwrap();
     children.iter().for_each(|child| joined(child).unwrap());
     assert!(!children.iter().any(|child| is_listed(child.pid())));
+}
+
+/// What panics where it is read.
+#[derive(Serialize)]
+struct Unreadable;
+
+impl<'de> Deserialize<'de> for Unreadable {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("unreadable")
+    }
+}
+
+pub(crate) fn a_scope_waits_though_a_result_cannot_be_read() {
+    fn late(done: AtomicArray<u32>) {
+        thread::sleep(Duration::from_millis(50));
+        done[0].fetch_add(1, SeqCst);
+    }
+    let done = AtomicArray::<u32>::zeros(1).unwrap();
+    for (waits_for, panics_too) in [(1, false), (2, true)] {
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            process::scope(|scope| {
+                drop(scope.start(Process::builder(|| Ok::<_, Error>(Unreadable)).daemon(true)).unwrap());
+                drop(scope.start(Process::builder(late).args((done.clone(),)).daemon(true)).unwrap());
+                assert!(!panics_too, "on purpose");
+            })
+        }));
+        let payload = caught.unwrap_err();
+        let text = payload.downcast_ref::<&str>().unwrap();
+        assert_eq!(*text, if panics_too { "on purpose" } else { "unreadable" });
+        assert_eq!(done[0].load(SeqCst), waits_for);
+    }
+}
+
+pub(crate) fn a_panic_at_the_end_of_a_thread() {
+    /// At its end it does what may panic, and lets nobody notice.
+    struct AtTheEnd(AtomicArray<u32>);
+    impl Drop for AtTheEnd {
+        fn drop(&mut self) {
+            assert!(std::panic::catch_unwind(|| panic!("on purpose")).is_err());
+            self.0[0].store(1, SeqCst);
+        }
+    }
+    thread_local! {
+        static LAST: std::cell::RefCell<Option<AtTheEnd>> = const { std::cell::RefCell::new(None) };
+    }
+    fn ends(done: AtomicArray<u32>) {
+        thread::spawn(|| {
+            LAST.set(Some(AtTheEnd(done)));
+            // What this leaves in the thread goes before that.
+            let _ = std::panic::catch_unwind(|| panic!("on purpose too"));
+        })
+        .join()
+        .unwrap();
+    }
+    let done = AtomicArray::<u32>::zeros(1).unwrap();
+    run(ends, (done.clone(),)).unwrap();
+    assert_eq!(done[0].load(SeqCst), 1);
 }
 
 pub(crate) fn a_scope_waits_for_all() {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use shmkit::{
-    AtomicArray, Error, Process, Result, Value,
+    AtomicArray, Error, Pool, Process, Result, Value,
     process::{self, ExitStatus, Message, Outcome, StartMethod, Stdio, Target},
 };
 
@@ -42,6 +42,7 @@ macro_rules! for_each_stream_contract {
             lines_are_whole_and_have_names,
             lines_that_are_longer_than_any,
             lines_in_a_file,
+            streams_of_a_pool,
             what_a_killed_child_has_written,
             a_grandchild_that_has_the_stream,
             lines_of_whom_nobody_joins,
@@ -414,6 +415,57 @@ pub(crate) fn lines_in_a_file() {
     let mut line = String::new();
     BufReader::new(from).read_line(&mut line).unwrap();
     assert_eq!(line, "n: hello\n");
+}
+
+pub(crate) fn streams_of_a_pool() {
+    fn says(x: u32) -> usize {
+        println!("{x}");
+        eprint!("task ");
+        eprintln!("{x}");
+        if x == 7 {
+            // The one that replaces it has the same streams.
+            std::process::abort();
+        }
+        io::stdin().lock().read_line(&mut String::new()).unwrap()
+    }
+    /// The numbers behind the names.
+    fn numbers(lines: &str, what: &str) -> Vec<u32> {
+        let numbers = lines.lines().map(|line| {
+            let (name, rest) = line.split_once(": ").unwrap();
+            assert!(["pool-worker-1", "pool-worker-2"].contains(&name), "{line}");
+            rest.strip_prefix(what).unwrap().parse().unwrap()
+        });
+        let mut numbers: Vec<_> = numbers.collect();
+        numbers.sort_unstable();
+        numbers
+    }
+    let folder = Folder::new();
+    let [input, output] = ["input", "output"].map(|name| folder.join(name));
+    fs::write(&input, "said").unwrap();
+    let (mut errors, into) = io::pipe().unwrap();
+    let builder = || Pool::builder().workers(2);
+    let pool = builder()
+        .stdin(fs::File::open(&input).unwrap())
+        .stdout(fs::File::create(&output).unwrap())
+        .stderr(into)
+        .prefix_lines(true)
+        .start()
+        .unwrap();
+    let results: Vec<_> = (0..20).map(|x| pool.apply(says, (x,))).collect();
+    assert!(matches!(results[7], Err(Error::ChildDied { .. })));
+    assert_eq!(results.iter().flatten().sum::<usize>(), 4, "one of them has read it");
+    pool.close();
+    pool.join().unwrap();
+    drop(pool);
+    let mut text = String::new();
+    errors.read_to_string(&mut text).unwrap();
+    assert_eq!(numbers(&text, "task "), (0..20).collect::<Vec<_>>());
+    until("the lines have come", || fs::read_to_string(&output).unwrap().lines().count() == 20);
+    assert_eq!(numbers(&fs::read_to_string(&output).unwrap(), ""), (0..20).collect::<Vec<_>>());
+    let piped = [builder().stdin(Stdio::piped()), builder().stdout(Stdio::piped()), builder().stderr(Stdio::piped())];
+    for builder in piped {
+        assert!(matches!(builder.start(), Err(Error::InvalidArgument { .. })));
+    }
 }
 
 pub(crate) fn what_a_killed_child_has_written() {

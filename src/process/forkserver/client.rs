@@ -4,8 +4,10 @@ use std::{
     collections::BTreeMap,
     env,
     ffi::OsString,
+    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
 };
 
 use rustix::{
@@ -13,7 +15,7 @@ use rustix::{
     process::{Gid, Resource, Rlimit, Uid, getrlimit},
 };
 
-use super::{Answer, Charter, LIVES_ON, Request};
+use super::{Answer, Charter, LIVES_ON, PRELOADS, Request, Surroundings};
 use crate::{
     Error, Result,
     os::{
@@ -21,7 +23,7 @@ use crate::{
         files::{self, FileId},
         packet, poll,
         sibling::Ledger,
-        socket, start,
+        socket, start, streams, threads,
     },
     process::{
         builder,
@@ -54,7 +56,7 @@ pub(in crate::process) struct Started {
 struct Server {
     child: Arc<Child>,
     ledger: Ledger,
-    /// The environment and the working directory that it was started in.
+    /// The environment and the working directory that it was started in, or that it got with what it was to preload.
     environment: Vec<(OsString, OsString)>,
     directory: Option<FileId>,
     /// As whom it was started, as whom all that it makes run.
@@ -90,15 +92,56 @@ fn locked() -> MutexGuard<'static, Option<Server>> {
     server
 }
 
-/// Keeps this still while this process forks.
-pub(in crate::process) fn still() -> impl Drop {
-    locked()
+/// Keeps this still while this process forks, with what the servers run.
+pub(in crate::process) fn still() -> impl Sized {
+    (locked(), PRELOADS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Does this, and lets no server begin meanwhile; `None` if this process has one.
-pub(super) fn before_it_begins<R>(run: impl FnOnce() -> R) -> Option<R> {
-    let server = locked();
-    if server.as_ref().is_some_and(|server| !server.child.has_ended()) { None } else { Some(run()) }
+/// Has the server run the function at this place, and begin if there is none. Waits for neither.
+pub(super) fn preload(place: u64) -> Result<()> {
+    let mut slot = locked();
+    let mut places = super::preloads();
+    let is_new = !places.contains(&place);
+    if is_new {
+        places.push(place);
+    }
+    // One that dies before it is told is replaced.
+    let told = match usable(&mut slot) {
+        Some(server) => !is_new || server.preload(vec![place])?,
+        None => false,
+    };
+    if !told {
+        *slot = Some(Server::begin(places.clone())?);
+    }
+    super::set_preloads(places);
+    Ok(())
+}
+
+/// In a server that has one itself, for what was preloaded: ends that, with the thread that waits for it.
+pub(super) fn end() -> Result<()> {
+    let Some(server) = locked().take() else { return Ok(()) };
+    server.end()?;
+    server.child.status();
+    family::forget(&server.child);
+    // The thread sees the end as this one does. Who does not get so far is told that it is there.
+    for _ in 0..LOOKS {
+        if matches!(threads::all_others(), Ok(0) | Err(_)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Of some milliseconds each.
+const LOOKS: u32 = 100;
+
+/// The server, if its children would be what this process's are. Else it is dismissed.
+fn usable(slot: &mut Option<Server>) -> Option<&mut Server> {
+    if let Some(unfit) = slot.take_if(|server| !server.is_usable()) {
+        // The family has it no longer, or will not when it looks after it has ended.
+        unfit.dismiss();
+    }
+    slot.as_mut()
 }
 
 /// Has the server make a child, which is a child of this process.
@@ -106,15 +149,10 @@ pub(in crate::process) fn start(order: &Order<'_>) -> Result<Started> {
     let mut slot = locked();
     let mut deaths = 0;
     loop {
+        usable(&mut slot);
         let server = match slot.take() {
-            Some(server) if server.is_usable() => server,
-            // The family has the last one no longer, or will not when it looks after that has ended.
-            last => {
-                if let Some(last) = last {
-                    last.dismiss();
-                }
-                Server::begin()?
-            }
+            Some(server) => server,
+            None => Server::begin(super::preloads())?,
         };
         match server.ask(order) {
             // It may have failed at a limit that was lowered when it began, and is no more.
@@ -147,7 +185,8 @@ pub(in crate::process) fn start(order: &Order<'_>) -> Result<Started> {
 }
 
 impl Server {
-    fn begin() -> Result<Self> {
+    /// Starts one, which begins with the functions at these places.
+    fn begin(preloads: Vec<u64>) -> Result<Self> {
         let failed = |error| Error::os("starting the fork server", error);
         let (ledger, file) = Ledger::new().map_err(failed)?;
         let message = Errand::Server(Charter::new()).before(&[])?;
@@ -156,16 +195,33 @@ impl Server {
         let environment = env::vars_os().collect();
         let directory = files::working_directory();
         let (credentials, limits) = (credentials(), limits());
-        let pid = start::fresh(start::Fresh {
-            arguments: env::args_os().collect(),
-            environment: builder::environment(&BTreeMap::new()),
-            directory: None,
-            streams: [None; 3],
-            socket: &theirs,
+        let (told, tells) = mpsc::channel();
+        // While it runs what is preloaded it ends with the thread that has started it: the caller's may be a short one.
+        threads::spawn_parked("shmkit-server", threads::SMALL, move || {
+            let child = start::fresh(start::Fresh {
+                arguments: env::args_os().collect(),
+                environment: builder::environment(&BTreeMap::new()),
+                directory: None,
+                streams: [None; 3],
+                socket: &theirs,
+            })
+            .map_err(failed)
+            .and_then(|pid| Child::server(pid, ours));
+            drop(theirs);
+            let started = child.as_ref().ok().cloned();
+            let _ = told.send(child);
+            if let Some(child) = started {
+                let _ = poll::is_readable(child.sentinel(), Wait::Forever);
+            }
         })
         .map_err(failed)?;
-        let child = Child::server(pid, ours)?;
-        Ok(Self { child, ledger, environment, directory, credentials, limits })
+        let child = tells.recv().map_err(|_| failed(io::ErrorKind::BrokenPipe.into()))??;
+        let mut server = Self { child, ledger, environment, directory, credentials, limits };
+        if !preloads.is_empty() {
+            // If it is no more, the next one who asks sees that.
+            server.preload(preloads)?;
+        }
+        Ok(server)
     }
 
     /// Whether its children would be what this process's are.
@@ -179,6 +235,53 @@ impl Server {
         let _ = rustix::net::shutdown(self.child.socket(), Shutdown::Both);
     }
 
+    /// Has it run the functions at these places, in the surroundings of now; says whether it was there to be told.
+    fn preload(&mut self, places: Vec<u64>) -> Result<bool> {
+        let directory = self.directory_if_changed()?;
+        let streams = streams::inheritable();
+        let request = Request::Preload(places, self.surroundings(streams, directory.as_ref(), &BTreeMap::new()));
+        let told = self.tell(&request, None, streams, directory.as_ref())?;
+        // From now on its own.
+        self.environment = env::vars_os().collect();
+        self.directory = files::working_directory();
+        Ok(told)
+    }
+
+    fn surroundings(
+        &self,
+        streams: [Option<BorrowedFd<'_>>; 3],
+        directory: Option<&OwnedFd>,
+        environment: &BTreeMap<OsString, Option<OsString>>,
+    ) -> Surroundings {
+        Surroundings {
+            streams: streams.map(|stream| stream.is_some()),
+            directory: directory.is_some(),
+            environment: self.changes(environment),
+        }
+    }
+
+    /// Sends a request; says whether it is there to get it.
+    fn tell(
+        &self,
+        request: &Request,
+        socket: Option<&OwnedFd>,
+        streams: [Option<BorrowedFd<'_>>; 3],
+        directory: Option<&OwnedFd>,
+    ) -> Result<bool> {
+        let message = postcard::to_stdvec(request).map_err(|error| Error::corrupt(error.to_string()))?;
+        let descriptors: Vec<_> = socket
+            .map(AsFd::as_fd)
+            .into_iter()
+            .chain(streams.into_iter().flatten())
+            .chain(directory.map(AsFd::as_fd))
+            .collect();
+        match socket::send(self.child.socket(), &message, &descriptors) {
+            Ok(()) => Ok(true),
+            Err(error) if socket::is_closed(&error) => Ok(false),
+            Err(error) => Err(Error::os("asking the fork server", error)),
+        }
+    }
+
     /// Sends an order and waits for what becomes of it. `None` if none will come: when the server has
     /// [ended](Self::end), the ledger says how far it came.
     fn ask(&self, order: &Order<'_>) -> Result<Option<Result<Started>>> {
@@ -186,26 +289,14 @@ impl Server {
         let directory = match &order.directory {
             Some(directory) => Some(directory),
             None => {
-                here =
-                    self.directory_if_changed().map_err(|error| Error::os("opening the working directory", error))?;
+                here = self.directory_if_changed()?;
                 here.as_ref()
             }
         };
-        let request = Request {
-            streams: order.streams.map(|stream| stream.is_some()),
-            directory: directory.is_some(),
-            environment: self.changes(order.environment),
-        };
-        let message = postcard::to_stdvec(&request).map_err(|error| Error::corrupt(error.to_string()))?;
-        let streams = order.streams.iter().flatten().copied();
-        let descriptors: Vec<_> =
-            [order.socket.as_fd()].into_iter().chain(streams).chain(directory.map(AsFd::as_fd)).collect();
-
+        let request = Request::Child(self.surroundings(order.streams, directory, order.environment));
         self.ledger.clear();
-        match socket::send(self.child.socket(), &message, &descriptors) {
-            Ok(()) => {}
-            Err(error) if is_closed(&error) => return Ok(None),
-            Err(error) => return Err(Error::os("asking the fork server", error)),
+        if !self.tell(&request, Some(order.socket), order.streams, directory)? {
+            return Ok(None);
         }
         let events = [self.child.socket().as_fd(), self.child.sentinel().as_fd()];
         // Without an answer nobody may ask again: the next one would get it.
@@ -228,7 +319,7 @@ impl Server {
             }
             // It is closed, or it is not and the server has ended.
             Ok(None) => Ok(None),
-            Err(error) if is_closed(&error) || ready == [1] => Ok(None),
+            Err(error) if socket::is_closed(&error) || ready == [1] => Ok(None),
             // This process can open no more, say: the answer came, but not the descriptor in it.
             Err(error) => {
                 self.tell_that_this_lives();
@@ -252,11 +343,13 @@ impl Server {
         Ok(())
     }
 
-    fn directory_if_changed(&self) -> std::io::Result<Option<OwnedFd>> {
+    /// This process's working directory, if it is not the server's.
+    fn directory_if_changed(&self) -> Result<Option<OwnedFd>> {
         if files::working_directory() == self.directory {
             return Ok(None);
         }
-        start::directory(std::path::Path::new(".")).map(Some)
+        let here = start::directory(Path::new("."));
+        here.map(Some).map_err(|error| Error::os("opening the working directory", error))
     }
 
     /// From the server's environment to this process's, with what the order changes in that.
@@ -279,8 +372,4 @@ impl Server {
 fn by_name(variables: Vec<(OsString, OsString)>) -> BTreeMap<OsString, OsString> {
     let can_be_set = |(name, value): &(OsString, OsString)| builder::is_variable(name, value) && name != init::MARKER;
     variables.into_iter().rev().filter(can_be_set).collect()
-}
-
-fn is_closed(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET))
 }

@@ -1,10 +1,10 @@
 //! The server that makes the children of [`StartMethod::ForkServer`](super::StartMethod::ForkServer), and what it prepares
 //! for them.
 //!
-//! The first start by this method starts the server: a fresh start of the executable, which runs `main` up to
-//! [`init`](crate::init) and then waits, with one thread and little memory. Each start has it make a copy of itself, which
-//! becomes the child. So a start costs as little as a fork of a small process, however large the parent is and however
-//! many threads it has; and what the server has prepared, each child finds done ([`preload`]).
+//! The first start by this method starts the server, or [`preload`] does before: a fresh start of the executable, which runs
+//! `main` up to [`init`](crate::init) and then waits, with one thread and little memory. Each start has it make a copy of
+//! itself, which becomes the child. So a start costs as little as a fork of a small process, however large the parent is and
+//! however many threads it has; and what the server has prepared, each child finds done ([`preload`]).
 //!
 //! * A child is this process's own, by the kernel too: it is waited for, watched and ended as any other.
 //! * It has this process's standard streams, environment and working directory, as they are at its start. What else a
@@ -12,7 +12,7 @@
 //!   supplementary groups, capabilities, the root directory, namespaces, seccomp filters, the cgroup) is the server's: as it
 //!   was when that began.
 //! * Each process has a server of its own, a forked one too. It ends when its process ends, and is replaced by the next
-//!   start if it dies, or if this process has changed its user or group (real or effective) since; and when it has failed,
+//!   start (or preload) if it dies, or if this process has changed its user or group (real or effective) since; and when it has failed,
 //!   if this process may have another number of descriptors or processes than when it began.
 //! * Handlers of `pthread_atfork` do not run in the children. See [`preload`] for what that means there.
 //! * It has none of this process's descriptors. Ctrl-C passes it by, and does not pass its children by.
@@ -31,6 +31,9 @@
 // | 5 | | answers: id and pidfd | gives up what is the server's, takes over what came with the request |
 // | 6 | has a child as by any other method | waits for the next | receives its bootstrap and goes on as a fresh start does |
 //
+// What is to be preloaded is a request too, of which step 2 is all that the parent does: nobody waits for the functions but
+// the next who asks for a child. They find the streams, the environment and the directory of that moment.
+//
 // Who dies when:
 //
 // * The server, before the clone: the ledger is empty, nothing was started, and the parent asks a new server. After it: the
@@ -39,7 +42,8 @@
 // * The child, at any moment: a child of the parent that has ended without a report.
 // * The parent, before step 4: the server sees that it has another parent now, and ends without a copy. After it: the
 //   child is an orphan, as after any start; a daemon watches the parent, not the server. While it runs what is preloaded
-//   the server does not look: the kernel ends it with the thread that waits for its first answer.
+//   the server does not look: the kernel ends it with the thread that has started it, which does nothing else and waits for
+//   the server's end.
 // * Whoever is *stopped* delays the others: a stopped server stops all starts of its parent, which wait for each other.
 //
 // Ctrl-C while a request is under way: the signal reaches the parent and the server, but not the child that is yet to be
@@ -55,7 +59,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{init, target::Target};
+use super::{family, init, target::Target};
 use crate::{Error, Result};
 
 mod client;
@@ -66,14 +70,23 @@ pub(super) use self::{
     server::{Charter, serve},
 };
 
-/// What the child is to take over. The descriptors are its socket, the streams that there are, the directory.
+/// What the server is asked for.
 #[derive(Debug, Serialize, Deserialize)]
-struct Request {
+enum Request {
+    /// A child. Its socket is the first descriptor.
+    Child(Surroundings),
+    /// To run the functions at these places.
+    Preload(Vec<u64>, Surroundings),
+}
+
+/// What is to be taken over. The last descriptors are the streams that there are, and the directory.
+#[derive(Debug, Serialize, Deserialize)]
+struct Surroundings {
     /// Which standard streams come along.
     streams: [bool; 3],
     /// Whether a working directory comes along.
     directory: bool,
-    /// In what its environment differs from the server's.
+    /// In what the environment differs from the server's.
     environment: Vec<(OsString, Option<OsString>)>,
 }
 
@@ -92,27 +105,29 @@ enum Answer {
 /// What the parent says when it has read an answer and was not ended by a Ctrl-C: no request is as short.
 const LIVES_ON: &[u8] = &[];
 
-/// The places of what is to be run first, in order. A lock that is taken after the one of the server.
+/// The places of what the program's servers run, in order. A lock that is taken after the one of the server.
 static PRELOADS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
-/// What the program's servers run first.
+/// What the program's servers run.
 pub(super) fn preloads() -> Vec<u64> {
     PRELOADS.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Takes over what the program's servers run first, in a child.
+/// Takes it over, in a child.
 pub(super) fn set_preloads(places: Vec<u64>) {
     *PRELOADS.lock().unwrap_or_else(PoisonError::into_inner) = places;
 }
 
-/// Has the server run a function once, before it makes the first child: what that loads or computes, each child finds in
-/// its memory.
+/// Starts the server if there is none, and has it run a function before it makes the next child: what that loads or
+/// computes, each child from then on finds in its memory.
 ///
-/// Functions run in the order in which they were given, in the server; nothing runs in this process. Children that start
-/// children by a server of their own have it run them too. What they print goes where this process prints.
+/// The function runs beside this process, which goes on; the next start waits for it. Functions run in the order in which
+/// they are given, each once in each server, however often it is given. A server that replaces another runs all of them, and
+/// so do those by which children start children.
 ///
-/// A function that changes the environment or the working directory changes them for the children too: they have this
-/// process's only where those differ from what they were when the server began.
+/// A function finds this process's streams, environment and working directory, as they are when it is given or a new server
+/// begins. When it changes the environment or the directory, it changes them for the children too: they have this process's
+/// only where those have changed since.
 ///
 /// The children are copies of what the functions leave, and handlers of `pthread_atfork` do not run in them. So what relies
 /// on such handlers must not be used before the copy, or not after it. And what is random and was seeded in a preload gives
@@ -121,8 +136,14 @@ pub(super) fn set_preloads(places: Vec<u64>) {
 ///
 /// # Errors
 ///
-/// [`Error::InvalidArgument`] when this process's server runs already, [`Error::NotSendable`] for a function that is not
-/// part of the executable. An error or a panic of the function itself is the error of every start.
+/// [`Error::NotInitialised`] without [`init`](crate::init) in `main`, [`Error::ChildOfDaemon`] in a daemon that may not have
+/// children, [`Error::NotSendable`] for a function that is not part of the executable, [`Error::Os`] when no server can be
+/// started. An error or a panic of the function itself is the error of every start after it.
+///
+/// # If a process dies
+///
+/// A server that dies, also in the middle of a function, is replaced by the next start or preload. Starts give up after the
+/// third ([`Error::ForkServerDied`]). The server ends with this process, whatever the function does.
 ///
 /// # Examples
 ///
@@ -145,6 +166,7 @@ pub(super) fn set_preloads(places: Vec<u64>) {
 /// fn main() -> Result<()> {
 ///     shmkit::init();
 ///     forkserver::preload(load)?;
+///     // This process does something else meanwhile.
 ///     let child = Process::builder(square).args((30,)).start_method(StartMethod::ForkServer).start()?;
 ///     assert_eq!(child.join()?, Some(900));
 ///     assert!(TABLE.get().is_none());
@@ -155,12 +177,10 @@ pub fn preload<F: Target<()>>(_function: F) -> Result<()> {
     const {
         assert!(size_of::<F>() == 0, "what is preloaded is a plain `fn` or a closure that captures nothing");
     }
-    let place = init::place_of_preload::<F>()?;
-    client::before_it_begins(|| {
-        let mut places = PRELOADS.lock().unwrap_or_else(PoisonError::into_inner);
-        if !places.contains(&place) {
-            places.push(place);
-        }
-    })
-    .ok_or_else(|| Error::invalid_argument("the server has begun: preload before the first start that needs it"))
+    init::check_initialised()?;
+    let me = family::current();
+    if !me.may_have_children() {
+        return Err(Error::ChildOfDaemon { name: me.name().into() });
+    }
+    client::preload(init::place_of_preload::<F>()?)
 }

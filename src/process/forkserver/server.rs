@@ -6,12 +6,12 @@ use std::{
     env, io,
     io::Write,
     os::fd::{AsFd, OwnedFd},
-    sync::atomic::Ordering::Relaxed,
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, LIVES_ON, Request};
+use super::{Answer, LIVES_ON, Request, Surroundings, client};
 use crate::{
     Error, Result,
     os::{
@@ -39,7 +39,6 @@ pub(in crate::process) struct Charter {
     parent: u64,
     parent_name: String,
     method: u8,
-    preloads: Vec<u64>,
 }
 
 impl Charter {
@@ -50,7 +49,6 @@ impl Charter {
             parent: init::own_stamp().to_bits(),
             parent_name: family::current().name().into(),
             method: METHOD.load(Relaxed),
-            preloads: super::preloads(),
         }
     }
 }
@@ -70,20 +68,33 @@ pub(in crate::process) fn serve(socket: OwnedFd, charter: Charter, message: Pack
     let parent = Stamp::from_bits(charter.parent);
     // Without what this needs there is no way to serve, nor to say so: the parent sees the end.
     let Ok(server) = Server::new(socket, parent, message) else { start::exit_now(1) };
-    let ready = prepare(charter, parent).map_err(Answer::Failed);
+    let mut ready = begin(charter, parent).map_err(Answer::Failed);
     // The last child, as long as a Ctrl-C may be meant for it.
     let mut interrupted = None;
     loop {
-        let Some(request) = server.next() else { leave(interrupted) };
+        let Some(packet) = server.next() else { leave(interrupted) };
         interrupted = None;
+        let (request, descriptors) = match packet.and_then(understood) {
+            Ok(Some(request)) => request,
+            Ok(None) => continue,
+            // What was lost may be what is to be preloaded, which nobody waits for: another server will know of it. If so,
+            // this is an answer to the next request.
+            Err(error) => {
+                server.answer(&Answer::Failed(error), None);
+                leave(None)
+            }
+        };
         let is_told = match (request, &ready) {
-            (Ok(request), _) if request.bytes == LIVES_ON => true,
-            (Err(error), _) => server.answer(&Answer::Failed(Error::os("receiving a request", error)), None),
-            (Ok(_), Err(refusal)) => server.answer(refusal, None),
-            // SAFETY: `prepare` has seen that there is one thread, this one, and nothing has run since then that could
+            (Request::Preload(places, surroundings), Ok(_)) => {
+                ready = preload(&places, surroundings, descriptors, parent).map_err(Answer::Failed);
+                true
+            }
+            (Request::Preload(..), Err(_)) => true,
+            (Request::Child(_), Err(refusal)) => server.answer(refusal, None),
+            // SAFETY: `copyable` has seen that there is one thread, this one, and nothing has run since then that could
             // start another. Of what it ran nothing that relies on handlers of `pthread_atfork` is
             // used after the copy: the documentation of `preload` asks for that.
-            (Ok(request), Ok(block)) => match unsafe { sibling::start(*block, &server.ledger) } {
+            (Request::Child(surroundings), Ok(block)) => match unsafe { sibling::start(*block, &server.ledger) } {
                 Ok(Some(child)) => {
                     let was_interrupted = server.interrupts.take();
                     let answer = Answer::Started { pid: child.pid, interrupted: was_interrupted };
@@ -93,7 +104,7 @@ pub(in crate::process) fn serve(socket: OwnedFd, charter: Charter, message: Pack
                 }
                 Ok(None) => {
                     let interrupts = server.give_up();
-                    return take_over(request, interrupts);
+                    return take_over(surroundings, &descriptors, interrupts);
                 }
                 Err(error) => server.answer(&Answer::Failed(Error::os("clone", error)), None),
             },
@@ -102,6 +113,17 @@ pub(in crate::process) fn serve(socket: OwnedFd, charter: Charter, message: Pack
             leave(interrupted);
         }
     }
+}
+
+/// A request and its descriptors; `None` if the parent says that it lives on.
+type Understood = Option<(Request, Arc<[OwnedFd]>)>;
+
+fn understood(packet: Packet) -> Result<Understood> {
+    if packet.bytes == LIVES_ON {
+        return Ok(None);
+    }
+    let request = postcard::from_bytes(&packet.bytes).map_err(|error| Error::corrupt(error.to_string()))?;
+    Ok(Some((request, packet.descriptors)))
 }
 
 /// Ends the server: nobody is there any more to ask.
@@ -134,7 +156,7 @@ impl Server {
     }
 
     /// The next request; `None` when nobody is there any more to ask.
-    fn next(&self) -> Option<io::Result<Packet>> {
+    fn next(&self) -> Option<Result<Packet>> {
         loop {
             let events = [self.socket.as_fd(), self.parents_end.as_fd(), self.interrupts.as_fd()];
             let ready = poll::readable(&events, Wait::Forever).ok()?;
@@ -144,7 +166,7 @@ impl Server {
             if ready.contains(&0) {
                 match socket::receive(&self.socket, false) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    other => return other.transpose(),
+                    other => return other.map_err(|error| Error::os("receiving a request", error)).transpose(),
                 }
             }
             // Before there was a request: none of its child's.
@@ -163,8 +185,8 @@ impl Server {
     }
 }
 
-/// Runs what is preloaded, and sees that this process can be copied.
-fn prepare(charter: Charter, parent: Stamp) -> Result<ControlBlock> {
+/// Becomes who the server is.
+fn begin(charter: Charter, parent: Stamp) -> Result<ControlBlock> {
     if charter.build != Executable::this().identity() {
         return Err(Error::OtherExecutable { reason: "the build ids differ".into() });
     }
@@ -178,16 +200,23 @@ fn prepare(charter: Charter, parent: Stamp) -> Result<ControlBlock> {
     });
     METHOD.store(charter.method, Relaxed);
     init::set_initialised();
-    let preloaded = preload(&charter.preloads, parent);
-    super::set_preloads(charter.preloads);
-    // The children have their parent's, which may be others by then. And who closes the last of them must not find that
-    // one is left here.
+    give_up_streams()?;
+    copyable()
+}
+
+/// The children have their parent's, which may be others by then. And who closes the last of them must not find that one is
+/// left here.
+fn give_up_streams() -> Result<()> {
     let _ = io::stdout().flush();
     let null = streams::null().map_err(|error| Error::os("opening /dev/null", error))?;
     for number in 0..streams::COUNT {
         streams::replace(number, &null).map_err(|error| Error::os("giving up the standard streams", error))?;
     }
-    preloaded?;
+    Ok(())
+}
+
+/// Sees that this process can be copied.
+fn copyable() -> Result<ControlBlock> {
     let threads = threads::all_others().map_err(|error| Error::os("counting threads", error))?;
     let held = robust::held() + robust::left_behind();
     if threads > 0 || held > 0 {
@@ -200,15 +229,29 @@ fn prepare(charter: Charter, parent: Stamp) -> Result<ControlBlock> {
     ControlBlock::of_this_thread()
 }
 
-/// Runs the functions, and ends with the parent meanwhile, whatever they do.
+/// Runs the functions at these places where and as the parent would.
+fn preload(
+    places: &[u64],
+    surroundings: Surroundings,
+    descriptors: Arc<[OwnedFd]>,
+    parent: Stamp,
+) -> Result<ControlBlock> {
+    let ran = settle(surroundings, &descriptors).and_then(|()| {
+        drop(descriptors);
+        run(places, parent)
+    });
+    give_up_streams()?;
+    ran?;
+    client::end()?;
+    copyable()
+}
+
+/// Runs them, and ends with the parent meanwhile, whatever they do.
 ///
-/// The kernel counts as the parent the thread that has started this process. That one waits for the first answer, so that
+/// The kernel counts as the parent the thread that has started this process. That one waits for this process's end, so that
 /// it ends no sooner than its process.
-fn preload(places: &[u64], parent: Stamp) -> Result<()> {
+fn run(places: &[u64], parent: Stamp) -> Result<()> {
     let failed = |error| Error::os("asking to end with the parent", error);
-    if places.is_empty() {
-        return Ok(());
-    }
     start::end_with_parent(true).map_err(failed)?;
     // It may have ended before.
     if !parent.pid().is_some_and(sibling::is_child_of) {
@@ -220,32 +263,35 @@ fn preload(places: &[u64], parent: Stamp) -> Result<()> {
 }
 
 /// In the child: takes over what came with the request.
-fn take_over(request: Packet, interrupts: Interrupts) -> OwnedFd {
-    let Some(Ok(socket)) = request.descriptors.first().map(OwnedFd::try_clone) else { start::exit_now(1) };
-    match settle(&request, interrupts) {
+fn take_over(surroundings: Surroundings, descriptors: &[OwnedFd], interrupts: Interrupts) -> OwnedFd {
+    let Some((Ok(socket), rest)) = descriptors.split_first().map(|(first, rest)| (first.try_clone(), rest)) else {
+        start::exit_now(1)
+    };
+    let settled = settle(surroundings, rest)
+        .and_then(|()| interrupts.let_through().map_err(|error| Error::os("unblocking a signal", error)));
+    match settled {
         Ok(()) => socket,
         Err(error) => start::exit_now(report::send(&socket, &init::failed(error))),
     }
 }
 
-fn settle(packet: &Packet, interrupts: Interrupts) -> Result<()> {
-    let request: Request = postcard::from_bytes(&packet.bytes).map_err(|error| Error::corrupt(error.to_string()))?;
-    let mut descriptors = packet.descriptors.iter().skip(1);
-    for number in (0..streams::COUNT).filter(|number| request.streams[*number]) {
+fn settle(surroundings: Surroundings, descriptors: &[OwnedFd]) -> Result<()> {
+    let mut descriptors = descriptors.iter();
+    for number in (0..streams::COUNT).filter(|number| surroundings.streams[*number]) {
         let Some(stream) = descriptors.next() else { return Err(Error::corrupt("a stream did not arrive")) };
         streams::replace(number, stream).map_err(|error| Error::os("taking over a standard stream", error))?;
     }
-    if request.directory {
+    if surroundings.directory {
         let Some(directory) = descriptors.next() else { return Err(Error::corrupt("the directory did not arrive")) };
         start::enter(directory).map_err(|error| Error::os("changing to the directory to work in", error))?;
     }
-    for (name, value) in request.environment {
+    for (name, value) in surroundings.environment {
         match value {
-            // SAFETY: a copy of the server has one thread.
+            // SAFETY: the server has one thread, and so have its copies.
             Some(value) => unsafe { env::set_var(name, value) },
             // SAFETY: as above.
             None => unsafe { env::remove_var(name) },
         }
     }
-    interrupts.let_through().map_err(|error| Error::os("unblocking a signal", error))
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    super::{Process, StartMethod, init, target::Target},
+    super::{Process, StartMethod, Stdio, init, stdio::Streams, target::Target},
     Pool,
     crew::{Crew, Rules, Start},
     parcel::{Letter, ROOM},
@@ -33,8 +33,7 @@ pub enum OnDeath {
 
 /// A pool that is about to be started. From [`Pool::builder`].
 ///
-/// The workers' standard streams are this process's: what a task prints appears there, without a name before it, for a
-/// worker does the tasks of many.
+/// The workers' standard streams are this process's, unless the builder [says](Self::stdout) where they lead.
 ///
 /// # Examples
 ///
@@ -73,6 +72,7 @@ pub struct Builder {
     method: Option<StartMethod>,
     cpus: Vec<usize>,
     may_have_children: Option<bool>,
+    streams: Streams,
     max_tasks: Option<u64>,
     on_death: OnDeath,
     prepare: Box<dyn Fn(Settings) -> Start>,
@@ -84,6 +84,7 @@ struct Settings {
     method: StartMethod,
     cpus: Vec<usize>,
     may_have_children: Option<bool>,
+    streams: Streams,
 }
 
 impl Default for Builder {
@@ -93,6 +94,7 @@ impl Default for Builder {
             method: None,
             cpus: Vec::new(),
             may_have_children: None,
+            streams: Streams::default(),
             max_tasks: None,
             on_death: OnDeath::Fail,
             prepare: Box::new(|_| Box::new(|_| Err(Error::PoolClosed))),
@@ -127,11 +129,16 @@ impl Builder {
             let args = args.clone();
             Box::new(move |place: Place| {
                 let at = place.at;
+                let [stdin, stdout, stderr] = settings.streams.all.clone();
                 let mut builder = Process::builder(serve::<F, A>)
                     .args((place, args.clone()))
                     .name(format!("pool-worker-{}", at + 1))
                     .daemon(true)
-                    .start_method(settings.method);
+                    .start_method(settings.method)
+                    .stdin(stdin)
+                    .stdout(stdout)
+                    .stderr(stderr)
+                    .prefix_lines(settings.streams.prefix_lines);
                 if let Some(may) = settings.may_have_children {
                     builder = builder.may_have_children(may);
                 }
@@ -182,6 +189,56 @@ impl Builder {
         self
     }
 
+    /// Where the workers' standard input comes from. By default from where this process's comes.
+    ///
+    /// Of a file that all have, each line is somebody's. Not [piped](Stdio::piped), nor are the others: it would be one
+    /// pipe for each worker that there ever is. `io::pipe()` makes one for all.
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.streams.all[0] = stdin.into();
+        self
+    }
+
+    /// Where their standard output goes. By default to where this process's goes.
+    pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
+        self.streams.all[1] = stdout.into();
+        self
+    }
+
+    /// Where their standard errors go, the text of a panic among them. By default to where this process's go.
+    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
+        self.streams.all[2] = stderr.into();
+        self
+    }
+
+    /// Puts the worker's name before each line of its output and its errors: `pool-worker-1: hello`. As
+    /// [`prefix_lines`](super::super::Builder::prefix_lines) of a process, but for this: what the pool returns does not wait
+    /// for the lines that were written meanwhile. They are passed on before this process ends normally.
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// use std::io::{self, Read};
+    /// use shmkit::Pool;
+    ///
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     shmkit::init();
+    ///     let (mut from, into) = io::pipe()?;
+    ///     let pool = Pool::builder().workers(1).stdout(into).prefix_lines(true).start()?;
+    ///     pool.apply(|| println!("hello"), ())?;
+    ///     pool.close();
+    ///     pool.join()?;
+    ///     drop(pool);
+    ///     let mut text = String::new();
+    ///     from.read_to_string(&mut text)?;
+    ///     assert_eq!(text, "pool-worker-1: hello\n");
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn prefix_lines(mut self, prefix: bool) -> Self {
+        self.streams.prefix_lines = prefix;
+        self
+    }
+
     /// What becomes of the tasks of a worker that died. By default they fail.
     pub fn on_death(mut self, on_death: OnDeath) -> Self {
         self.on_death = on_death;
@@ -192,7 +249,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](Error::InvalidArgument) for 0 workers or 0 tasks; else as
+    /// [`InvalidArgument`](Error::InvalidArgument) for 0 workers, 0 tasks or a [piped](Stdio::piped) stream; else as
     /// [`Process::spawn`](crate::Process::spawn): then those that were started already are ended.
     pub fn start(self) -> Result<Pool> {
         let workers = self.workers.unwrap_or_else(process::cpu_count);
@@ -203,12 +260,20 @@ impl Builder {
         if self.max_tasks == Some(0) {
             return Err(Error::invalid_argument("workers for 0 tasks each; at least 1"));
         }
+        if self.streams.all.iter().any(Stdio::is_piped) {
+            return Err(Error::invalid_argument("a piped stream of workers, whose other end nobody could take"));
+        }
         init::check_initialised()?;
         let method = self.method.unwrap_or_else(process::start_method);
         let rules = Rules {
             on_death: self.on_death,
             most_tasks: self.max_tasks,
-            start: (self.prepare)(Settings { method, cpus: self.cpus, may_have_children: self.may_have_children }),
+            start: (self.prepare)(Settings {
+                method,
+                cpus: self.cpus,
+                may_have_children: self.may_have_children,
+                streams: self.streams,
+            }),
             forks: method == StartMethod::Fork,
         };
         let (words, places) = places(workers)?;
@@ -238,6 +303,7 @@ impl fmt::Debug for Builder {
             .field("method", &self.method)
             .field("cpus", &self.cpus)
             .field("may_have_children", &self.may_have_children)
+            .field("streams", &self.streams)
             .field("max_tasks", &self.max_tasks)
             .field("on_death", &self.on_death)
             .finish_non_exhaustive()
