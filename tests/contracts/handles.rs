@@ -9,8 +9,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use shmkit::{
-    Array, AtomicArray, AtomicValue, Barrier, BoundedSemaphore, Condvar, Consumer, Error, Event, Lock, Process,
-    Producer, Queue, RLock, RawArray, Region, Result, Ring, RwLock, Semaphore, Value, pipe,
+    Array, AtomicArray, AtomicValue, Barrier, BoundedSemaphore, Condvar, Consumer, Event, Lock, Process, Producer,
+    Queue, RLock, RawArray, Region, Result, Ring, RwLock, Semaphore, Value, pipe,
 };
 
 use super::{ALL, LONG, joined, run};
