@@ -155,6 +155,12 @@ fn lists(with: With) {
     list.push(true).unwrap();
     list.sort().unwrap();
     assert_eq!(text(&list.to_object().unwrap()), "[1.0, True, 2.0, 3.5, nan]");
+    // Records, which have no order, are an error too, and no panic: there are enough for a sort to look twice.
+    list.clear().unwrap();
+    list.extend((0..64).map(|x| Object::from(vec![Map::from_iter([("id", x % 5)]).into(), Object::from(x * 37 % 64)])))
+        .unwrap();
+    assert!(matches!(list.sort(), Err(Error::TypeMismatch { .. })));
+    assert_eq!(list.len().unwrap(), 64);
     // More than go in one step.
     list.clear().unwrap();
     list.extend(0..1000).unwrap();

@@ -261,6 +261,71 @@ fn serde_there_and_back() {
     assert!(matches!(Object::from(1).get_as::<Kind>(), Err(Error::TypeMismatch { .. })));
 }
 
+/// Formats that say what their values are, and types that ask them.
+#[test]
+fn serde_of_formats_that_know() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Open {
+        name: String,
+        #[serde(flatten)]
+        rest: BTreeMap<String, Object>,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Number(u8),
+        Any(Object),
+    }
+    let any = [
+        Object::None,
+        true.into(),
+        (-1).into(),
+        u64::MAX.into(),
+        i64::MIN.into(),
+        0.5.into(),
+        "x".into(),
+        // The encoding of a number.
+        Object::bytes(b"\x03\x02"),
+        Object::from(vec![Object::from(1), Map::from_iter([(2, "y")]).into()]),
+    ];
+    for value in any {
+        let open = Open { name: "n".into(), rest: BTreeMap::from([("value".into(), value.clone())]) };
+        assert_eq!(Object::from_serialize(&open).unwrap().get_as::<Open>().unwrap(), open);
+        assert_eq!(Object::from_serialize(&Some(&value)).unwrap(), value);
+        assert_eq!(value.get_as::<Object>().unwrap(), value);
+        assert_eq!(
+            Object::from_serialize(&Either::Any(value.clone())).unwrap().get_as::<Either>().unwrap(),
+            Either::Any(value)
+        );
+    }
+    assert_eq!(Object::from(7).get_as::<Either>().unwrap(), Either::Number(7));
+}
+
+#[test]
+fn types_that_do_not_fit() {
+    let three = Object::from([1, 2, 3]);
+    assert_eq!(three.get_as::<(u8, u8, u8)>().unwrap(), (1, 2, 3));
+    for refused in [
+        three.get_as::<(u8, u8)>().map(drop),
+        three.get_as::<[u8; 2]>().map(drop),
+        three.get_as::<(u8, u8, u8, u8)>().map(drop),
+    ] {
+        assert!(matches!(refused, Err(Error::TypeMismatch { .. })));
+    }
+    assert_eq!(Object::bytes(b"ab").get_as::<Vec<u8>>().unwrap(), b"ab");
+    assert_eq!(Object::from(i128::MAX).get_as::<f64>().unwrap(), i128::MAX as f64);
+    // Two keys that are one here.
+    let keys = BTreeMap::from([((1, true), 'a'), ((1, false), 'b')]);
+    assert_eq!(Object::from_serialize(&keys).unwrap().to_string(), "{[1, False]: 'b', [1, True]: 'a'}");
+    struct Twice;
+    impl Serialize for Twice {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_map([(Object::from(1), 'a'), (Object::from(1.0), 'b')])
+        }
+    }
+    assert!(matches!(Object::from_serialize(&Twice), Err(Error::NotSendable { .. })));
+}
+
 #[test]
 fn depth_and_counts_are_bounded() {
     let nested = |depth| (0..depth).fold(Object::None, |inner, _| Object::from(vec![inner]));

@@ -42,6 +42,8 @@ pub struct Batch {
     /// The number of the connection when it was begun.
     link: u64,
     steps: Result<Vec<(u64, Op)>>,
+    /// What they are done with, which lives until then.
+    of: Vec<(Remote, u64)>,
 }
 
 /// What [`Batch`] works on by keys: a [`Dict`] or a [`Namespace`].
@@ -76,7 +78,7 @@ mod sealed {
 
 impl Batch {
     pub(super) fn new(server: Arc<Server>) -> Self {
-        Self { link: server.link_number(), server, steps: Ok(Vec::new()) }
+        Self { link: server.link_number(), server, steps: Ok(Vec::new()), of: Vec::new() }
     }
 
     fn add(mut self, remote: &Remote, op: Op) -> Self {
@@ -84,7 +86,12 @@ impl Batch {
             let is_own = remote.instance() == self.server.instance();
             let other = || Err(Error::invalid_argument("an object of another manager"));
             match if is_own { remote.id_for(self.link) } else { other() } {
-                Ok(id) => steps.push((id, op)),
+                Ok(id) => {
+                    steps.push((id, op));
+                    if self.of.last().is_none_or(|last| last.1 != id) {
+                        self.of.push((remote.clone(), id));
+                    }
+                }
                 Err(error) => self.steps = Err(error),
             }
         }

@@ -9,6 +9,7 @@
 use std::{
     cmp::Ordering,
     collections::HashMap,
+    fmt::{self, Write as _},
     hash::{BuildHasherDefault, Hasher},
     mem,
 };
@@ -31,6 +32,8 @@ pub(super) struct Store {
     doubtful: Vec<u64>,
     /// Those that are held only by others of them.
     suspects: Vec<u64>,
+    /// How many objects and values were looked at when such were last searched for: the next search has to be worth it.
+    walked: usize,
 }
 
 /// Objects are numbered here, one after the other, so nobody can choose numbers that fall together.
@@ -120,7 +123,13 @@ fn note(log: Log<'_>, id: u64, undo: impl FnOnce() -> Undo) {
 impl Store {
     pub(super) fn new() -> Self {
         let root = Shared { body: Body::Dict(Map::new()), outer: 1, inner: 0, links: 0, version: 0 };
-        Self { objects: HashMap::from_iter([(ROOT, root)]), next: ROOT + 1, doubtful: Vec::new(), suspects: Vec::new() }
+        Self {
+            objects: HashMap::from_iter([(ROOT, root)]),
+            next: ROOT + 1,
+            doubtful: Vec::new(),
+            suspects: Vec::new(),
+            walked: 0,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -236,7 +245,7 @@ impl Store {
                 _ => {}
             }
         }
-        if self.suspects.len() > 64 && self.suspects.len() > self.objects.len() / 4 {
+        if self.suspects.len() > 64 && self.suspects.len() > self.walked / 16 {
             self.collect();
         }
     }
@@ -250,13 +259,14 @@ impl Store {
 
     /// The same when there is nothing else to do: of those, too, that hold each other.
     pub(super) fn tidy_at_leisure(&mut self) {
-        if !self.suspects.is_empty() && (self.objects.len() < 1000 || self.suspects.len() > self.objects.len() / 16) {
+        if self.suspects.len() > self.walked / 1000 {
             self.collect();
         }
     }
 
     fn collect(&mut self) {
         self.suspects.clear();
+        self.walked = self.objects.len();
         let mut reached: HashMap<u64, ()> = HashMap::new();
         let mut next: Vec<u64> =
             self.objects.iter().filter(|(_, object)| object.outer > 0).map(|(id, _)| *id).collect();
@@ -266,7 +276,10 @@ impl Store {
             }
             match self.objects.get(&id) {
                 Some(object) if object.links > 0 => {
-                    object.body.for_each_value(|value| value.for_each_proxy(&mut |proxy| next.push(proxy.id())));
+                    object.body.for_each_value(|value| {
+                        self.walked += 1;
+                        value.for_each_proxy(&mut |proxy| next.push(proxy.id()));
+                    });
                 }
                 _ => {}
             }
@@ -535,6 +548,18 @@ impl Store {
     }
 
     fn apply_to_dict(&mut self, id: u64, op: Op, mut log: Log<'_>) -> Result<Object> {
+        // Who looks for what cannot be there is told so.
+        if let Op::Get(key)
+        | Op::Find(key)
+        | Op::Contains(key)
+        | Op::Set(key, _)
+        | Op::SetDefault(key, _)
+        | Op::FetchAdd(key, _)
+        | Op::CompareExchange(key, ..)
+        | Op::Take(key) = &op
+        {
+            key.check_key()?;
+        }
         let Shared { body: Body::Dict(map) | Body::Namespace(map), version, .. } = self.object(id)? else {
             return Err(gone(id));
         };
@@ -558,7 +583,6 @@ impl Store {
                 Object::List(vec![Object::from(*version), Object::from(next), Object::List(items)])
             }
             Op::Set(key, value) => {
-                key.check_key()?;
                 self.check_links([&value])?;
                 self.put(id, key, value, log)?;
                 Object::None
@@ -567,7 +591,6 @@ impl Store {
                 if let Some(found) = map.find(&key) {
                     return Ok(found.clone());
                 }
-                key.check_key()?;
                 self.check_links([&value])?;
                 self.put(id, key, value.clone(), log)?;
                 value
@@ -575,7 +598,6 @@ impl Store {
             Op::FetchAdd(key, by) => {
                 let old = map.find(&key).cloned().unwrap_or(Object::Int(0));
                 let sum = old.plus(&by)?;
-                key.check_key()?;
                 self.put(id, key, sum, log)?;
                 old
             }
@@ -583,7 +605,6 @@ impl Store {
                 let old = map.find(&key).cloned();
                 let is_same = old == current;
                 if is_same {
-                    key.check_key()?;
                     self.check_links(&new)?;
                     match new {
                         Some(new) => self.put(id, key, new, log)?,
@@ -643,7 +664,29 @@ fn gone(id: u64) -> Error {
 }
 
 fn no_key(key: &Object) -> Error {
-    Error::KeyNotFound { key: key.to_string() }
+    Error::KeyNotFound { key: in_short(key) }
+}
+
+/// What an error says of a value, which may be long.
+fn in_short(value: &Object) -> String {
+    /// Refuses what is too long.
+    struct Short(String);
+
+    impl fmt::Write for Short {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            const MOST: usize = 200;
+            let room = MOST.saturating_sub(self.0.len());
+            let end = (0..=text.len().min(room)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+            self.0.push_str(&text[..end]);
+            if end < text.len() { Err(fmt::Error) } else { Ok(()) }
+        }
+    }
+
+    let mut short = Short(String::new());
+    match write!(short, "{value}") {
+        Ok(()) => short.0,
+        Err(_) => short.0 + "...",
+    }
 }
 
 fn name_of(kind: Kind) -> &'static str {
@@ -675,7 +718,7 @@ fn clamp(index: i64, length: usize) -> usize {
 }
 
 fn position(items: &[Object], value: &Object) -> Result<usize> {
-    items.iter().position(|item| item == value).ok_or_else(|| Error::ValueNotFound { value: value.to_string() })
+    items.iter().position(|item| item == value).ok_or_else(|| Error::ValueNotFound { value: in_short(value) })
 }
 
 /// The positions of the values in their order; equal ones stay as they are.
@@ -705,8 +748,9 @@ fn total_order(a: &Object, b: &Object, unordered: &mut Option<(&'static str, &'s
     };
     match (a, b) {
         (Object::List(a), Object::List(b)) => {
-            let unequal = a.iter().zip(b).find(|(a, b)| a != b);
-            unequal.map_or_else(|| a.len().cmp(&b.len()), |(a, b)| total_order(a, b, unordered))
+            // On from two that differ and have no order: whatever is equal must be so to all others, or `sort_by` panics.
+            let mut differ = a.iter().zip(b).filter(|(a, b)| a != b).map(|(a, b)| total_order(a, b, unordered));
+            differ.find(|order| order.is_ne()).unwrap_or_else(|| a.len().cmp(&b.len()))
         }
         _ if rank(a) == rank(b) && (1..=3).contains(&rank(a)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
         _ => {

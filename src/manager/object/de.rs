@@ -4,12 +4,13 @@ use serde::{
     Deserialize, Deserializer,
     de::{
         DeserializeOwned, DeserializeSeed, EnumAccess, Error as _, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
-        VariantAccess, Visitor, value::StrDeserializer,
+        VariantAccess, Visitor,
+        value::{SeqDeserializer, StrDeserializer},
     },
 };
 
 use super::{
-    Home, MapIter, Object, Reader, Wire,
+    Home, Map, MapIter, Object, Reader, Wire,
     ser::{NAME, Refusal},
 };
 use crate::{Error, Result};
@@ -37,7 +38,73 @@ impl<'de> Deserialize<'de> for Object {
             }
         }
 
-        deserializer.deserialize_newtype_struct(NAME, Encoded)
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(AsItIs)
+        } else {
+            deserializer.deserialize_newtype_struct(NAME, Encoded)
+        }
+    }
+}
+
+/// Whatever a format says that it is.
+struct AsItIs;
+
+macro_rules! plainly {
+    ($($method:ident: $type:ty),+) => {
+        $(fn $method<E: serde::de::Error>(self, value: $type) -> Result<Object, E> {
+            Ok(Object::from(value))
+        })+
+    };
+}
+
+impl<'de> Visitor<'de> for AsItIs {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a value")
+    }
+
+    plainly! { visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_f64: f64, visit_str: &str, visit_string: String }
+
+    fn visit_u128<E: serde::de::Error>(self, value: u128) -> Result<Object, E> {
+        i128::try_from(value).map(Object::Int).map_err(|_| E::custom("a number of more than 127 bits"))
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Object, E> {
+        Ok(Object::bytes(bytes))
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Object, E> {
+        Ok(Object::None)
+    }
+
+    fn visit_none<E: serde::de::Error>(self) -> Result<Object, E> {
+        Ok(Object::None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object, D::Error> {
+        Object::deserialize(deserializer)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object, D::Error> {
+        Object::deserialize(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Object, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Object::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<Object, A::Error> {
+        let mut map = Map::new();
+        while let Some((key, value)) = items.next_entry::<Object, Object>()? {
+            key.check_key().map_err(A::Error::custom)?;
+            map.insert(key, value);
+        }
+        Ok(Object::Dict(map))
     }
 }
 
@@ -81,7 +148,14 @@ impl<'a> FromObject<'a> {
             Object::Float(float) => visitor.visit_f64(*float),
             Object::Str(text) => visitor.visit_str(text),
             Object::Bytes(bytes) => visitor.visit_bytes(bytes),
-            Object::List(items) => visitor.visit_seq(Seq(items.iter())),
+            Object::List(items) => {
+                let mut rest = Seq(items.iter());
+                let value = visitor.visit_seq(&mut rest)?;
+                match rest.0.len() {
+                    0 => Ok(value),
+                    more => Err(Refusal::custom(format!("a list of {} with {more} too many", items.len()))),
+                }
+            }
             Object::Dict(map) => visitor.visit_map(Fields { items: map.iter(), value: None }),
             Object::Proxy(_) => Err(Refusal::custom(format!("a shared {} is not copied", self.0.type_name()))),
         }
@@ -101,9 +175,28 @@ impl<'de> Deserializer<'de> for FromObject<'_> {
 
     as_it_is! {
         deserialize_any deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
-        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
         deserialize_char deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf deserialize_unit
-        deserialize_seq deserialize_map deserialize_identifier
+        deserialize_map deserialize_identifier
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        match self.0 {
+            // Also those that are too large for serde's integers.
+            Object::Int(int) => visitor.visit_f64(*int as f64),
+            _ => self.visit(visitor),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
+        match self.0 {
+            Object::Bytes(bytes) => SeqDeserializer::new(bytes.iter().copied()).deserialize_seq(visitor),
+            _ => self.visit(visitor),
+        }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
@@ -117,17 +210,12 @@ impl<'de> Deserializer<'de> for FromObject<'_> {
         self.visit(visitor)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Refusal> {
-        if name == NAME {
-            let mut bytes = Vec::new();
-            self.0.write(&mut bytes).map_err(Refusal::custom)?;
-            return visitor.visit_bytes(&bytes);
-        }
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Refusal> {
         visitor.visit_newtype_struct(self)
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Refusal> {
-        self.visit(visitor)
+        self.deserialize_seq(visitor)
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -172,7 +260,7 @@ impl<'de> Deserializer<'de> for FromObject<'_> {
 
 struct Seq<'a>(std::slice::Iter<'a, Object>);
 
-impl<'de> SeqAccess<'de> for Seq<'_> {
+impl<'de> SeqAccess<'de> for &mut Seq<'_> {
     type Error = Refusal;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Refusal> {

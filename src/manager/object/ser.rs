@@ -10,19 +10,39 @@ use serde::{
     },
 };
 
-use super::{Home, Map, Object, Reader, Wire};
+use super::{Map, Object, Wire};
 use crate::{Error, Result};
 
-/// The name under which an object travels, as bytes: so one inside another value stays what it is.
+const SHARED: &str = "a value with shared lists or dicts in it: send those by themselves";
+
+/// The name under which an object travels as bytes.
 pub(super) const NAME: &str = "$shmkit::Object";
 
-/// In its own encoding, as bytes. One with a list, dict or namespace of a manager in it cannot go this way.
+/// As what it is where the format says that of its values, as JSON does; else in its own encoding, as bytes. One with a list,
+/// dict or namespace of a manager in it cannot go either way.
 impl Serialize for Object {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return match self {
+                Self::None => serializer.serialize_unit(),
+                Self::Bool(is) => serializer.serialize_bool(*is),
+                Self::Int(int) => match (i64::try_from(*int), u64::try_from(*int)) {
+                    (Ok(int), _) => serializer.serialize_i64(int),
+                    (_, Ok(int)) => serializer.serialize_u64(int),
+                    _ => serializer.serialize_i128(*int),
+                },
+                Self::Float(float) => serializer.serialize_f64(*float),
+                Self::Str(text) => serializer.serialize_str(text),
+                Self::Bytes(bytes) => serializer.serialize_bytes(bytes),
+                Self::List(items) => serializer.collect_seq(items),
+                Self::Dict(map) => serializer.collect_map(map),
+                Self::Proxy(_) => Err(S::Error::custom(SHARED)),
+            };
+        }
         let mut proxies = 0;
         self.for_each_proxy(&mut |_| proxies += 1);
         if proxies > 0 {
-            return Err(S::Error::custom("a value with shared lists or dicts in it: send those by themselves"));
+            return Err(S::Error::custom(SHARED));
         }
         let mut bytes = Vec::new();
         self.write(&mut bytes).map_err(S::Error::custom)?;
@@ -105,6 +125,9 @@ impl Fields {
 
     fn add<T: Serialize + ?Sized>(&mut self, key: Object, value: &T) -> Result<(), Refusal> {
         key.check_key().map_err(|error| Refusal(error.to_string()))?;
+        if self.map.find(&key).is_some() {
+            return Err(Refusal(format!("two keys that are equal: {key}")));
+        }
         self.map.put(key, value.serialize(ToObject)?);
         Ok(())
     }
@@ -176,14 +199,8 @@ impl Serializer for ToObject {
         Ok(Object::from(variant))
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<Object, Refusal> {
-        match value.serialize(self)? {
-            Object::Bytes(bytes) if name == NAME => {
-                let mut reader = Reader::new(&bytes, Home::Nowhere);
-                Object::read(&mut reader).map_err(|error| Refusal(error.to_string()))
-            }
-            other => Ok(other),
-        }
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<Object, Refusal> {
+        value.serialize(self)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
