@@ -3,7 +3,7 @@
 //! A request is a byte that says which one it is, and its fields in their order ([`Wire`]). An answer is a byte, 0 and a value
 //! or 1 and an error as serde and postcard have it: so that errors keep their kinds.
 
-use super::object::{Object, Reader, Wire};
+use super::object::{self, Object, Reader, Wire};
 use crate::{Error, Result};
 
 macro_rules! wire_enum {
@@ -148,7 +148,7 @@ pub(super) fn write_answer(answer: Result<Object>, into: &mut Vec<u8>) {
     let error = match answer {
         Ok(value) => {
             into.push(0);
-            match value.write(into) {
+            match object::write_answer(&value, into) {
                 Ok(()) => return,
                 Err(error) => error,
             }

@@ -14,7 +14,7 @@
 //! signed ones is in the lowest bit.
 //!
 //! A reader gets bytes from anywhere. It reads no value that is nested deeper than [`DEPTH`], nor one of more than
-//! [`PARTS`] parts, each of which takes 32 bytes in memory and as little as one byte here.
+//! [`PARTS`] parts, each of which takes [`PART`] bytes in memory and as little as one byte here.
 
 use std::sync::Arc;
 
@@ -27,8 +27,17 @@ use crate::{
 /// How deep values can be nested.
 pub(in super::super) const DEPTH: usize = 128;
 
-/// The most parts of what is read at a time.
-const PARTS: usize = 1 << 24;
+/// How much deeper they can lie in answers, which say more than a value.
+const AROUND: usize = 4;
+
+/// The most parts of what is read at a time. Of an answer, which others may have made longer, twice as many.
+pub(in super::super) const PARTS: usize = 1 << 24;
+
+/// What a part takes in memory, in bytes.
+pub(in super::super) const PART: usize = 32;
+
+/// Parts that a dict takes besides its items.
+const DICT_PARTS: usize = 12;
 
 /// What can be written and read.
 pub(in super::super) trait Wire: Sized {
@@ -68,7 +77,11 @@ fn cut() -> Error {
 
 impl<'a> Reader<'a> {
     pub(in super::super) fn new(bytes: &'a [u8], home: Home<'a>) -> Self {
-        Self { rest: bytes, parts: PARTS, depth: DEPTH, home }
+        let (parts, depth) = match home {
+            Home::Client(_) => (2 * PARTS, DEPTH + AROUND),
+            Home::Nowhere | Home::Server(_) => (PARTS, DEPTH),
+        };
+        Self { rest: bytes, parts, depth, home }
     }
 
     pub(in super::super) fn home(&self) -> Home<'a> {
@@ -93,9 +106,14 @@ impl<'a> Reader<'a> {
         if count > self.rest.len() {
             return Err(cut());
         }
-        self.parts =
-            self.parts.checked_sub(count).ok_or(Error::TooLarge { size: count as u64, limit: PARTS as u64 })?;
         Ok(count)
+    }
+
+    /// So many parts are about to be read.
+    fn spend(&mut self, parts: usize) -> Result<()> {
+        let too_large = Error::TooLarge { size: parts as u64, limit: PARTS as u64 };
+        self.parts = self.parts.checked_sub(parts).ok_or(too_large)?;
+        Ok(())
     }
 
     /// Whatever is left.
@@ -257,6 +275,7 @@ impl<T: Wire> Wire for Vec<T> {
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
         let count = from.count()?;
+        from.spend(count.saturating_mul(size_of::<T>().div_ceil(PART)))?;
         // Not all at once, for a count alone costs whoever wrote it nothing.
         let mut items = Self::with_capacity(count.min(1024));
         for _ in 0..count {
@@ -308,7 +327,9 @@ impl Wire for Object {
             LIST => Self::List(from.deeper(Vec::read)?),
             DICT => Self::Dict(from.deeper(|from| {
                 let mut map = Map::new();
-                for _ in 0..from.count()? {
+                let count = from.count()?;
+                from.spend(count.saturating_mul(2) + if count > 0 { DICT_PARTS } else { 0 })?;
+                for _ in 0..count {
                     let (key, value) = <(Self, Self)>::read(from)?;
                     key.check_key().map_err(|error| Error::corrupt(error.to_string()))?;
                     map.put(key, value);
@@ -319,6 +340,11 @@ impl Wire for Object {
             other => return Err(Error::corrupt(format!("a value of the unknown type {other}"))),
         })
     }
+}
+
+/// Writes a value of an answer, in which others may lie.
+pub(in super::super) fn write_answer(object: &Object, into: &mut Vec<u8>) -> Result<()> {
+    write_object(object, DEPTH + AROUND, into)
 }
 
 fn write_object(object: &Object, depth: usize, into: &mut Vec<u8>) -> Result<()> {
