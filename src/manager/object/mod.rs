@@ -15,7 +15,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::map::{Map, MapIter};
-pub(super) use self::wire::{Home, PART, PARTS, Reader, Wire, write_answer};
+pub(super) use self::wire::{Home, Reader, Wire, write_answer};
 use super::proxy::Proxy;
 use crate::{Error, Result};
 

@@ -31,10 +31,10 @@ pub(in super::super) const DEPTH: usize = 128;
 const AROUND: usize = 4;
 
 /// The most parts of what is read at a time. Of an answer, which others may have made longer, twice as many.
-pub(in super::super) const PARTS: usize = 1 << 24;
+const PARTS: usize = 1 << 24;
 
 /// What a part takes in memory, in bytes.
-pub(in super::super) const PART: usize = 32;
+const PART: usize = 32;
 
 /// Parts that a dict takes besides its items.
 const DICT_PARTS: usize = 12;
