@@ -554,6 +554,11 @@ fn servers_by_path(with: With) {
     let path = directory.join("manager");
     let start = || Manager::builder().path(&path).start_method(with.0).start();
     assert!(matches!(Manager::connect(&path), Err(Error::NotFound { .. })));
+    // Somebody's file is no socket that nobody listens at.
+    fs::write(&path, "mine").unwrap();
+    assert!(matches!(start(), Err(Error::AlreadyExists { .. })));
+    assert_eq!(fs::read(&path).unwrap(), b"mine");
+    fs::remove_file(&path).unwrap();
     for _ in 0..3 {
         let manager = start().unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

@@ -187,7 +187,11 @@ impl Builder {
                 Ok(Manager { server, owner: Some(owner), key: Some(key) })
             }
             // It has ended before it let anybody in, and says why.
-            Err(Error::ManagerGone) => Err(process.join().err().unwrap_or(Error::ManagerGone)),
+            Err(Error::ManagerGone) => {
+                // If it lives all the same, that ends it.
+                drop(end);
+                Err(process.join().err().unwrap_or(Error::ManagerGone))
+            }
             Err(error) => Err(error),
         }
     }

@@ -7,7 +7,7 @@ use std::{
     fs, io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+        unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
     },
     path::Path,
 };
@@ -49,12 +49,15 @@ pub(crate) fn listen(path: &Path) -> io::Result<OwnedFd> {
     let address = SocketAddrUnix::new(path)?;
     let socket = socket()?;
     // Of two who replace a dead one, the second must not remove the first one's.
-    let directory = fs::File::open(path.parent().unwrap_or(Path::new(".")))?;
+    let directory =
+        fs::File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     files::lock_file(&directory)?;
     match bind(&socket, &address) {
         Err(Errno::ADDRINUSE) => {
+            // To connect to what is no socket is refused too, and that is somebody's file.
+            let is_socket = fs::symlink_metadata(path)?.file_type().is_socket();
             match connect(path) {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(error) if is_socket && error.kind() == io::ErrorKind::ConnectionRefused => {}
                 _ => return Err(Errno::ADDRINUSE.into()),
             }
             files::remove(path)?;
