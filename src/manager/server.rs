@@ -57,7 +57,7 @@ pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>, key:
         doors: Mutex::default(),
         numbers: AtomicU64::new(1),
     });
-    let _removed = path.as_deref().map(|path| Named::new(path, &hall)).transpose()?;
+    let named = path.as_deref().map(|path| Named::new(path, &hall)).transpose()?;
     hall.open(Door::Gate { socket: gate.into(), holds: None })?;
     hall.open(Door::Owner(owner))?;
     let keeper = Arc::clone(&hall);
@@ -68,7 +68,11 @@ pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>, key:
     })
     .map_err(|error| Error::os("starting a thread", error))?;
     let desk = Arc::clone(&hall.desk);
-    desk.attend(&mut Worker::new(hall, events, key));
+    let mut worker = Worker::new(hall, events, key);
+    desk.attend(&mut worker);
+    // Before the listening socket is closed with all others: whoever finds it closed takes the path for a dead server's, and what
+    // it puts there is not this one's to remove.
+    drop(named);
     Ok(())
 }
 
@@ -240,8 +244,15 @@ impl Hall {
         peer.process.store(self.open(Door::Process { pidfd, peer: Arc::clone(&peer) })?, Relaxed);
         self.desk.tell(Event::Enter(Arc::clone(&peer), line));
         let door = Door::Client { peer: Arc::clone(&peer), desk: Arc::clone(&self.desk) };
-        peer.door.store(self.open(door)?, Relaxed);
-        pipe::send(&peer.socket, 0, &bytes, &descriptors, Wait::No)
+        let told = self.open(door).and_then(|door| {
+            peer.door.store(door, Relaxed);
+            pipe::send(&peer.socket, 0, &bytes, &descriptors, Wait::No)
+        });
+        if told.is_err() {
+            // It waits for a word or for the end of its socket, which all of these have.
+            self.leave(peer.process.load(Relaxed), &peer, &self.desk);
+        }
+        told
     }
 
     /// Lets a client in at the desk of a service, for as long as it has the other end of this socket. What it is to be told.
