@@ -4,6 +4,8 @@
 #![allow(unsafe_code, reason = "sends signals, becomes another user")]
 
 mod alone;
+#[path = "alone/managers.rs"]
+mod managers;
 
 use std::{
     env, fs, io,
@@ -17,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use managers::{With, contracts};
 use rustix::{
     net::{
         AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
@@ -28,39 +31,10 @@ use shmkit::{
     Error, Manager, Process, Queue, Result,
     manager::{Dict, List, Map, Namespace, Object, Proxy},
     pipe::{self, Connection},
-    process::{Message, Outcome, StartMethod, Target},
+    process::StartMethod,
 };
 
 const SOON: Duration = Duration::from_secs(20);
-
-#[derive(Clone, Copy)]
-struct With(StartMethod);
-
-type Output<F, A> = <<F as Target<A>>::Outcome as Outcome>::Output;
-
-impl With {
-    fn manager(self) -> Manager {
-        Manager::builder().start_method(self.0).start().unwrap()
-    }
-
-    fn start<F: Target<A>, A: Message>(self, target: F, args: A) -> Process<Output<F, A>> {
-        Process::builder(target).args(args).start_method(self.0).start().unwrap()
-    }
-
-    fn run<F: Target<A>, A: Message>(self, target: F, args: A) -> Output<F, A> {
-        self.start(target, args).join().unwrap()
-    }
-}
-
-macro_rules! contracts {
-    ($($name:ident),* $(,)?) => {
-        &[$(
-            (concat!(stringify!($name), ", fork"), || $name(With(StartMethod::Fork))),
-            (concat!(stringify!($name), ", fork server"), || $name(With(StartMethod::ForkServer))),
-            (concat!(stringify!($name), ", spawn"), || $name(With(StartMethod::Spawn))),
-        )*]
-    };
-}
 
 const CONTRACTS: &[(&str, fn())] = contracts![
     mixed_keys_and_values,

@@ -2,6 +2,8 @@
 //! Not under libtest, whose threads a fork cannot copy.
 
 mod alone;
+#[path = "alone/managers.rs"]
+mod managers;
 
 use std::{
     collections::BTreeMap,
@@ -12,44 +14,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use managers::{With, contracts};
 use serde::{Deserialize, Serialize};
 use shmkit::{
     AtomicValue, Error, Event, Manager, Pool, Process, Queue, Result, Value,
     manager::{Dict, service::Proxied},
     pipe::{self, Connection},
-    process::{Message, Outcome, StartMethod, Target},
+    process::{Message, StartMethod},
 };
 
 const SOON: Duration = Duration::from_secs(20);
-
-#[derive(Clone, Copy)]
-struct With(StartMethod);
-
-type Output<F, A> = <<F as Target<A>>::Outcome as Outcome>::Output;
-
-impl With {
-    fn manager(self) -> Manager {
-        Manager::builder().start_method(self.0).start().unwrap()
-    }
-
-    fn start<F: Target<A>, A: Message>(self, target: F, args: A) -> Process<Output<F, A>> {
-        Process::builder(target).args(args).start_method(self.0).start().unwrap()
-    }
-
-    fn run<F: Target<A>, A: Message>(self, target: F, args: A) -> Output<F, A> {
-        self.start(target, args).join().unwrap()
-    }
-}
-
-macro_rules! contracts {
-    ($($name:ident),* $(,)?) => {
-        &[$(
-            (concat!(stringify!($name), ", fork"), || $name(With(StartMethod::Fork))),
-            (concat!(stringify!($name), ", fork server"), || $name(With(StartMethod::ForkServer))),
-            (concat!(stringify!($name), ", spawn"), || $name(With(StartMethod::Spawn))),
-        )*]
-    };
-}
 
 const CONTRACTS: &[(&str, fn())] = contracts![
     by_name,

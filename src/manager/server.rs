@@ -535,7 +535,7 @@ mod tests {
             desk,
             watch: Watch::new().unwrap(),
             doors: Mutex::default(),
-            numbers: AtomicU64::new(1),
+            numbers: AtomicU64::new(2),
         });
         let (ours, theirs) = End::pair().unwrap();
         hall.desk.tell(Event::Enter(Peer::new(1, theirs, None), words::new_line().unwrap()));
@@ -543,6 +543,21 @@ mod tests {
         assert!(matches!(worker.turn(), Turn::Done));
         assert_eq!(worker.clients.len(), 1);
         (worker, ours)
+    }
+
+    /// One whose welcome cannot be sent: nothing of it stays, or it would wait for a word on a socket that is open.
+    #[test]
+    fn nobody_is_half_let_in() {
+        let (mut worker, _ours) = worker();
+        let doors = worker.hall.doors().len();
+        let (ours, theirs) = packet::pair().unwrap();
+        let (shut, _open) = packet::pair().unwrap();
+        drop(theirs);
+        assert!(worker.hall.let_in(ours, shut).is_err());
+        // The gate of its forks is all that is left, until the keeper sees that nobody has its other end.
+        assert_eq!(worker.hall.doors().len(), doors + 1);
+        while matches!(worker.turn(), Turn::Done) {}
+        assert_eq!(worker.clients.len(), 1);
     }
 
     /// Puts bytes in as a request, and reads the answer.
