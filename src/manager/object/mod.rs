@@ -191,6 +191,26 @@ impl Object {
         }
     }
 
+    /// About how many bytes it takes.
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Str(text) => text.len(),
+                Self::Bytes(bytes) => bytes.len(),
+                Self::List(items) => items.iter().map(Self::weight).sum(),
+                Self::Dict(map) => map.iter().map(|(key, value)| key.weight() + value.weight()).sum(),
+                _ => 0,
+            }
+    }
+
+    /// The number of 64 bits with a sign that it equals, if it does.
+    fn short_number(&self) -> Option<i64> {
+        match self {
+            Self::Int(int) => i64::try_from(*int).ok(),
+            _ => self.number()?.whole()?.try_into().ok(),
+        }
+    }
+
     /// The sum, for numbers: a whole number if both are.
     ///
     /// # Errors
