@@ -162,8 +162,10 @@ impl Builder {
         let os = |error| Error::os("socketpair", error);
         let (gate, theirs) = packet::pair().map_err(os)?;
         let (end, owner) = pipe::duplex()?;
+        // The server may be in another directory.
+        let path = self.path.map(std::path::absolute).transpose().map_err(|error| Error::os("getcwd", error))?;
         let mut builder = Process::builder(server::serve)
-            .args((Fd::from(theirs), owner, self.path))
+            .args((Fd::from(theirs), owner, path))
             .name(self.name.unwrap_or_else(|| "manager".into()))
             .daemon(true)
             .may_have_children(false);
