@@ -7,8 +7,8 @@ use super::{
     client::Server,
     list::items,
     object::Object,
-    protocol::{Op, Request},
-    proxy::Remote,
+    protocol::{Op, Request, Steps},
+    proxy::{Proxy, Remote},
 };
 use crate::{Error, Result};
 
@@ -41,7 +41,10 @@ pub struct Batch {
     server: Arc<Server>,
     /// The number of the connection when it was begun.
     link: u64,
-    steps: Result<Vec<(u64, Op)>>,
+    steps: Result<Steps>,
+    count: usize,
+    /// What is among the values and has to live until then.
+    kept: Vec<Proxy>,
 }
 
 /// What [`Batch`] works on by keys: a [`Dict`] or a [`Namespace`].
@@ -76,17 +79,21 @@ mod sealed {
 
 impl Batch {
     pub(super) fn new(server: Arc<Server>) -> Self {
-        Self { link: server.link_number(), server, steps: Ok(Vec::new()) }
+        Self { link: server.link_number(), server, steps: Ok(Steps::default()), count: 0, kept: Vec::new() }
     }
 
     fn add(mut self, remote: &Remote, op: Op) -> Self {
         if let Ok(steps) = &mut self.steps {
             let is_own = remote.instance() == self.server.instance();
             let other = || Err(Error::invalid_argument("an object of another manager"));
-            match if is_own { remote.id_for(self.link) } else { other() } {
-                Ok(id) => steps.push((id, op)),
-                Err(error) => self.steps = Err(error),
+            let id = if is_own { remote.id_for(self.link) } else { other() };
+            if let Err(error) = id.and_then(|id| steps.add(id, &op)) {
+                self.steps = Err(error);
             }
+            if let Op::Set(_, value) | Op::Push(value) = &op {
+                value.for_each_proxy(&mut |proxy| self.kept.push(proxy.clone()));
+            }
+            self.count += 1;
         }
         self
     }
@@ -156,6 +163,6 @@ impl Batch {
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch").field("steps", &self.steps).finish()
+        f.debug_struct("Batch").field("steps", &self.count).finish_non_exhaustive()
     }
 }

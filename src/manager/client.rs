@@ -2,7 +2,6 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    mem,
     os::fd::{AsFd, OwnedFd},
     process,
     sync::{
@@ -35,8 +34,12 @@ use crate::{
 /// For what the server, which is awake, does at once.
 const SOON: Duration = Duration::from_secs(10);
 
-/// For so long the answer to what needs none is awaited: tens of microseconds.
-const TURNS: u32 = 4000;
+/// For so long the answer to what needs none is awaited, where the next such thing waits for that: nearly always it is there after
+/// tens of microseconds.
+const A_MOMENT: Duration = Duration::from_millis(10);
+
+/// The most objects that are given up by one request, which the line has room for.
+const MOST_RELEASED: usize = 1000;
 
 /// What is sent through a gate, with one end of a socket pair and a descriptor of this process beside it.
 pub(super) const HELLO: &[u8] = b"shmkit manager 1";
@@ -205,14 +208,14 @@ impl Link {
 
     fn call(&self, request: &Request, descriptors: &[OwnedFd], home: Home<'_>) -> Result<Answer> {
         let mut lane = lock(&self.lane);
-        self.wait(lane.last)?;
+        self.wait(lane.last, Wait::Forever)?;
         self.ask(&mut lane, request, descriptors)?;
-        self.wait(lane.last)?;
+        self.wait(lane.last, Wait::Forever)?;
         let lane = &mut *lane;
         match words::answers(&self.line).get(&mut lane.buffer)? {
-            Bytes::InLine => Ok((protocol::read_answer(Reader::new(&lane.buffer, home))?, Vec::new())),
+            Bytes::InLine => Ok((protocol::read_answer(Reader::of_answer(&lane.buffer, home))?, Vec::new())),
             Bytes::InSocket => pipe::receive(&self.socket, Wait::timeout(SOON), |_, bytes, descriptors| {
-                Ok((protocol::read_answer(Reader::new(bytes, home))?, descriptors))
+                Ok((protocol::read_answer(Reader::of_answer(bytes, home))?, descriptors))
             })
             .map_err(gone_if_closed),
         }
@@ -237,7 +240,7 @@ impl Link {
     }
 
     /// Waits for the answer to the request `number`.
-    fn wait(&self, number: u32) -> Result<()> {
+    fn wait(&self, number: u32, limit: Wait) -> Result<()> {
         let answers = words::answers(&self.line);
         if answers.number() == number {
             return Ok(());
@@ -262,7 +265,11 @@ impl Link {
             if life != Life::Lives {
                 return Err(Error::ManagerGone);
             }
-            let woken = members.sleep(&answers.gate().word, turn, &[self.server], Wait::timeout(SLICE));
+            if limit.is_over() {
+                return Err(Error::TimedOut);
+            }
+            let slice = Wait::Until(limit.slice(SLICE));
+            let woken = members.sleep(&answers.gate().word, turn, &[self.server], slice);
             if woken == futex::Woken::TimedOut {
                 // Whoever else rang may have died before the bell was heard.
                 futex::wake(&self.bell.head().gate().word, 1);
@@ -273,27 +280,26 @@ impl Link {
     /// Tells the server what is not held any more, if nobody else is asking it something. Does not wait for the answer.
     ///
     /// Whoever is asking comes here after that, and finds what was put there before. If the answer to the last such message
-    /// takes long, the next one stays for the next request.
+    /// takes longer than a moment, the next one stays for the next request.
     fn tell_released(&self) {
-        if lock(&self.released).is_empty() {
-            return;
-        }
-        let mut lane = match self.lane.try_lock() {
-            Ok(lane) => lane,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        let mut turns = 0..TURNS;
-        let is_answered = || words::answers(&self.line).number() == lane.last;
-        if is_answered()
-            || turns.any(|_| {
-                std::hint::spin_loop();
-                is_answered()
-            })
-        {
-            let ids = mem::take(&mut *lock(&self.released));
-            // It fails when there is no server any more, nor what was held.
-            let _ = self.ask(&mut lane, &Request::Release(ids), &[]);
+        while !lock(&self.released).is_empty() {
+            let mut lane = match self.lane.try_lock() {
+                Ok(lane) => lane,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            if self.wait(lane.last, Wait::timeout(A_MOMENT)).is_err() {
+                return;
+            }
+            let ids = {
+                let mut released = lock(&self.released);
+                let rest = released.len().saturating_sub(MOST_RELEASED);
+                released.split_off(rest)
+            };
+            // It is short, so it goes through the line, and does not fail.
+            if !ids.is_empty() && self.ask(&mut lane, &Request::Release(ids), &[]).is_err() {
+                return;
+            }
         }
     }
 }

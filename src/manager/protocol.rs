@@ -3,7 +3,7 @@
 //! A request is a byte that says which one it is, and its fields in their order ([`Wire`]). An answer is a byte, 0 and a value
 //! or 1 and an error as serde and postcard have it: so that errors keep their kinds.
 
-use super::object::{Object, Reader, Wire};
+use super::object::{Home, Object, Reader, Wire};
 use crate::{Error, Result};
 
 macro_rules! wire_enum {
@@ -55,7 +55,7 @@ wire_enum! {
         /// Does something with an object.
         4 One(id: u64, op: Op),
         /// All of these, or none. Answered with a list of the answers.
-        5 All(ops: Vec<(u64, Op)>),
+        5 All(steps: Steps),
         /// Keeps what goes with this under a name, if nothing has it: a type, and an encoded value with its descriptors.
         6 Publish(name: String, tag: String, value: Object),
         /// What is kept under a name, if its type is this: nothing, or its bytes, and its descriptors beside it.
@@ -97,6 +97,40 @@ wire_enum! {
     }
 }
 
+/// Operations on objects, in their encoding: so none of them is ever in memory as anything else but the one that is carried out.
+#[derive(Debug, Default)]
+pub(super) struct Steps(Vec<u8>);
+
+impl Steps {
+    /// # Errors
+    ///
+    /// `NotSendable`.
+    pub(super) fn add(&mut self, id: u64, op: &Op) -> Result<()> {
+        let length = self.0.len();
+        let written = id.write(&mut self.0).and_then(|()| op.write(&mut self.0));
+        if written.is_err() {
+            self.0.truncate(length);
+        }
+        written
+    }
+
+    pub(super) fn reader<'a>(&'a self, home: Home<'a>) -> Reader<'a> {
+        Reader::new(&self.0, home)
+    }
+}
+
+/// The last part of a request, which ends where that does.
+impl Wire for Steps {
+    fn write(&self, into: &mut Vec<u8>) -> Result<()> {
+        into.extend_from_slice(&self.0);
+        Ok(())
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        Ok(Self(from.rest().into()))
+    }
+}
+
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
@@ -135,14 +169,14 @@ impl Wire for Kind {
     }
 }
 
-/// An answer.
-pub(super) fn write_answer(answer: Result<Object>, into: &mut Vec<u8>) {
+/// An answer. Whether it is the value, and not an error.
+pub(super) fn write_answer(answer: Result<Object>, into: &mut Vec<u8>) -> bool {
     let start = into.len();
     let error = match answer {
         Ok(value) => {
             into.push(0);
-            match value.write(into) {
-                Ok(()) => return,
+            match value.write_answer(into) {
+                Ok(()) => return true,
                 Err(error) => error,
             }
         }
@@ -152,6 +186,7 @@ pub(super) fn write_answer(answer: Result<Object>, into: &mut Vec<u8>) {
     into.push(1);
     // Errors are plain data: nothing of one can fail to be written.
     into.extend(postcard::to_stdvec(&error).unwrap_or_default());
+    false
 }
 
 pub(super) fn read_answer(mut reader: Reader<'_>) -> Result<Object> {

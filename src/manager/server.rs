@@ -59,7 +59,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>) -> Result<()> {
     // Ctrl-C ends those who use this, and this with them.
     let _interrupts = Interrupts::hold_back().map_err(|error| Error::os("blocking interrupts", error))?;
-    meeting::allow_many_descriptors();
+    let most_each = meeting::allow_many_descriptors() / 2;
     let bell = words::new_bell()?;
     let (tell, events) = mpsc::channel();
     let instance = RandomState::new().hash_one((process::id(), &raw const bell as usize));
@@ -71,7 +71,7 @@ pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>) -> R
         bell: bell.clone(),
         has_events: AtomicBool::new(false),
     });
-    let _removed = path.as_deref().map(|path| Named::new(path, &hall)).transpose()?;
+    let named = path.as_deref().map(|path| Named::new(path, &hall)).transpose()?;
     hall.open(Door::Gate { socket: gate.into(), holds: None })?;
     hall.open(Door::Owner(owner))?;
     let keeper = Arc::clone(&hall);
@@ -81,17 +81,20 @@ pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>) -> R
         std::mem::forget(_abort);
     })
     .map_err(|error| Error::os("starting a thread", error))?;
-    Worker {
+    let mut worker = Worker {
         hall,
         events,
         store: Store::new(),
         parcels: HashMap::new(),
         clients: Vec::new(),
+        most_each,
         served: 0,
         request: Vec::new(),
         answer: Vec::new(),
-    }
-    .work();
+    };
+    worker.work();
+    // As long as it listens: then nobody else has taken its place.
+    drop(named);
     Ok(())
 }
 
@@ -110,8 +113,7 @@ struct Named(PathBuf);
 impl Named {
     fn new(path: &Path, hall: &Hall) -> Result<Self> {
         let name = || path.display().to_string();
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let flaw = meeting::check_directory(directory)
+        let flaw = meeting::check_directory(meeting::directory_of(path))
             .map_err(|error| Error::os(format!("looking at the directory of {path:?}"), error))?;
         if let Some(reason) = flaw {
             return Err(Error::WrongOwner { name: name(), reason });
@@ -140,7 +142,7 @@ enum Door {
     /// Where clients ask to be let in. It may hold an object for as long as its other end is open.
     Gate {
         socket: OwnedFd,
-        holds: Option<u64>,
+        holds: Option<Ticket>,
     },
     /// A client's own socket, of which only the end is told.
     Client(Arc<Peer>),
@@ -149,6 +151,13 @@ enum Door {
         pidfd: OwnedFd,
         client: u64,
     },
+}
+
+/// What holds an object, and which client has made it.
+#[derive(Clone, Copy)]
+struct Ticket {
+    id: u64,
+    client: u64,
 }
 
 /// A client, as both threads know it.
@@ -163,7 +172,7 @@ struct Peer {
 enum Event {
     Enter(Arc<Peer>, Line),
     Leave(u64),
-    Unhold(u64),
+    Unhold(Ticket),
     End,
 }
 
@@ -242,8 +251,8 @@ impl Hall {
                         Hello::Nothing => {}
                         Hello::Closed => {
                             self.close(number);
-                            if let Some(id) = holds {
-                                self.tell(tell, Event::Unhold(*id));
+                            if let Some(ticket) = holds {
+                                self.tell(tell, Event::Unhold(*ticket));
                             }
                         }
                     },
@@ -281,10 +290,18 @@ impl Hall {
         let mut descriptors = ticket::encode_into(&welcome, Route::default(), &mut bytes)?;
         descriptors.push(theirs);
         self.open(Door::Gate { socket: gate, holds: None })?;
-        peer.process.store(self.open(Door::Process { pidfd, client: number })?, Relaxed);
-        self.tell(tell, Event::Enter(Arc::clone(&peer), line));
-        self.open(Door::Client(Arc::clone(&peer)))?;
-        pipe::send(&peer.socket, 0, &bytes, &descriptors, Wait::No)
+        let process = self.open(Door::Process { pidfd, client: number })?;
+        peer.process.store(process, Relaxed);
+        let entered = self.open(Door::Client(Arc::clone(&peer))).and_then(|door| {
+            let sent = pipe::send(&peer.socket, 0, &bytes, &descriptors, Wait::No);
+            sent.inspect_err(|_| self.close(door))
+        });
+        match entered {
+            Ok(()) => self.tell(tell, Event::Enter(peer, line)),
+            // Nobody has its socket then, and it sees that.
+            Err(_) => self.close(process),
+        }
+        entered
     }
 }
 
@@ -317,6 +334,42 @@ struct Client {
     answered: u32,
     /// How often it holds what.
     counts: HashMap<u64, u64>,
+    /// How many descriptors the server has for it: of what it keeps under names, and of its tickets that are under way.
+    descriptors: usize,
+}
+
+impl Client {
+    fn new(peer: Arc<Peer>, line: Line) -> Self {
+        Self { peer, line, answered: 0, counts: HashMap::new(), descriptors: 0 }
+    }
+
+    /// Not more than `most` in all, so that there are some for others.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`.
+    fn add_descriptors(&mut self, count: usize, most: usize) -> Result<()> {
+        if self.descriptors + count > most {
+            return Err(Error::invalid_argument(format!(
+                "the manager has {} descriptors of this process, under names and with lists and dicts that are on their way to \
+                 others; {most} are possible",
+                self.descriptors
+            )));
+        }
+        self.descriptors += count;
+        Ok(())
+    }
+
+    fn give_up(&mut self, id: u64, store: &mut Store) {
+        // Only what it holds.
+        if let Some(count) = self.counts.get_mut(&id) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&id);
+            }
+            store.release(id, 1);
+        }
+    }
 }
 
 /// A value that is kept under a name: its type, its bytes, and its descriptors.
@@ -332,6 +385,8 @@ struct Worker {
     store: Store,
     parcels: HashMap<String, Parcel>,
     clients: Vec<Client>,
+    /// The most descriptors that one client may have here.
+    most_each: usize,
     /// Who was answered last.
     served: usize,
     request: Vec<u8>,
@@ -383,11 +438,14 @@ impl Worker {
             has_done = true;
             while let Ok(event) = self.events.try_recv() {
                 match event {
-                    Event::Enter(peer, line) => {
-                        self.clients.push(Client { peer, line, answered: 0, counts: HashMap::new() });
-                    }
+                    Event::Enter(peer, line) => self.clients.push(Client::new(peer, line)),
                     Event::Leave(number) => self.remove(|client| client.peer.number == number),
-                    Event::Unhold(id) => self.store.release(id, 1),
+                    Event::Unhold(Ticket { id, client }) => {
+                        self.store.release(id, 1);
+                        if let Some(client) = self.clients.iter_mut().find(|known| known.peer.number == client) {
+                            client.descriptors = client.descriptors.saturating_sub(1);
+                        }
+                    }
                     Event::End => return Turn::End,
                 }
             }
@@ -423,18 +481,18 @@ impl Worker {
             Err(error) => (Err(error), None),
         };
         self.answer.clear();
+        let (store, client) = (&mut self.store, &mut self.clients[at]);
+        let mut held = Vec::new();
         if let Ok(answer) = &answer {
             // What the client is told of it holds.
-            let (store, counts) = (&mut self.store, &mut self.clients[at].counts);
             answer.for_each_proxy(&mut |proxy| {
                 if store.hold(proxy.id()).is_ok() {
-                    *counts.entry(proxy.id()).or_default() += 1;
+                    *client.counts.entry(proxy.id()).or_default() += 1;
+                    held.push(proxy.id());
                 }
             });
         }
-        protocol::write_answer(answer, &mut self.answer);
-        self.store.tidy();
-        let client = &mut self.clients[at];
+        let mut is_told = protocol::write_answer(answer, &mut self.answer);
         client.answered = asked;
         self.served = at;
         let descriptors = descriptors.as_deref().unwrap_or_default();
@@ -446,10 +504,14 @@ impl Worker {
                 Ok(()) => is_in_socket = true,
                 Err(error) => {
                     self.answer.clear();
-                    protocol::write_answer(Err(error), &mut self.answer);
+                    is_told = protocol::write_answer(Err(error), &mut self.answer);
                 }
             }
         }
+        if !is_told {
+            held.into_iter().for_each(|id| client.give_up(id, store));
+        }
+        store.tidy();
         let way = words::answers(&client.line);
         way.put(asked, (!is_in_socket).then_some(&self.answer));
         way.gate().notify(1);
@@ -490,24 +552,18 @@ impl Worker {
                 Object::None
             }
             Request::Release(ids) => {
-                let counts = &mut self.clients[at].counts;
-                for id in ids {
-                    // Only what it holds.
-                    if let Some(count) = counts.get_mut(&id) {
-                        *count -= 1;
-                        if *count == 0 {
-                            counts.remove(&id);
-                        }
-                        self.store.release(id, 1);
-                    }
-                }
+                ids.into_iter().for_each(|id| self.clients[at].give_up(id, &mut self.store));
                 Object::None
             }
             Request::Hold(id) => {
                 let socket = descriptors.pop().filter(|socket| packet::is_end(socket));
                 let socket = socket.ok_or_else(|| Error::corrupt("a hold without a socket"))?;
                 self.store.hold(id)?;
-                let opened = self.hall.open(Door::Gate { socket, holds: Some(id) });
+                let client = &mut self.clients[at];
+                let ticket = Ticket { id, client: client.peer.number };
+                let opened = client
+                    .add_descriptors(1, self.most_each)
+                    .and_then(|()| self.hall.open(Door::Gate { socket, holds: Some(ticket) }).map(drop));
                 if opened.is_err() {
                     self.store.release(id, 1);
                 }
@@ -519,7 +575,7 @@ impl Worker {
                 Object::Proxy(Proxy::of_server(kind, self.hall.instance, id))
             }
             Request::One(id, op) => self.store.one(id, op)?,
-            Request::All(ops) => self.store.all(ops)?,
+            Request::All(steps) => self.store.all(&mut steps.reader(Home::Server(self.hall.instance)))?,
             Request::Publish(name, tag, value) => {
                 if self.parcels.len() >= MOST_PARCELS {
                     return Err(Error::invalid_argument(format!("{MOST_PARCELS} names are in use, the most that can")));
@@ -530,6 +586,7 @@ impl Worker {
                 if !matches!(value, Object::Bytes(_)) {
                     return Err(value.mismatch("an encoded value"));
                 }
+                self.clients[at].add_descriptors(descriptors.len(), self.most_each)?;
                 self.parcels.insert(name, Parcel { tag, value, descriptors: descriptors.into() });
                 Object::None
             }
@@ -557,7 +614,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*, test_runner::Config};
 
     use super::*;
-    use crate::manager::protocol::{Kind, Op};
+    use crate::manager::protocol::{Kind, Op, Steps};
 
     /// A server without its other thread, and without processes: with one client, whose end of the socket this is.
     fn worker() -> (Worker, End) {
@@ -580,6 +637,7 @@ mod tests {
             store: Store::new(),
             parcels: HashMap::new(),
             clients: Vec::new(),
+            most_each: 8,
             served: 0,
             request: Vec::new(),
             answer: Vec::new(),
@@ -597,7 +655,13 @@ mod tests {
         let mut answer = Vec::new();
         assert_eq!(words::answers(&line).number(), number);
         assert_eq!(words::answers(&line).get(&mut answer).unwrap(), Bytes::InLine);
-        protocol::read_answer(Reader::new(&answer, Home::Server(7)))
+        protocol::read_answer(Reader::of_answer(&answer, Home::Server(7)))
+    }
+
+    fn all(steps: &[(u64, Op)]) -> Vec<u8> {
+        let mut all = Steps::default();
+        steps.iter().for_each(|(id, op)| all.add(*id, op).unwrap());
+        written(&Request::All(all))
     }
 
     fn written(request: &Request) -> Vec<u8> {
@@ -640,7 +704,7 @@ mod tests {
         });
         let step = (0_u64..4, op);
         prop_oneof![
-            6 => vec(step, 1..8).prop_map(|steps| written(&Request::All(steps))),
+            6 => vec(step, 1..8).prop_map(|steps| all(&steps)),
             1 => Just(written(&Request::New(Kind::List, Object::List(vec![1.into()])))),
             1 => Just(written(&Request::New(Kind::Dict, Object::Dict(Default::default())))),
             1 => (0_u64..4).prop_map(|id| written(&Request::Attach(id))),
@@ -676,10 +740,9 @@ mod tests {
                 }
             }
             worker.remove(|_| true);
-            worker.store.tidy_at_leisure();
             worker.store.one(ROOT, Op::Clear()).unwrap();
             worker.store.tidy();
-            worker.store.tidy_at_leisure();
+            worker.store.collect();
             prop_assert_eq!(worker.store.len(), 1);
         }
     }
@@ -720,5 +783,81 @@ mod tests {
             }
         }
         panic!("it would take answers for ever");
+    }
+
+    /// What was done is not an error because its answer is nested deeper than what was asked.
+    #[test]
+    fn answers_are_deeper_than_requests() {
+        let (mut worker, _socket) = worker();
+        let deep = (0..128).fold(Object::None, |inner, _| Object::from([inner]));
+        ask(&mut worker, 1, &written(&Request::One(ROOT, Op::Set(1.into(), deep.clone())))).unwrap();
+        assert_eq!(ask(&mut worker, 2, &all(&[(ROOT, Op::Get(1.into()))])).unwrap(), Object::from([&deep]));
+        let items = Object::from([Object::from([Object::from(1), deep.clone()])]);
+        let chunk = ask(&mut worker, 3, &all(&[(ROOT, Op::Chunk(0, None))])).unwrap();
+        assert_eq!(chunk, Object::from([Object::from([1.into(), Object::None, items.clone()])]));
+        assert_eq!(ask(&mut worker, 4, &all(&[(ROOT, Op::PopItem())])).unwrap(), items);
+    }
+
+    /// Whoever was not told of an object does not hold it.
+    #[test]
+    fn answers_that_nobody_took_hold_nothing() {
+        let (mut worker, socket) = worker();
+        let list = ask(&mut worker, 1, &written(&Request::New(Kind::List, Object::List(Vec::new())))).unwrap();
+        let contents = Object::from([list, Object::bytes(vec![0; ROOM])]);
+        let request = written(&Request::One(ROOT, Op::Set(1.into(), contents)));
+        let line = worker.clients[0].line.clone();
+        pipe::send(&socket, 0, &request, &[], Wait::No).unwrap();
+        words::requests(&line).put(2, None);
+        worker.turn();
+        let mut is_refused = false;
+        for number in 3..1000 {
+            let before = worker.clients[0].counts[&1];
+            words::requests(&line).put(number, Some(&written(&Request::One(ROOT, Op::Get(1.into())))));
+            worker.turn();
+            is_refused = words::answers(&line).get(&mut Vec::new()).unwrap() == Bytes::InLine;
+            assert_eq!(worker.clients[0].counts[&1], before + u64::from(!is_refused));
+            if is_refused {
+                break;
+            }
+        }
+        assert!(is_refused);
+    }
+
+    /// Its share, so that there are some for others.
+    #[test]
+    fn one_client_cannot_have_all_descriptors() {
+        let (mut worker, socket) = worker();
+        let line = worker.clients[0].line.clone();
+        let ask_with = |worker: &mut Worker, number, request: &Request, descriptors: &[OwnedFd]| {
+            pipe::send(&socket, 0, &written(request), descriptors, Wait::No).unwrap();
+            words::requests(&line).put(number, None);
+            worker.turn();
+            let mut answer = Vec::new();
+            assert_eq!(words::answers(&line).get(&mut answer).unwrap(), Bytes::InLine);
+            protocol::read_answer(Reader::of_answer(&answer, Home::Nowhere))
+        };
+        let publish = |name: &str| Request::Publish(name.into(), String::new(), Object::bytes([]));
+        let files = || [(); 3].map(|()| crate::os::files::anonymous().unwrap());
+        ask_with(&mut worker, 1, &publish("a"), &files()).unwrap();
+        ask_with(&mut worker, 2, &publish("b"), &files()).unwrap();
+        let error = ask_with(&mut worker, 3, &publish("c"), &files()).unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
+        let mut gates = Vec::new();
+        for number in 4..6 {
+            let (ours, theirs) = packet::pair().unwrap();
+            ask_with(&mut worker, number, &Request::Hold(ROOT), &[theirs]).unwrap();
+            gates.push(ours);
+        }
+        let (_ours, theirs) = packet::pair().unwrap();
+        let error = ask_with(&mut worker, 6, &Request::Hold(ROOT), &[theirs]).unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
+        // As the other thread tells when a ticket has arrived.
+        let (tell, events) = mpsc::channel();
+        worker.events = events;
+        let client = worker.clients[0].peer.number;
+        worker.hall.tell(&tell, Event::Unhold(Ticket { id: ROOT, client }));
+        worker.turn();
+        let (_ours, theirs) = packet::pair().unwrap();
+        ask_with(&mut worker, 7, &Request::Hold(ROOT), &[theirs]).unwrap();
     }
 }

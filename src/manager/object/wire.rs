@@ -14,7 +14,7 @@
 //! signed ones is in the lowest bit.
 //!
 //! A reader gets bytes from anywhere. It reads no value that is nested deeper than [`DEPTH`], nor one of more than
-//! [`PARTS`] parts, each of which takes 32 bytes in memory and as little as one byte here.
+//! [`PARTS`] parts, each of which takes about 32 bytes in memory and as little as one byte here.
 
 use std::sync::Arc;
 
@@ -27,8 +27,19 @@ use crate::{
 /// How deep values can be nested.
 pub(in super::super) const DEPTH: usize = 128;
 
-/// The most parts of what is read at a time.
-const PARTS: usize = 1 << 24;
+/// How much deeper an answer can be: with a place in the list of a batch's answers, in a list of items, and in an item.
+const DEPTH_OF_ANSWERS: usize = DEPTH + 4;
+
+/// The most parts of what is read at a time: a gigabyte of memory.
+const PARTS: usize = 1 << 25;
+
+/// Parts of a list or dict besides what is in it, and of each item of a dict besides its key and value.
+const PARTS_OF_A_LIST: usize = 1;
+const PARTS_OF_A_DICT: usize = 3;
+const PARTS_OF_AN_ITEM: usize = 2;
+
+/// For so many there is room from the start: not for all, for a count alone costs whoever wrote it nothing.
+const AT_ONCE: usize = 1024;
 
 /// What can be written and read.
 pub(in super::super) trait Wire: Sized {
@@ -71,6 +82,10 @@ impl<'a> Reader<'a> {
         Self { rest: bytes, parts: PARTS, depth: DEPTH, home }
     }
 
+    pub(in super::super) fn of_answer(bytes: &'a [u8], home: Home<'a>) -> Self {
+        Self { depth: DEPTH_OF_ANSWERS, ..Self::new(bytes, home) }
+    }
+
     pub(in super::super) fn home(&self) -> Home<'a> {
         self.home
     }
@@ -93,9 +108,18 @@ impl<'a> Reader<'a> {
         if count > self.rest.len() {
             return Err(cut());
         }
-        self.parts =
-            self.parts.checked_sub(count).ok_or(Error::TooLarge { size: count as u64, limit: PARTS as u64 })?;
+        self.charge(count)?;
         Ok(count)
+    }
+
+    fn charge(&mut self, parts: usize) -> Result<()> {
+        let too_large = Error::TooLarge { size: PARTS as u64 + 1, limit: PARTS as u64 };
+        self.parts = self.parts.checked_sub(parts).ok_or(too_large)?;
+        Ok(())
+    }
+
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
     }
 
     /// Whatever is left.
@@ -114,7 +138,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    fn deeper<T>(&mut self, parts: usize, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.charge(parts)?;
         self.depth = self.depth.checked_sub(1).ok_or_else(|| Error::corrupt(format!("nested deeper than {DEPTH}")))?;
         let value = read(self)?;
         self.depth += 1;
@@ -257,8 +282,7 @@ impl<T: Wire> Wire for Vec<T> {
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
         let count = from.count()?;
-        // Not all at once, for a count alone costs whoever wrote it nothing.
-        let mut items = Self::with_capacity(count.min(1024));
+        let mut items = Self::with_capacity(count.min(AT_ONCE));
         for _ in 0..count {
             items.push(T::read(from)?);
         }
@@ -305,10 +329,12 @@ impl Wire for Object {
             }
             STR => Self::Str(String::read(from)?),
             BYTES => Self::Bytes(read_bytes(from)?.to_vec()),
-            LIST => Self::List(from.deeper(Vec::read)?),
-            DICT => Self::Dict(from.deeper(|from| {
-                let mut map = Map::new();
-                for _ in 0..from.count()? {
+            LIST => Self::List(from.deeper(PARTS_OF_A_LIST, Vec::read)?),
+            DICT => Self::Dict(from.deeper(PARTS_OF_A_DICT, |from| {
+                let count = from.count()?;
+                from.charge(count.saturating_mul(PARTS_OF_AN_ITEM - 1))?;
+                let mut map = Map::with_capacity(count.min(AT_ONCE));
+                for _ in 0..count {
                     let (key, value) = <(Self, Self)>::read(from)?;
                     key.check_key().map_err(|error| Error::corrupt(error.to_string()))?;
                     map.put(key, value);
@@ -318,6 +344,17 @@ impl Wire for Object {
             PROXY => Self::Proxy(Proxy::read(from)?),
             other => return Err(Error::corrupt(format!("a value of the unknown type {other}"))),
         })
+    }
+}
+
+impl Object {
+    /// As an answer, or a part of one.
+    ///
+    /// # Errors
+    ///
+    /// `NotSendable`.
+    pub(in super::super) fn write_answer(&self, into: &mut Vec<u8>) -> Result<()> {
+        write_object(self, DEPTH_OF_ANSWERS, into)
     }
 }
 
