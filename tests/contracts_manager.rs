@@ -438,6 +438,28 @@ fn batches(with: With) {
     assert_eq!(state(), before, "none of it has happened");
     assert!(matches!(manager.batch().insert(&namespace, 1, 1).run(), Err(Error::TypeMismatch { .. })));
     assert!(manager.batch().run().unwrap().is_empty());
+    // Each has its answer, also those that go as one.
+    let (list, dict) = (manager.list().unwrap(), manager.dict().unwrap());
+    let batch = manager.batch().insert(&dict, "a", 1).insert(&dict, "a", 2).get(&dict, "a").insert(&dict, "b", 3);
+    let batch = batch.insert(&namespace, "c", 4).push(&list, 5).push(&list, 6).pop(&list).push(&list, 7).pop(&list);
+    let none = || Object::None;
+    let expected = [none(), none(), 2.into(), none(), none(), none(), none(), 6.into(), none(), 7.into()];
+    assert_eq!(batch.run().unwrap(), expected);
+    let unfit = Object::from(Map::new());
+    let error = manager.batch().insert(&dict, "d", 1).insert(&dict, unfit, 1).get(&dict, "missing").run();
+    assert!(matches!(error, Err(Error::TypeMismatch { .. })));
+    assert_eq!(text(&dict.to_object().unwrap()), "{'a': 2, 'b': 3}");
+    // With something shared among the old values, and among the new ones.
+    manager
+        .batch()
+        .insert(&dict, "a", &list)
+        .insert(&dict, "b", 4)
+        .insert(&dict, "a", 5)
+        .push(&list, &list)
+        .run()
+        .unwrap();
+    assert!(manager.batch().insert(&dict, "a", &list).insert(&dict, "e", 6).get(&dict, "missing").run().is_err());
+    assert_eq!(text(&dict.to_object().unwrap()), "{'a': 5, 'b': 4}");
 }
 
 fn compound_operations_count_right(with: With) {

@@ -280,6 +280,12 @@ fn serde_there_and_back() {
     assert_eq!(Object::bytes(b"ab").get_as::<(u8, u16)>().unwrap(), (97, 98));
     assert_eq!(Object::bytes(b"ab").get_as::<serde_bytes::ByteBuf>().unwrap(), b"ab");
     assert!(matches!(Object::bytes(b"ab").get_as::<Vec<bool>>(), Err(Error::TypeMismatch { .. })));
+    // Around the lengths of numbers.
+    for number in
+        [1_i128 << 6, 1 << 13, 1 << 20, 1 << 62, 1 << 63, 1 << 64].map(|n| [-n - 1, -n, -n + 1, n - 1, n, n + 1])
+    {
+        assert_eq!(there_and_back(&Object::from(number)).get_as::<[i128; 6]>().unwrap(), number);
+    }
     let map = BTreeMap::from([(1, "a"), (2, "b")]);
     assert_eq!(Object::from_serialize(&map).unwrap().to_string(), "{1: 'a', 2: 'b'}");
     assert_eq!(Object::from_serialize(&Kind::Both(2, "x".into())).unwrap().to_string(), "{'Both': [2, 'x']}");

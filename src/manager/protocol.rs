@@ -98,36 +98,99 @@ wire_enum! {
 }
 
 /// Operations on objects, in their encoding: so none of them is ever in memory as anything else but the one that is carried out.
+///
+/// Insertions into one dict that follow each other, or at the end of one list, are one [`Update`](Op::Update) or
+/// [`Extend`](Op::Extend): the server looks for the dict once.
 #[derive(Debug, Default)]
-pub(super) struct Steps(Vec<u8>);
+pub(super) struct Steps {
+    bytes: Vec<u8>,
+    /// The last of them, which the next one may be of.
+    run: Run,
+}
+
+#[derive(Debug, Default)]
+struct Run {
+    id: u64,
+    op: u8,
+    count: usize,
+    bytes: Vec<u8>,
+}
+
+/// How they are written.
+const EXTEND: u8 = 20;
+const UPDATE: u8 = 35;
 
 impl Steps {
+    /// Whether it is a step of its own.
+    ///
+    /// # Errors
+    ///
+    /// `NotSendable`: then what there is makes no sense.
+    #[inline]
+    pub(super) fn add(&mut self, id: u64, step: &Step) -> Result<bool> {
+        let op = match step {
+            Step::Insert(..) => UPDATE,
+            Step::Push(_) => EXTEND,
+            Step::Other(op) => {
+                self.end_run()?;
+                id.write(&mut self.bytes)?;
+                op.write(&mut self.bytes)?;
+                return Ok(true);
+            }
+        };
+        let is_new = self.run.count == 0 || (self.run.id, self.run.op) != (id, op);
+        if is_new {
+            self.end_run()?;
+            (self.run.id, self.run.op) = (id, op);
+        }
+        self.run.count += 1;
+        if let Step::Insert(key, _) = step {
+            key.write(&mut self.run.bytes)?;
+        }
+        if let Step::Insert(_, value) | Step::Push(value) = step {
+            value.write(&mut self.run.bytes)?;
+        }
+        Ok(is_new)
+    }
+
+    /// To be called after the last one.
+    ///
     /// # Errors
     ///
     /// `NotSendable`.
-    pub(super) fn add(&mut self, id: u64, op: &Op) -> Result<()> {
-        let length = self.0.len();
-        let written = id.write(&mut self.0).and_then(|()| op.write(&mut self.0));
-        if written.is_err() {
-            self.0.truncate(length);
+    pub(super) fn end_run(&mut self) -> Result<()> {
+        if self.run.count > 0 {
+            self.run.id.write(&mut self.bytes)?;
+            self.bytes.push(self.run.op);
+            self.run.count.write(&mut self.bytes)?;
+            self.bytes.append(&mut self.run.bytes);
+            self.run.count = 0;
         }
-        written
+        Ok(())
     }
 
     pub(super) fn reader<'a>(&'a self, home: Home<'a>) -> Reader<'a> {
-        Reader::new(&self.0, home)
+        Reader::new(&self.bytes, home)
     }
+}
+
+/// An operation of a batch.
+#[derive(Debug)]
+pub(super) enum Step {
+    Insert(Object, Object),
+    Push(Object),
+    Other(Op),
 }
 
 /// The last part of a request, which ends where that does.
 impl Wire for Steps {
     fn write(&self, into: &mut Vec<u8>) -> Result<()> {
-        into.extend_from_slice(&self.0);
+        into.extend_from_slice(&self.bytes);
         Ok(())
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
-        Ok(Self(from.rest().into()))
+        Ok(Self { bytes: from.rest().into(), run: Run::default() })
     }
 }
 

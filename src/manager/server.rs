@@ -614,7 +614,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*, test_runner::Config};
 
     use super::*;
-    use crate::manager::protocol::{Kind, Op, Steps};
+    use crate::manager::protocol::{Kind, Op, Step, Steps};
 
     /// A server without its other thread, and without processes: with one client, whose end of the socket this is.
     fn worker() -> (Worker, End) {
@@ -658,9 +658,12 @@ mod tests {
         protocol::read_answer(Reader::of_answer(&answer, Home::Server(7)))
     }
 
-    fn all(steps: &[(u64, Op)]) -> Vec<u8> {
+    fn all(steps: Vec<(u64, Step)>) -> Vec<u8> {
         let mut all = Steps::default();
-        steps.iter().for_each(|(id, op)| all.add(*id, op).unwrap());
+        for (id, step) in steps {
+            all.add(id, &step).unwrap();
+        }
+        all.end_run().unwrap();
         written(&Request::All(all))
     }
 
@@ -677,13 +680,15 @@ mod tests {
             "[ab]".prop_map(Object::from),
             (0_u64..4).prop_map(|id| Object::Proxy(Proxy::of_server(Kind::List, 7, id))),
         ];
-        let op = (0_u8..40, vec(value, 3)).prop_map(|(kind, mut values)| {
+        let step = (0_u8..40, vec(value, 3)).prop_map(|(kind, mut values)| {
             let mut next = || values.pop().unwrap_or_default();
             let index = |object: &Object| object.get_as().unwrap_or(0);
-            match kind {
+            Step::Other(match kind {
                 0 => Op::Clear(),
-                1 | 2 => Op::Push(next()),
-                3..=5 => Op::Set(next(), next()),
+                1 => return Step::Push(next()),
+                2 => Op::Push(next()),
+                3..=4 => return Step::Insert(next(), next()),
+                5 => Op::Set(next(), next()),
                 6 => Op::Pop(None),
                 7 => Op::InsertAt(index(&next()), next()),
                 8 => Op::Extend(vec![next(), next(), next()]),
@@ -700,11 +705,11 @@ mod tests {
                 19 => Op::Slice(Some(index(&next())), None),
                 20 => Op::Remove(next()),
                 _ => Op::Get(next()),
-            }
+            })
         });
-        let step = (0_u64..4, op);
+        let step = (0_u64..4, step);
         prop_oneof![
-            6 => vec(step, 1..8).prop_map(|steps| all(&steps)),
+            6 => vec(step, 1..8).prop_map(all),
             1 => Just(written(&Request::New(Kind::List, Object::List(vec![1.into()])))),
             1 => Just(written(&Request::New(Kind::Dict, Object::Dict(Default::default())))),
             1 => (0_u64..4).prop_map(|id| written(&Request::Attach(id))),
@@ -791,11 +796,14 @@ mod tests {
         let (mut worker, _socket) = worker();
         let deep = (0..128).fold(Object::None, |inner, _| Object::from([inner]));
         ask(&mut worker, 1, &written(&Request::One(ROOT, Op::Set(1.into(), deep.clone())))).unwrap();
-        assert_eq!(ask(&mut worker, 2, &all(&[(ROOT, Op::Get(1.into()))])).unwrap(), Object::from([&deep]));
+        assert_eq!(
+            ask(&mut worker, 2, &all(vec![(ROOT, Step::Other(Op::Get(1.into())))])).unwrap(),
+            Object::from([&deep])
+        );
         let items = Object::from([Object::from([Object::from(1), deep.clone()])]);
-        let chunk = ask(&mut worker, 3, &all(&[(ROOT, Op::Chunk(0, None))])).unwrap();
+        let chunk = ask(&mut worker, 3, &all(vec![(ROOT, Step::Other(Op::Chunk(0, None)))])).unwrap();
         assert_eq!(chunk, Object::from([Object::from([1.into(), Object::None, items.clone()])]));
-        assert_eq!(ask(&mut worker, 4, &all(&[(ROOT, Op::PopItem())])).unwrap(), items);
+        assert_eq!(ask(&mut worker, 4, &all(vec![(ROOT, Step::Other(Op::PopItem()))])).unwrap(), items);
     }
 
     /// Whoever was not told of an object does not hold it.

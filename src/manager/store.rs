@@ -536,16 +536,32 @@ impl Store {
     }
 
     fn put(&mut self, id: u64, key: Object, value: Object, log: Log<'_>) -> Result<()> {
-        self.added(id, &value);
-        let (at, old) = self.map(id)?.put_and_tell(key, value);
-        match old {
-            Some(old) => {
-                self.removed(id, &old);
-                note(log, id, || Undo::SetAt(at, old));
+        let has_proxies = value.has_proxies();
+        self.put_all(id, [(key, value)], has_proxies, log)
+    }
+
+    fn put_all(
+        &mut self,
+        id: u64,
+        items: impl IntoIterator<Item = (Object, Object)>,
+        have_proxies: bool,
+        mut log: Log<'_>,
+    ) -> Result<()> {
+        // Nearly always there are none, among the old values neither: then nothing is to be counted.
+        let counts = have_proxies || self.object(id)?.links > 0;
+        if counts {
+            for (key, value) in items {
+                self.added(id, &value);
+                let (at, old) = self.map(id)?.put_and_tell(key, value);
+                old.iter().for_each(|old| self.removed(id, old));
+                self.object(id)?.version += u64::from(old.is_none());
+                note(log.as_deref_mut(), id, || undo_put(at, old));
             }
-            None => {
-                self.object(id)?.version += 1;
-                note(log, id, || Undo::RemoveAt(at));
+        } else if let Shared { body: Body::Dict(map) | Body::Namespace(map), version, .. } = self.object(id)? {
+            for (key, value) in items {
+                let (at, old) = map.put_and_tell(key, value);
+                *version += u64::from(old.is_none());
+                note(log.as_deref_mut(), id, || undo_put(at, old));
             }
         }
         Ok(())
@@ -559,7 +575,7 @@ impl Store {
         Ok((key, value))
     }
 
-    fn apply_to_dict(&mut self, id: u64, op: Op, mut log: Log<'_>) -> Result<Object> {
+    fn apply_to_dict(&mut self, id: u64, op: Op, log: Log<'_>) -> Result<Object> {
         let Shared { body: Body::Dict(map) | Body::Namespace(map), version, .. } = self.object(id)? else {
             return Err(gone(id));
         };
@@ -624,16 +640,16 @@ impl Store {
                 Object::List([Object::from(is_same)].into_iter().chain(old).collect())
             }
             Op::Update(items) => {
+                let are_names = matches!(self.object(id)?.body, Body::Namespace(_));
+                let mut have_proxies = false;
                 for (key, value) in &items {
-                    key.check_key()?;
-                    if let Body::Namespace(_) = self.object(id)?.body {
-                        check_name(key)?;
+                    if are_names { check_name(key) } else { key.check_key() }?;
+                    if value.has_proxies() {
+                        have_proxies = true;
+                        self.check_links([value])?;
                     }
-                    self.check_links([value])?;
                 }
-                for (key, value) in items {
-                    self.put(id, key, value, log.as_deref_mut())?;
-                }
+                self.put_all(id, items, have_proxies, log)?;
                 Object::None
             }
             Op::Take(key) => self.take(id, &key, log)?.1,
@@ -664,6 +680,10 @@ impl Store {
             }
         })
     }
+}
+
+fn undo_put(at: usize, old: Option<Object>) -> Undo {
+    old.map_or(Undo::RemoveAt(at), |old| Undo::SetAt(at, old))
 }
 
 fn gone(id: u64) -> Error {

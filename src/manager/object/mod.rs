@@ -211,6 +211,15 @@ impl Object {
         }
     }
 
+    pub(super) fn has_proxies(&self) -> bool {
+        match self {
+            Self::Proxy(_) => true,
+            Self::List(items) => items.iter().any(Self::has_proxies),
+            Self::Dict(map) => map.iter().any(|(_, value)| value.has_proxies()),
+            _ => false,
+        }
+    }
+
     /// The sum, for numbers: a whole number if both are.
     ///
     /// # Errors
@@ -291,6 +300,7 @@ impl PartialEq for Object {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::None, Self::None) => true,
+            (Self::Int(a), Self::Int(b)) => a == b,
             (Self::Str(a), Self::Str(b)) => a == b,
             (Self::Bytes(a), Self::Bytes(b)) => a == b,
             (Self::List(a), Self::List(b)) => a == b,

@@ -291,14 +291,25 @@ impl<T: Wire> Wire for Vec<T> {
 }
 
 impl<A: Wire, B: Wire> Wire for (A, B) {
+    #[inline]
     fn write(&self, into: &mut Vec<u8>) -> Result<()> {
         self.0.write(into)?;
         self.1.write(into)
     }
 
+    #[inline]
     fn read(from: &mut Reader<'_>) -> Result<Self> {
         Ok((A::read(from)?, B::read(from)?))
     }
+}
+
+/// The sign in the lowest bit.
+fn zigzag(number: i16) -> u16 {
+    ((number << 1) ^ (number >> 15)).cast_unsigned()
+}
+
+fn unzigzag(bits: u16) -> i16 {
+    (bits >> 1).cast_signed() ^ -(bits & 1).cast_signed()
 }
 
 const NONE: u8 = 0;
@@ -313,11 +324,42 @@ const DICT: u8 = 8;
 const PROXY: u8 = 9;
 
 impl Wire for Object {
+    #[inline]
     fn write(&self, into: &mut Vec<u8>) -> Result<()> {
-        write_object(self, DEPTH, into)
+        match self {
+            // Most numbers are short: one or two groups.
+            Self::Int(int @ -0x40..0x40) => {
+                into.extend_from_slice(&[INT, zigzag(*int as i16) as u8]);
+                Ok(())
+            }
+            Self::Int(int @ -0x2000..0x2000) => {
+                let bits = zigzag(*int as i16);
+                into.extend_from_slice(&[INT, bits as u8 | 0x80, (bits >> 7) as u8]);
+                Ok(())
+            }
+            _ => write_object(self, DEPTH, into),
+        }
     }
 
+    #[inline]
     fn read(from: &mut Reader<'_>) -> Result<Self> {
+        match from.rest {
+            // As above.
+            [INT, byte @ ..0x80, rest @ ..] => {
+                from.rest = rest;
+                Ok(Self::Int(unzigzag(u16::from(*byte)).into()))
+            }
+            [INT, low, high @ ..0x80, rest @ ..] => {
+                from.rest = rest;
+                Ok(Self::Int(unzigzag(u16::from(*low & 0x7f) | u16::from(*high) << 7).into()))
+            }
+            _ => Self::read_any(from),
+        }
+    }
+}
+
+impl Object {
+    fn read_any(from: &mut Reader<'_>) -> Result<Self> {
         Ok(match from.byte()? {
             NONE => Self::None,
             FALSE => Self::Bool(false),
@@ -348,7 +390,7 @@ impl Wire for Object {
 }
 
 impl Object {
-    /// As an answer, or a part of one.
+    /// As an answer.
     ///
     /// # Errors
     ///
