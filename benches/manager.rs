@@ -33,6 +33,8 @@ impl Counter for u64 {
 /// As long as a request to get a value, and its answer.
 const BYTES: usize = 16;
 const BATCH: u64 = 100;
+/// So many make a run that is as long as those of single operations.
+const ROUNDS: u64 = 1000;
 
 fn main() {
     shmkit::init();
@@ -75,7 +77,7 @@ fn main() {
 
 fn batches(manager: &Manager, dict: &Dict, operations: u64) -> Run {
     let start = Instant::now();
-    let rounds = operations.div_ceil(BATCH);
+    let rounds = operations.div_ceil(BATCH).max(ROUNDS);
     for _ in 0..rounds {
         let batch = (0..BATCH).fold(manager.batch(), |batch, n| batch.insert(dict, n, n));
         batch.run().expect("a batch");
@@ -85,7 +87,7 @@ fn batches(manager: &Manager, dict: &Dict, operations: u64) -> Run {
 
 fn updates(dict: &Dict, operations: u64) -> Run {
     let start = Instant::now();
-    let rounds = operations.div_ceil(BATCH);
+    let rounds = operations.div_ceil(BATCH).max(ROUNDS);
     for _ in 0..rounds {
         dict.update((0..BATCH).map(|n| (n, n))).expect("an update");
     }

@@ -270,6 +270,31 @@ fn objects_live_as_long_as_their_holders(with: With) {
     drop(outer);
     eventually(|| count() == before);
 
+    // Of one who asks for nothing after it has dropped them, one after the other.
+    fn drops(manager: Manager, told: Connection<()>) -> Result<()> {
+        let lists = [manager.list()?, manager.list()?, manager.list()?];
+        told.recv()?;
+        drop(lists);
+        told.recv()
+    }
+    let (here, there) = pipe::duplex().unwrap();
+    let child = with.start(drops, (manager.clone(), there));
+    eventually(|| count() == before + 3);
+    here.send(&()).unwrap();
+    eventually(|| count() == before);
+    here.send(&()).unwrap();
+    child.join().unwrap();
+
+    // What a batch has among its values, until it is run; and what was among them when it was not.
+    let outer = manager.list().unwrap();
+    let batch = manager.batch().push(&outer, manager.list().unwrap()).push(&outer, 1);
+    batch.run().unwrap();
+    assert_eq!(List::try_from(outer.get(0).unwrap()).unwrap().len().unwrap(), 0);
+    drop(manager.batch().push(&outer, manager.list().unwrap()));
+    eventually(|| count() == before + 2);
+    drop(outer);
+    eventually(|| count() == before);
+
     // Those that hold each other, and themselves.
     let (a, b) = (manager.list().unwrap(), manager.list().unwrap());
     a.push(&a).unwrap();
@@ -405,6 +430,28 @@ fn batches(with: With) {
     assert_eq!(state(), before, "none of it has happened");
     assert!(matches!(manager.batch().insert(&namespace, 1, 1).run(), Err(Error::TypeMismatch { .. })));
     assert!(manager.batch().run().unwrap().is_empty());
+    // Each has its answer, also those that go as one.
+    let (list, dict) = (manager.list().unwrap(), manager.dict().unwrap());
+    let batch = manager.batch().insert(&dict, "a", 1).insert(&dict, "a", 2).get(&dict, "a").insert(&dict, "b", 3);
+    let batch = batch.insert(&namespace, "c", 4).push(&list, 5).push(&list, 6).pop(&list).push(&list, 7).pop(&list);
+    let none = || Object::None;
+    let expected = [none(), none(), 2.into(), none(), none(), none(), none(), 6.into(), none(), 7.into()];
+    assert_eq!(batch.run().unwrap(), expected);
+    let unfit = Object::from(Map::new());
+    let error = manager.batch().insert(&dict, "d", 1).insert(&dict, unfit, 1).get(&dict, "missing").run();
+    assert!(matches!(error, Err(Error::TypeMismatch { .. })));
+    assert_eq!(text(&dict.to_object().unwrap()), "{'a': 2, 'b': 3}");
+    // With something shared among the old values, and among the new ones.
+    manager
+        .batch()
+        .insert(&dict, "a", &list)
+        .insert(&dict, "b", 4)
+        .insert(&dict, "a", 5)
+        .push(&list, &list)
+        .run()
+        .unwrap();
+    assert!(manager.batch().insert(&dict, "a", &list).insert(&dict, "e", 6).get(&dict, "missing").run().is_err());
+    assert_eq!(text(&dict.to_object().unwrap()), "{'a': 5, 'b': 4}");
 }
 
 fn compound_operations_count_right(with: With) {
@@ -524,6 +571,12 @@ fn servers_by_path(with: With) {
         let list = manager.list_from(["from elsewhere"])?;
         manager.globals()?.insert("list", list)
     }
+    fn in_its_directory(directory: PathBuf) -> Result<()> {
+        std::env::set_current_dir(directory).unwrap();
+        let manager = Manager::builder().path("manager").start()?;
+        Manager::connect("manager")?.globals()?.insert(1, 1)?;
+        manager.shutdown()
+    }
     let directory = directory(0o700);
     let path = directory.join("manager");
     let start = || Manager::builder().path(&path).start_method(with.0).start();
@@ -549,6 +602,7 @@ fn servers_by_path(with: With) {
     assert!(matches!(manager.shutdown(), Err(Error::ChildDied { .. })));
     assert!(matches!(Manager::connect(&path), Err(Error::ManagerGone)));
     start().unwrap().shutdown().unwrap();
+    with.run(in_its_directory, (directory.clone(),));
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
     assert!(matches!(start(), Err(Error::WrongOwner { .. })));
     fs::remove_dir(directory).unwrap();

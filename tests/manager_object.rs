@@ -191,6 +191,9 @@ fn values_are_shown_as_python_shows_them() {
         ("a'b\"c", r#"'a\'b"c'"#),
         ("\\ \n\r\t\0\x7f", r"'\\ \n\r\t\x00\x7f'"),
         ("ä€😀", "'ä€😀'"),
+        ("\u{890}\u{8e2}\u{180e}\u{110bd}\u{1d173}", r"'\u0890\u08e2\u180e\U000110bd\U0001d173'"),
+        // Variants of the letters before them.
+        ("\u{fe0f}\u{e0100}", "'\u{fe0f}\u{e0100}'"),
         ("\u{a0}\u{200b}\u{2028}\u{e000}\u{feff}", r"'\xa0\u200b\u2028\ue000\ufeff'"),
         ("e\u{301}", "'e\u{301}'"),
     ] {
@@ -202,6 +205,26 @@ fn values_are_shown_as_python_shows_them() {
         Object::from(vec![Object::from(true), Object::None, Object::from(Vec::<i32>::new()), Map::new().into()]);
     assert_eq!(nested.to_string(), "[True, None, [], {}]");
     assert_eq!(format!("{nested:?}"), nested.to_string());
+}
+
+/// Places that were left are used again, and never all in use: else a look for what is not there would not end.
+#[test]
+fn maps_that_change_at_their_end() {
+    for few in [1, 20] {
+        let mut map: Map = (0..few).map(|key| (format!("{key}"), key)).collect();
+        let before = map.to_string();
+        for key in 0..100_000 {
+            map.insert(key, key);
+            assert_eq!(map.remove(key), Some(key.into()));
+            assert!(!map.contains(-1));
+        }
+        // Each from the end, where nothing is passed over.
+        map.extend((0..100_000).map(|key| (key, key)));
+        for key in (0..100_000).rev() {
+            assert_eq!(map.remove(key), Some(key.into()));
+        }
+        assert_eq!(map.to_string(), before);
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -252,6 +275,17 @@ fn serde_there_and_back() {
     assert_eq!(there_and_back(&object).get_as::<Everything>().unwrap(), value);
     // An object among it stays what it is.
     assert!(object.to_string().contains("'object': {'inner': b'x'}"), "{object}");
+    // Bytes are a sequence for a type that wants one.
+    assert_eq!(Object::bytes(b"ab").get_as::<Vec<u8>>().unwrap(), b"ab");
+    assert_eq!(Object::bytes(b"ab").get_as::<(u8, u16)>().unwrap(), (97, 98));
+    assert_eq!(Object::bytes(b"ab").get_as::<serde_bytes::ByteBuf>().unwrap(), b"ab");
+    assert!(matches!(Object::bytes(b"ab").get_as::<Vec<bool>>(), Err(Error::TypeMismatch { .. })));
+    // Around the lengths of numbers.
+    for number in
+        [1_i128 << 6, 1 << 13, 1 << 20, 1 << 62, 1 << 63, 1 << 64].map(|n| [-n - 1, -n, -n + 1, n - 1, n, n + 1])
+    {
+        assert_eq!(there_and_back(&Object::from(number)).get_as::<[i128; 6]>().unwrap(), number);
+    }
     let map = BTreeMap::from([(1, "a"), (2, "b")]);
     assert_eq!(Object::from_serialize(&map).unwrap().to_string(), "{1: 'a', 2: 'b'}");
     assert_eq!(Object::from_serialize(&Kind::Both(2, "x".into())).unwrap().to_string(), "{'Both': [2, 'x']}");

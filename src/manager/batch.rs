@@ -5,10 +5,10 @@ use std::{fmt, sync::Arc};
 use super::{
     Dict, List, Namespace,
     client::Server,
-    list::items,
+    list::{items, nonsense},
     object::Object,
-    protocol::{Op, Request},
-    proxy::Remote,
+    protocol::{Op, Request, Step, Steps},
+    proxy::{Proxy, Remote},
 };
 use crate::{Error, Result};
 
@@ -37,13 +37,19 @@ use crate::{Error, Result};
 /// }
 /// ```
 #[must_use = "nothing happens before `run`"]
-pub struct Batch {
+pub struct Batch(Box<Inner>);
+
+struct Inner {
     server: Arc<Server>,
     /// The number of the connection when it was begun.
     link: u64,
-    steps: Result<Vec<(u64, Op)>>,
-    /// What they are done with, which lives until then.
+    steps: Steps,
+    /// How many operations each of them stands for.
+    counts: Vec<usize>,
+    /// What they are done with, and what is among the values, which all live until then.
     of: Vec<(Remote, u64)>,
+    kept: Vec<Proxy>,
+    error: Option<Error>,
 }
 
 /// What [`Batch`] works on by keys: a [`Dict`] or a [`Namespace`].
@@ -78,69 +84,64 @@ mod sealed {
 
 impl Batch {
     pub(super) fn new(server: Arc<Server>) -> Self {
-        Self { link: server.link_number(), server, steps: Ok(Vec::new()), of: Vec::new() }
+        let link = server.link_number();
+        let (steps, counts, of, kept) = (Steps::default(), Vec::new(), Vec::new(), Vec::new());
+        Self(Box::new(Inner { server, link, steps, counts, of, kept, error: None }))
     }
 
-    fn add(mut self, remote: &Remote, op: Op) -> Self {
-        if let Ok(steps) = &mut self.steps {
-            let is_own = remote.instance() == self.server.instance();
-            let other = || Err(Error::invalid_argument("an object of another manager"));
-            match if is_own { remote.id_for(self.link) } else { other() } {
-                Ok(id) => {
-                    steps.push((id, op));
-                    if self.of.last().is_none_or(|last| last.1 != id) {
-                        self.of.push((remote.clone(), id));
-                    }
-                }
-                Err(error) => self.steps = Err(error),
-            }
-        }
+    #[inline]
+    fn add(mut self, remote: &Remote, step: Step) -> Self {
+        self.0.add(remote, &step);
         self
+    }
+
+    fn other(self, remote: &Remote, op: Op) -> Self {
+        self.add(remote, Step::Other(op))
     }
 
     /// The value of a key. Its answer is that.
     pub fn get(self, dict: &impl Keyed, key: impl Into<Object>) -> Self {
-        self.add(dict.remote(), Op::Get(key.into()))
+        self.other(dict.remote(), Op::Get(key.into()))
     }
 
     /// Gives a key a value.
     pub fn insert(self, dict: &impl Keyed, key: impl Into<Object>, value: impl Into<Object>) -> Self {
-        self.add(dict.remote(), Op::Set(key.into(), value.into()))
+        self.add(dict.remote(), Step::Insert(key.into(), value.into()))
     }
 
     /// Takes an item out. Its answer is the value.
     pub fn remove(self, dict: &impl Keyed, key: impl Into<Object>) -> Self {
-        self.add(dict.remote(), Op::Take(key.into()))
+        self.other(dict.remote(), Op::Take(key.into()))
     }
 
     /// Adds to a number, 0 if there is none. Its answer is what it was before.
     pub fn fetch_add(self, dict: &impl Keyed, key: impl Into<Object>, by: impl Into<Object>) -> Self {
-        self.add(dict.remote(), Op::FetchAdd(key.into(), by.into()))
+        self.other(dict.remote(), Op::FetchAdd(key.into(), by.into()))
     }
 
     /// The value at a place of a list. Its answer is that.
     pub fn get_at(self, list: &List, index: i64) -> Self {
-        self.add(&list.0, Op::Get(index.into()))
+        self.other(&list.0, Op::Get(index.into()))
     }
 
     /// Puts another value at a place of a list.
     pub fn set_at(self, list: &List, index: i64, value: impl Into<Object>) -> Self {
-        self.add(&list.0, Op::Set(index.into(), value.into()))
+        self.other(&list.0, Op::Set(index.into(), value.into()))
     }
 
     /// Puts a value at the end of a list.
     pub fn push(self, list: &List, value: impl Into<Object>) -> Self {
-        self.add(&list.0, Op::Push(value.into()))
+        self.add(&list.0, Step::Push(value.into()))
     }
 
     /// Takes the last value out of a list. Its answer is that.
     pub fn pop(self, list: &List) -> Self {
-        self.add(&list.0, Op::Pop(None))
+        self.other(&list.0, Op::Pop(None))
     }
 
     /// Takes the value at a place out of a list. Its answer is that.
     pub fn remove_at(self, list: &List, index: i64) -> Self {
-        self.add(&list.0, Op::Pop(Some(index)))
+        self.other(&list.0, Op::Pop(Some(index)))
     }
 
     /// Carries all of it out. The answers, one for each operation, are [`None`](Object::None) for those that have none.
@@ -157,12 +158,51 @@ impl Batch {
     ///
     /// See the type.
     pub fn run(self) -> Result<Vec<Object>> {
-        items(self.server.call(&Request::All(self.steps?))?)
+        let Inner { server, mut steps, counts, of, kept, error, .. } = *self.0;
+        error.map_or_else(|| steps.end_run(), Err)?;
+        let answers = items(server.call(&Request::All(steps))?)?;
+        drop((of, kept));
+        if answers.len() != counts.len() {
+            return Err(nonsense());
+        }
+        let mut all = Vec::with_capacity(counts.iter().sum());
+        for (answer, count) in answers.into_iter().zip(counts) {
+            all.push(answer);
+            // Insertions have no answers.
+            all.resize_with(all.len() + count - 1, Object::default);
+        }
+        Ok(all)
+    }
+}
+
+impl Inner {
+    #[inline]
+    fn add(&mut self, remote: &Remote, step: &Step) {
+        if self.error.is_some() {
+            return;
+        }
+        let is_own = remote.instance() == self.server.instance();
+        let other = || Err(Error::invalid_argument("an object of another manager"));
+        let id = if is_own { remote.id_for(self.link) } else { other() };
+        let added = id.and_then(|id| {
+            if self.of.last().is_none_or(|last| last.1 != id) {
+                self.of.push((remote.clone(), id));
+            }
+            self.steps.add(id, step)
+        });
+        match (added, self.counts.last_mut()) {
+            (Ok(false), Some(count)) => *count += 1,
+            (Ok(_), _) => self.counts.push(1),
+            (Err(error), _) => self.error = Some(error),
+        }
+        if let Step::Insert(_, value) | Step::Push(value) | Step::Other(Op::Set(_, value)) = step {
+            value.for_each_proxy(&mut |proxy| self.kept.push(proxy.clone()));
+        }
     }
 }
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch").field("steps", &self.steps).finish()
+        f.debug_struct("Batch").field("steps", &self.0.counts.iter().sum::<usize>()).finish_non_exhaustive()
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    mem,
     os::fd::{AsFd, OwnedFd},
     process,
     sync::{
@@ -30,6 +29,13 @@ use crate::{
 
 /// For what the server, which is awake, does at once.
 const SOON: Duration = Duration::from_secs(10);
+
+/// For so long the answer to what needs none is awaited, where the next such thing waits for that: nearly always it is there after
+/// tens of microseconds.
+const A_MOMENT: Duration = Duration::from_millis(10);
+
+/// The most objects that are given up by one request, which the line has room for.
+const MOST_RELEASED: usize = 1000;
 
 /// What is sent through a gate, with one end of a socket pair and a descriptor of this process beside it.
 pub(super) const HELLO: &[u8] = b"shmkit manager 1";
@@ -231,9 +237,11 @@ impl Link {
 
     fn call(&self, request: &Request, descriptors: &[OwnedFd], home: Home<'_>) -> Result<Answer> {
         let mut lane = lock(&self.lane);
-        self.wait(lane.last)?;
+        self.wait(lane.last, Wait::Forever)?;
         self.ask(&mut lane, request, descriptors)?;
-        self.answer(&mut lane, |bytes, descriptors| Ok((protocol::read_answer(Reader::new(bytes, home))?, descriptors)))
+        self.answer(&mut lane, |bytes, descriptors| {
+            Ok((protocol::read_answer(Reader::of_answer(bytes, home))?, descriptors))
+        })
     }
 
     /// A request and an answer of other forms, at the desk of a service.
@@ -243,7 +251,7 @@ impl Link {
         read: impl FnOnce(&[u8], Vec<OwnedFd>) -> Result<T>,
     ) -> Result<T> {
         let mut lane = lock(&self.lane);
-        self.wait(lane.last)?;
+        self.wait(lane.last, Wait::Forever)?;
         lane.buffer.clear();
         let descriptors = write(&mut lane.buffer)?;
         self.put(&mut lane, &descriptors)?;
@@ -252,7 +260,7 @@ impl Link {
 
     /// Waits for the answer to the last request, for `read` to make something of it.
     fn answer<T>(&self, lane: &mut Lane, read: impl FnOnce(&[u8], Vec<OwnedFd>) -> Result<T>) -> Result<T> {
-        self.wait(lane.last)?;
+        self.wait(lane.last, Wait::Forever)?;
         match words::answers(&self.line).get(&mut lane.buffer)? {
             Bytes::InLine => read(&lane.buffer, Vec::new()),
             Bytes::InSocket => {
@@ -286,14 +294,7 @@ impl Link {
     }
 
     /// Waits for the answer to the request `number`.
-    fn wait(&self, number: u32) -> Result<()> {
-        self.wait_within(number, Wait::Forever)
-    }
-
-    /// # Errors
-    ///
-    /// `ManagerGone`; `TimedOut`.
-    fn wait_within(&self, number: u32, wait: Wait) -> Result<()> {
+    fn wait(&self, number: u32, limit: Wait) -> Result<()> {
         let answers = words::answers(&self.line);
         if answers.number() == number {
             return Ok(());
@@ -318,10 +319,11 @@ impl Link {
             if life != Life::Lives {
                 return Err(Error::ManagerGone);
             }
-            if wait.is_over() {
+            if limit.is_over() {
                 return Err(Error::TimedOut);
             }
-            let woken = members.sleep(&answers.gate().word, turn, &[self.server], Wait::timeout(SLICE));
+            let slice = Wait::Until(limit.slice(SLICE));
+            let woken = members.sleep(&answers.gate().word, turn, &[self.server], slice);
             if woken == futex::Woken::TimedOut {
                 // Whoever else rang may have died before the bell was heard.
                 futex::wake(&self.bell.head().gate().word, 1);
@@ -330,7 +332,7 @@ impl Link {
     }
 
     /// Tells the server what is not held any more, unless somebody else is asking it something, who comes here after that. Waits
-    /// for the answer to what was told before, not to this. If that takes long, the rest stays for the next request.
+    /// for the answer to what was told before, not to this. If that takes longer than a moment, the rest stays for the next request.
     fn tell_released(&self) {
         while !lock(&self.released).is_empty() {
             let mut lane = match self.lane.try_lock() {
@@ -338,14 +340,20 @@ impl Link {
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => return,
             };
-            let wait = if lane.late == lane.last { Wait::No } else { Wait::timeout(SLICE) };
-            if self.wait_within(lane.last, wait).is_err() {
+            let wait = if lane.late == lane.last { Wait::No } else { Wait::timeout(A_MOMENT) };
+            if self.wait(lane.last, wait).is_err() {
                 lane.late = lane.last;
                 return;
             }
-            let ids = mem::take(&mut *lock(&self.released));
-            // It fails when there is no server any more, nor what was held.
-            let _ = self.ask(&mut lane, &Request::Release(ids), &[]);
+            let ids = {
+                let mut released = lock(&self.released);
+                let rest = released.len().saturating_sub(MOST_RELEASED);
+                released.split_off(rest)
+            };
+            // It is short, so it goes through the line, and does not fail.
+            if !ids.is_empty() && self.ask(&mut lane, &Request::Release(ids), &[]).is_err() {
+                return;
+            }
         }
     }
 }

@@ -42,8 +42,15 @@ pub(super) struct Desk {
 pub(super) enum Event {
     Enter(Arc<Peer>, Line),
     Leave(u64),
-    Unhold(u64),
+    Unhold(Ticket),
     End,
+}
+
+/// What holds an object, and which client has made it.
+#[derive(Clone, Copy)]
+pub(super) struct Ticket {
+    pub(super) id: u64,
+    pub(super) client: u64,
 }
 
 /// A client, as all threads know it.
@@ -84,6 +91,8 @@ pub(super) struct Client {
     answered: u32,
     /// How often it holds what.
     pub(super) counts: HashMap<u64, u64>,
+    /// How many descriptors the server has for it: of what it keeps under names, and of its tickets that are under way.
+    pub(super) descriptors: usize,
 }
 
 /// What came of a look at everything.
@@ -165,7 +174,7 @@ impl Desk {
 
 impl Client {
     pub(super) fn new(peer: Arc<Peer>, line: Line) -> Self {
-        Self { peer, line, answered: 0, counts: HashMap::new() }
+        Self { peer, line, answered: 0, counts: HashMap::new(), descriptors: 0 }
     }
 
     /// The number of its request, if it was not answered.
@@ -186,14 +195,14 @@ impl Client {
         }
     }
 
-    /// Gives it an answer, or what `failed` makes of it if that cannot be.
+    /// Gives it an answer, or what `failed` makes of it if that cannot be. Whether it was the answer.
     pub(super) fn answer(
         &mut self,
         number: u32,
         bytes: &mut Vec<u8>,
         descriptors: &[OwnedFd],
         failed: impl FnOnce(Error, &mut Vec<u8>),
-    ) {
+    ) -> bool {
         self.answered = number;
         let is_short = bytes.len() <= ROOM && descriptors.is_empty();
         let mut is_in_socket = false;
@@ -210,6 +219,7 @@ impl Client {
         let way = words::answers(&self.line);
         way.put(number, (!is_in_socket).then_some(bytes));
         way.gate().notify(1);
+        is_short || is_in_socket
     }
 }
 

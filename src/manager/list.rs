@@ -352,7 +352,7 @@ impl List {
     ///
     /// # Errors
     ///
-    /// Those of the type; [`TooLarge`](crate::Error::TooLarge) for more than 16 million: [`iter`](Self::iter) reads them.
+    /// Those of the type; [`TooLarge`](crate::Error::TooLarge) for more than 33 million: [`iter`](Self::iter) reads them.
     ///
     /// # Examples
     ///

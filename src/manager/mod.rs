@@ -169,10 +169,12 @@ impl Builder {
         let os = |error| Error::os("socketpair", error);
         let (gate, theirs) = packet::pair().map_err(os)?;
         let (end, owner) = pipe::duplex()?;
+        // The server may be in another directory.
+        let path = self.path.map(std::path::absolute).transpose().map_err(|error| Error::os("getcwd", error))?;
         // Of the system's random numbers.
         let key = RandomState::new().hash_one(process::id());
         let mut builder = Process::builder(server::serve)
-            .args((Fd::from(theirs), owner, self.path, key))
+            .args((Fd::from(theirs), owner, path, key))
             .name(self.name.unwrap_or_else(|| "manager".into()))
             .daemon(true)
             // Those of services.

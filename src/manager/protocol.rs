@@ -3,7 +3,7 @@
 //! A request is a byte that says which one it is, and its fields in their order ([`Wire`]). An answer is a byte, 0 and a value
 //! or 1 and an error as serde and postcard have it: so that errors keep their kinds.
 
-use super::object::{self, Object, Reader, Wire};
+use super::object::{Home, Object, Reader, Wire};
 use crate::{Error, Result};
 
 macro_rules! wire_enum {
@@ -55,7 +55,7 @@ wire_enum! {
         /// Does something with an object.
         4 One(id: u64, op: Op),
         /// All of these, or none. Answered with a list of the answers.
-        5 All(ops: Vec<(u64, Op)>),
+        5 All(steps: Steps),
         /// Keeps what goes with this under a name, if nothing has it: a type, and an encoded value with its descriptors.
         6 Publish(name: String, tag: String, value: Object),
         /// What is kept under a name, if its type is this: nothing, or its bytes, and its descriptors beside it.
@@ -104,6 +104,103 @@ wire_enum! {
     }
 }
 
+/// Operations on objects, in their encoding: so none of them is ever in memory as anything else but the one that is carried out.
+///
+/// Insertions into one dict that follow each other, or at the end of one list, are one [`Update`](Op::Update) or
+/// [`Extend`](Op::Extend): the server looks for the dict once.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    bytes: Vec<u8>,
+    /// The last of them, which the next one may be of.
+    run: Run,
+}
+
+#[derive(Debug, Default)]
+struct Run {
+    id: u64,
+    op: u8,
+    count: usize,
+    bytes: Vec<u8>,
+}
+
+/// How they are written.
+const EXTEND: u8 = 20;
+const UPDATE: u8 = 35;
+
+impl Steps {
+    /// Whether it is a step of its own.
+    ///
+    /// # Errors
+    ///
+    /// `NotSendable`: then what there is makes no sense.
+    #[inline]
+    pub(super) fn add(&mut self, id: u64, step: &Step) -> Result<bool> {
+        let op = match step {
+            Step::Insert(..) => UPDATE,
+            Step::Push(_) => EXTEND,
+            Step::Other(op) => {
+                self.end_run()?;
+                id.write(&mut self.bytes)?;
+                op.write(&mut self.bytes)?;
+                return Ok(true);
+            }
+        };
+        let is_new = self.run.count == 0 || (self.run.id, self.run.op) != (id, op);
+        if is_new {
+            self.end_run()?;
+            (self.run.id, self.run.op) = (id, op);
+        }
+        self.run.count += 1;
+        if let Step::Insert(key, _) = step {
+            key.write(&mut self.run.bytes)?;
+        }
+        if let Step::Insert(_, value) | Step::Push(value) = step {
+            value.write(&mut self.run.bytes)?;
+        }
+        Ok(is_new)
+    }
+
+    /// To be called after the last one.
+    ///
+    /// # Errors
+    ///
+    /// `NotSendable`.
+    pub(super) fn end_run(&mut self) -> Result<()> {
+        if self.run.count > 0 {
+            self.run.id.write(&mut self.bytes)?;
+            self.bytes.push(self.run.op);
+            self.run.count.write(&mut self.bytes)?;
+            self.bytes.append(&mut self.run.bytes);
+            self.run.count = 0;
+        }
+        Ok(())
+    }
+
+    pub(super) fn reader<'a>(&'a self, home: Home<'a>) -> Reader<'a> {
+        Reader::new(&self.bytes, home)
+    }
+}
+
+/// An operation of a batch.
+#[derive(Debug)]
+pub(super) enum Step {
+    Insert(Object, Object),
+    Push(Object),
+    Other(Op),
+}
+
+/// The last part of a request, which ends where that does.
+impl Wire for Steps {
+    fn write(&self, into: &mut Vec<u8>) -> Result<()> {
+        into.extend_from_slice(&self.bytes);
+        Ok(())
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self> {
+        Ok(Self { bytes: from.rest().into(), run: Run::default() })
+    }
+}
+
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
@@ -142,14 +239,14 @@ impl Wire for Kind {
     }
 }
 
-/// An answer.
-pub(super) fn write_answer(answer: Result<Object>, into: &mut Vec<u8>) {
+/// An answer. Whether it is the value, and not an error.
+pub(super) fn write_answer(answer: Result<Object>, into: &mut Vec<u8>) -> bool {
     let start = into.len();
     let error = match answer {
         Ok(value) => {
             into.push(0);
-            match object::write_answer(&value, into) {
-                Ok(()) => return,
+            match value.write_answer(into) {
+                Ok(()) => return true,
                 Err(error) => error,
             }
         }
@@ -158,6 +255,7 @@ pub(super) fn write_answer(answer: Result<Object>, into: &mut Vec<u8>) {
     into.truncate(start);
     into.push(1);
     into.extend(error_bytes(&error));
+    false
 }
 
 pub(super) fn error_bytes(error: &Error) -> Vec<u8> {

@@ -20,7 +20,7 @@ use std::{
 
 use super::{
     client::{HELLO, Welcome},
-    desk::{self, Attendant, Client, Desk, Event, Peer, Turn},
+    desk::{self, Attendant, Client, Desk, Event, Peer, Ticket, Turn},
     object::{Home, Object, Reader, Wire},
     protocol::{self, ROOT, Request},
     proxy::Proxy,
@@ -48,7 +48,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>, key: u64) -> Result<()> {
     // Ctrl-C ends those who use this, and this with them.
     let _interrupts = Interrupts::hold_back().map_err(|error| Error::os("blocking interrupts", error))?;
-    meeting::allow_many_descriptors();
+    let most_each = meeting::allow_many_descriptors() / 2;
     let (desk, events) = Desk::new()?;
     let hall = Arc::new(Hall {
         instance: RandomState::new().hash_one(process::id()),
@@ -68,7 +68,7 @@ pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>, key:
     })
     .map_err(|error| Error::os("starting a thread", error))?;
     let desk = Arc::clone(&hall.desk);
-    let mut worker = Worker::new(hall, events, key);
+    let mut worker = Worker::new(hall, events, key, most_each);
     desk.attend(&mut worker);
     // Before the listening socket is closed with all others: whoever finds it closed takes the path for a dead server's, and what
     // it puts there is not this one's to remove.
@@ -91,8 +91,7 @@ struct Named(PathBuf);
 impl Named {
     fn new(path: &Path, hall: &Hall) -> Result<Self> {
         let name = || path.display().to_string();
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let flaw = meeting::check_directory(directory)
+        let flaw = meeting::check_directory(meeting::directory_of(path))
             .map_err(|error| Error::os(format!("looking at the directory of {path:?}"), error))?;
         if let Some(reason) = flaw {
             return Err(Error::WrongOwner { name: name(), reason });
@@ -121,7 +120,7 @@ enum Door {
     /// Where clients ask to be let in. It may hold an object for as long as its other end is open.
     Gate {
         socket: OwnedFd,
-        holds: Option<u64>,
+        holds: Option<Ticket>,
     },
     /// A client's own socket, of which only the end is told.
     Client {
@@ -203,8 +202,8 @@ impl Hall {
                         Hello::Nothing => {}
                         Hello::Closed => {
                             self.close(number);
-                            if let Some(id) = holds {
-                                self.desk.tell(Event::Unhold(*id));
+                            if let Some(ticket) = holds {
+                                self.desk.tell(Event::Unhold(*ticket));
                             }
                         }
                     },
@@ -300,6 +299,36 @@ fn hello(gate: &OwnedFd) -> Hello {
     }
 }
 
+impl Client {
+    /// Not more than `most` in all, so that there are some for others.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`.
+    fn add_descriptors(&mut self, count: usize, most: usize) -> Result<()> {
+        if self.descriptors + count > most {
+            return Err(Error::invalid_argument(format!(
+                "the manager has {} descriptors of this process, under names and with lists and dicts that are on their way to \
+                 others; {most} are possible",
+                self.descriptors
+            )));
+        }
+        self.descriptors += count;
+        Ok(())
+    }
+
+    fn give_up(&mut self, id: u64, store: &mut Store) {
+        // Only what it holds.
+        if let Some(count) = self.counts.get_mut(&id) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&id);
+            }
+            store.release(id, 1);
+        }
+    }
+}
+
 /// A value that is kept under a name: its type, its bytes, and its descriptors.
 struct Parcel {
     tag: String,
@@ -315,6 +344,8 @@ struct Worker {
     store: Store,
     parcels: HashMap<String, Parcel>,
     clients: Vec<Client>,
+    /// The most descriptors that one client may have here.
+    most_each: usize,
     /// Who was answered last.
     served: usize,
     request: Vec<u8>,
@@ -330,7 +361,12 @@ impl Attendant for Worker {
                 match event {
                     Event::Enter(peer, line) => self.clients.push(Client::new(peer, line)),
                     Event::Leave(number) => self.remove(|client| client.peer.number == number),
-                    Event::Unhold(id) => self.store.release(id, 1),
+                    Event::Unhold(Ticket { id, client }) => {
+                        self.store.release(id, 1);
+                        if let Some(client) = self.clients.iter_mut().find(|known| known.peer.number == client) {
+                            client.descriptors = client.descriptors.saturating_sub(1);
+                        }
+                    }
                     Event::End => return Turn::End,
                 }
             }
@@ -355,7 +391,7 @@ impl Attendant for Worker {
 }
 
 impl Worker {
-    fn new(hall: Arc<Hall>, events: mpsc::Receiver<Event>, key: u64) -> Self {
+    fn new(hall: Arc<Hall>, events: mpsc::Receiver<Event>, key: u64, most_each: usize) -> Self {
         Self {
             hall,
             events,
@@ -363,6 +399,7 @@ impl Worker {
             store: Store::new(),
             parcels: HashMap::new(),
             clients: Vec::new(),
+            most_each,
             served: 0,
             request: Vec::new(),
             answer: Vec::new(),
@@ -389,22 +426,27 @@ impl Worker {
             Err(error) => (Err(error), None),
         };
         self.answer.clear();
+        let (store, client) = (&mut self.store, &mut self.clients[at]);
+        let mut held = Vec::new();
         if let Ok(answer) = &answer {
             // What the client is told of it holds.
-            let (store, counts) = (&mut self.store, &mut self.clients[at].counts);
             answer.for_each_proxy(&mut |proxy| {
                 if store.hold(proxy.id()).is_ok() {
-                    *counts.entry(proxy.id()).or_default() += 1;
+                    *client.counts.entry(proxy.id()).or_default() += 1;
+                    held.push(proxy.id());
                 }
             });
         }
-        protocol::write_answer(answer, &mut self.answer);
-        self.store.tidy();
-        self.served = at;
+        let is_value = protocol::write_answer(answer, &mut self.answer);
         let descriptors = descriptors.as_deref().unwrap_or_default();
-        self.clients[at].answer(asked, &mut self.answer, descriptors, |error, bytes| {
+        let is_sent = client.answer(asked, &mut self.answer, descriptors, |error, bytes| {
             protocol::write_answer(Err(error), bytes);
         });
+        if !(is_value && is_sent) {
+            held.into_iter().for_each(|id| client.give_up(id, store));
+        }
+        store.tidy();
+        self.served = at;
         desk::trim(&mut self.request);
         desk::trim(&mut self.answer);
     }
@@ -434,24 +476,18 @@ impl Worker {
                 Object::None
             }
             Request::Release(ids) => {
-                let counts = &mut self.clients[at].counts;
-                for id in ids {
-                    // Only what it holds.
-                    if let Some(count) = counts.get_mut(&id) {
-                        *count -= 1;
-                        if *count == 0 {
-                            counts.remove(&id);
-                        }
-                        self.store.release(id, 1);
-                    }
-                }
+                ids.into_iter().for_each(|id| self.clients[at].give_up(id, &mut self.store));
                 Object::None
             }
             Request::Hold(id) => {
                 let socket = descriptors.pop().filter(|socket| packet::is_end(socket));
                 let socket = socket.ok_or_else(|| Error::corrupt("a hold without a socket"))?;
                 self.store.hold(id)?;
-                let opened = self.hall.open(Door::Gate { socket, holds: Some(id) });
+                let client = &mut self.clients[at];
+                let ticket = Ticket { id, client: client.peer.number };
+                let opened = client
+                    .add_descriptors(1, self.most_each)
+                    .and_then(|()| self.hall.open(Door::Gate { socket, holds: Some(ticket) }).map(drop));
                 if opened.is_err() {
                     self.store.release(id, 1);
                 }
@@ -463,7 +499,7 @@ impl Worker {
                 Object::Proxy(Proxy::of_server(kind, self.hall.instance, id))
             }
             Request::One(id, op) => self.store.one(id, op)?,
-            Request::All(ops) => self.store.all(ops)?,
+            Request::All(steps) => self.store.all(&mut steps.reader(Home::Server(self.hall.instance)))?,
             Request::Publish(name, tag, value) => {
                 if self.parcels.len() >= MOST_PARCELS {
                     return Err(Error::invalid_argument(format!("{MOST_PARCELS} names are in use, the most that can")));
@@ -474,6 +510,7 @@ impl Worker {
                 if !matches!(value, Object::Bytes(_)) {
                     return Err(value.mismatch("an encoded value"));
                 }
+                self.clients[at].add_descriptors(descriptors.len(), self.most_each)?;
                 self.parcels.insert(name, Parcel { tag, value, descriptors: descriptors.into() });
                 Object::None
             }
@@ -519,7 +556,7 @@ mod tests {
 
     use super::*;
     use crate::manager::{
-        protocol::{Kind, Op},
+        protocol::{Kind, Op, Step, Steps},
         words::{Bytes, ROOM},
     };
     use crate::os::ends::End;
@@ -539,7 +576,7 @@ mod tests {
         });
         let (ours, theirs) = End::pair().unwrap();
         hall.desk.tell(Event::Enter(Peer::new(1, theirs, None), words::new_line().unwrap()));
-        let mut worker = Worker::new(hall, events, KEY);
+        let mut worker = Worker::new(hall, events, KEY, 8);
         assert!(matches!(worker.turn(), Turn::Done));
         assert_eq!(worker.clients.len(), 1);
         (worker, ours)
@@ -568,7 +605,16 @@ mod tests {
         let mut answer = Vec::new();
         assert_eq!(words::answers(&line).number(), number);
         assert_eq!(words::answers(&line).get(&mut answer).unwrap(), Bytes::InLine);
-        protocol::read_answer(Reader::new(&answer, Home::Server(7)))
+        protocol::read_answer(Reader::of_answer(&answer, Home::Server(7)))
+    }
+
+    fn all(steps: Vec<(u64, Step)>) -> Vec<u8> {
+        let mut all = Steps::default();
+        for (id, step) in steps {
+            all.add(id, &step).unwrap();
+        }
+        all.end_run().unwrap();
+        written(&Request::All(all))
     }
 
     fn written(request: &Request) -> Vec<u8> {
@@ -584,13 +630,15 @@ mod tests {
             "[ab]".prop_map(Object::from),
             (0_u64..4).prop_map(|id| Object::Proxy(Proxy::of_server(Kind::List, 7, id))),
         ];
-        let op = (0_u8..40, vec(value, 3)).prop_map(|(kind, mut values)| {
+        let step = (0_u8..40, vec(value, 3)).prop_map(|(kind, mut values)| {
             let mut next = || values.pop().unwrap_or_default();
             let index = |object: &Object| object.get_as().unwrap_or(0);
-            match kind {
+            Step::Other(match kind {
                 0 => Op::Clear(),
-                1 | 2 => Op::Push(next()),
-                3..=5 => Op::Set(next(), next()),
+                1 => return Step::Push(next()),
+                2 => Op::Push(next()),
+                3..=4 => return Step::Insert(next(), next()),
+                5 => Op::Set(next(), next()),
                 6 => Op::Pop(None),
                 7 => Op::InsertAt(index(&next()), next()),
                 8 => Op::Extend(vec![next(), next(), next()]),
@@ -607,11 +655,11 @@ mod tests {
                 19 => Op::Slice(Some(index(&next())), None),
                 20 => Op::Remove(next()),
                 _ => Op::Get(next()),
-            }
+            })
         });
-        let step = (0_u64..4, op);
+        let step = (0_u64..4, step);
         prop_oneof![
-            6 => vec(step, 1..8).prop_map(|steps| written(&Request::All(steps))),
+            6 => vec(step, 1..8).prop_map(all),
             1 => Just(written(&Request::New(Kind::List, Object::List(vec![1.into()])))),
             1 => Just(written(&Request::New(Kind::Dict, Object::Dict(Default::default())))),
             1 => (0_u64..4).prop_map(|id| written(&Request::Attach(id))),
@@ -652,10 +700,9 @@ mod tests {
                 }
             }
             worker.remove(|_| true);
-            worker.store.tidy_at_leisure();
             worker.store.one(ROOT, Op::Clear()).unwrap();
             worker.store.tidy();
-            worker.store.tidy_at_leisure();
+            worker.store.collect();
             prop_assert_eq!(worker.store.len(), 1);
         }
     }
@@ -712,5 +759,82 @@ mod tests {
             }
         }
         panic!("it would take answers for ever");
+    }
+
+    /// What was done is not an error because its answer is nested deeper than what was asked.
+    #[test]
+    fn answers_are_deeper_than_requests() {
+        let (mut worker, _socket) = worker();
+        let deep = (0..128).fold(Object::None, |inner, _| Object::from([inner]));
+        ask(&mut worker, 1, &written(&Request::One(ROOT, Op::Set(1.into(), deep.clone())))).unwrap();
+        assert_eq!(
+            ask(&mut worker, 2, &all(vec![(ROOT, Step::Other(Op::Get(1.into())))])).unwrap(),
+            Object::from([&deep])
+        );
+        let items = Object::from([Object::from([Object::from(1), deep.clone()])]);
+        let chunk = ask(&mut worker, 3, &all(vec![(ROOT, Step::Other(Op::Chunk(0, None)))])).unwrap();
+        assert_eq!(chunk, Object::from([Object::from([1.into(), Object::None, items.clone()])]));
+        assert_eq!(ask(&mut worker, 4, &all(vec![(ROOT, Step::Other(Op::PopItem()))])).unwrap(), items);
+    }
+
+    /// Whoever was not told of an object does not hold it.
+    #[test]
+    fn answers_that_nobody_took_hold_nothing() {
+        let (mut worker, socket) = worker();
+        let list = ask(&mut worker, 1, &written(&Request::New(Kind::List, Object::List(Vec::new())))).unwrap();
+        let contents = Object::from([list, Object::bytes(vec![0; ROOM])]);
+        let request = written(&Request::One(ROOT, Op::Set(1.into(), contents)));
+        let line = worker.clients[0].line.clone();
+        pipe::send(&socket, 0, &request, &[], Wait::No).unwrap();
+        words::requests(&line).put(2, None);
+        worker.turn();
+        let mut is_refused = false;
+        for number in 3..1000 {
+            let before = worker.clients[0].counts[&1];
+            words::requests(&line).put(number, Some(&written(&Request::One(ROOT, Op::Get(1.into())))));
+            worker.turn();
+            is_refused = words::answers(&line).get(&mut Vec::new()).unwrap() == Bytes::InLine;
+            assert_eq!(worker.clients[0].counts[&1], before + u64::from(!is_refused));
+            if is_refused {
+                break;
+            }
+        }
+        assert!(is_refused);
+    }
+
+    /// Its share, so that there are some for others.
+    #[test]
+    fn one_client_cannot_have_all_descriptors() {
+        let (mut worker, socket) = worker();
+        let line = worker.clients[0].line.clone();
+        let ask_with = |worker: &mut Worker, number, request: &Request, descriptors: &[OwnedFd]| {
+            pipe::send(&socket, 0, &written(request), descriptors, Wait::No).unwrap();
+            words::requests(&line).put(number, None);
+            worker.turn();
+            let mut answer = Vec::new();
+            assert_eq!(words::answers(&line).get(&mut answer).unwrap(), Bytes::InLine);
+            protocol::read_answer(Reader::of_answer(&answer, Home::Nowhere))
+        };
+        let publish = |name: &str| Request::Publish(name.into(), String::new(), Object::bytes([]));
+        let files = || [(); 3].map(|()| crate::os::files::anonymous().unwrap());
+        ask_with(&mut worker, 1, &publish("a"), &files()).unwrap();
+        ask_with(&mut worker, 2, &publish("b"), &files()).unwrap();
+        let error = ask_with(&mut worker, 3, &publish("c"), &files()).unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
+        let mut gates = Vec::new();
+        for number in 4..6 {
+            let (ours, theirs) = packet::pair().unwrap();
+            ask_with(&mut worker, number, &Request::Hold(ROOT), &[theirs]).unwrap();
+            gates.push(ours);
+        }
+        let (_ours, theirs) = packet::pair().unwrap();
+        let error = ask_with(&mut worker, 6, &Request::Hold(ROOT), &[theirs]).unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
+        // As the other thread tells when a ticket has arrived.
+        let client = worker.clients[0].peer.number;
+        worker.hall.desk.tell(Event::Unhold(Ticket { id: ROOT, client }));
+        worker.turn();
+        let (_ours, theirs) = packet::pair().unwrap();
+        ask_with(&mut worker, 7, &Request::Hold(ROOT), &[theirs]).unwrap();
     }
 }

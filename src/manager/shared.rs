@@ -15,7 +15,8 @@ use crate::{
 /// outlives the server, for those who have it. There it stays under its name as long as the server.
 ///
 /// All of these give [`TypeMismatch`](crate::Error::TypeMismatch) when the name is that of something else,
-/// [`ManagerGone`](crate::Error::ManagerGone), and what making the object gives.
+/// [`InvalidArgument`](crate::Error::InvalidArgument) when this process has as many there as one may have (half of the
+/// descriptors that the server can open), [`ManagerGone`](crate::Error::ManagerGone), and what making the object gives.
 ///
 /// ```standalone_crate
 /// use shmkit::{Manager, Process, Result};
@@ -131,7 +132,8 @@ impl Manager {
         self.keep(name, "Condvar", Condvar::new)
     }
 
-    /// The queue of this name.
+    /// The queue of this name. As long as the server has it, somebody may come who asks for it: until then nobody who waits is told
+    /// that all others are gone ([`Disconnected`](crate::Error::Disconnected)).
     ///
     /// # Errors
     ///

@@ -162,8 +162,8 @@ impl Way<'_> {
     /// The number of the last message.
     #[inline]
     pub(super) fn number(&self) -> u32 {
-        // Acquire: with its bytes.
-        self.message.number.load(Acquire)
+        // SeqCst: with its bytes; and who has announced at a gate that it will sleep looks here after that.
+        self.message.number.load(SeqCst)
     }
 
     pub(super) fn gate(&self) -> &Gate {

@@ -26,6 +26,11 @@ use super::files::{self, off_the_streams};
 /// How many may wait to be let in.
 const BACKLOG: i32 = 128;
 
+/// The directory of a path, which is the present one if it names none.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// What is wrong with a directory for a socket, if anything is. One that is missing is made.
 pub(crate) fn check_directory(directory: &Path) -> io::Result<Option<String>> {
     match fs::DirBuilder::new().mode(0o700).create(directory) {
@@ -49,8 +54,7 @@ pub(crate) fn listen(path: &Path) -> io::Result<OwnedFd> {
     let address = SocketAddrUnix::new(path)?;
     let socket = socket()?;
     // Of two who replace a dead one, the second must not remove the first one's.
-    let directory =
-        fs::File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+    let directory = fs::File::open(directory_of(path))?;
     files::lock_file(&directory)?;
     match bind(&socket, &address) {
         Err(Errno::ADDRINUSE) => {
@@ -90,10 +94,12 @@ pub(crate) fn is_of_this_user(socket: impl AsFd) -> bool {
     socket_peercred(socket).is_ok_and(|peer| peer.uid.as_raw() == files::user())
 }
 
-/// Has this process open as many descriptors as it may allow itself.
-pub(crate) fn allow_many_descriptors() {
+/// Has this process open as many descriptors as it may allow itself: so many.
+pub(crate) fn allow_many_descriptors() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     // Without it there is room for fewer.
     let _ = setrlimit(Resource::Nofile, limit);
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(most).unwrap_or(usize::MAX)
 }

@@ -1,18 +1,17 @@
 //! Values by their keys, in the order in which the keys came.
 //!
 //! As Python's dicts have it: the items stand one after the other in the order of their coming, and a small table of
-//! positions finds them. An item that goes leaves a hole, so that the others keep their places; when there are more holes
-//! than items, all move up.
+//! positions finds them, if there are many. An item that goes leaves a hole, so that the others keep their places; when there are
+//! more holes than items, all move up.
 
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
+    mem,
     sync::LazyLock,
 };
 
 use super::Object;
-
-static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// Values by their keys, in the order in which the keys were first inserted: what [`Object::Dict`] holds.
 ///
@@ -35,14 +34,18 @@ pub struct Map(Option<Box<Table>>);
 
 #[derive(Clone, Default)]
 struct Table {
-    /// The items and holes.
+    /// The items and holes. The last one is no hole.
     items: Vec<Option<(Object, Object)>>,
-    /// Invariant: empty, or a power of two of which at least one is free; each item has one place.
+    /// None as long as there were few items, which are looked through. Invariant: else a power of two of them, at least one of
+    /// which is free; each item has one.
     places: Vec<Place>,
+    /// The number of items.
     live: usize,
+    /// The number of places that were left.
+    left: usize,
 }
 
-/// The upper half of a hash, and where its item is.
+/// A part of a hash, and where its item is.
 #[derive(Clone, Copy)]
 struct Place {
     hash: u32,
@@ -57,23 +60,56 @@ const LEFT: u32 = u32::MAX - 1;
 /// So many items are no room for more.
 const MOST: usize = LEFT as usize;
 
+/// To look through so many takes no longer than to hash a key.
+const FEW: usize = 8;
+
+/// Numbers that nobody knows: so nobody can choose keys that fall together.
+struct Secret {
+    factor: u128,
+    summand: u128,
+    others: RandomState,
+}
+
+static SECRET: LazyLock<Secret> = LazyLock::new(|| {
+    let random = RandomState::new();
+    let number = |n: u64| u128::from(random.hash_one((n, 0))) << 64 | u128::from(random.hash_one((n, 1)));
+    Secret { factor: number(0), summand: number(1), others: RandomState::new() }
+});
+
+/// Of numbers, nearly all of which are short, a linear function by chance: two that are chosen without knowing it fall together
+/// as seldom as by chance, in any of the bits (Dietzfelbinger, 1996). Of all else SipHash, which takes several times as long.
 fn hash_of(key: &Object) -> u32 {
-    (HASHER.hash_one(key) >> 32) as u32
+    let secret = &*SECRET;
+    let wide = match key.short_number() {
+        Some(number) => {
+            let number = u128::from(number.cast_unsigned());
+            (secret.factor.wrapping_mul(number).wrapping_add(secret.summand) >> 64) as u64
+        }
+        None => secret.others.hash_one(key),
+    };
+    (wide >> 32) as u32
 }
 
 impl Table {
-    /// Where in `places` the key is.
-    fn find(&self, hash: u32, key: &Object) -> Option<usize> {
-        let mask = self.places.len().checked_sub(1)?;
+    /// What `find` and `push` want to know of a key.
+    fn hash(&self, key: &Object) -> u32 {
+        if self.places.is_empty() { 0 } else { hash_of(key) }
+    }
+
+    /// Where the key is among the items, and among the places if there are any.
+    fn find(&self, hash: u32, key: &Object) -> Option<(usize, usize)> {
+        let is_it = |item: &Option<(Object, Object)>| item.as_ref().is_some_and(|(found, _)| found == key);
+        let Some(mask) = self.places.len().checked_sub(1) else {
+            return self.items.iter().position(is_it).map(|at| (at, 0));
+        };
         let mut place = hash as usize & mask;
         loop {
             match self.places[place] {
                 Place { at: FREE, .. } => return None,
                 Place { at: LEFT, .. } => {}
-                Place { hash: known, at } if known == hash => match &self.items[at as usize] {
-                    Some((found, _)) if found == key => return Some(place),
-                    _ => {}
-                },
+                Place { hash: known, at } if known == hash && is_it(&self.items[at as usize]) => {
+                    return Some((at as usize, place));
+                }
                 Place { .. } => {}
             }
             place = (place + 1) & mask;
@@ -81,46 +117,88 @@ impl Table {
     }
 
     fn position(&self, key: &Object) -> Option<usize> {
-        self.find(hash_of(key), key).map(|place| self.places[place].at as usize)
+        self.find(self.hash(key), key).map(|(at, _)| at)
     }
 
-    fn add_place(places: &mut [Place], hash: u32, at: usize) {
-        let mask = places.len() - 1;
+    /// Gives the item `at` a place, of which there are enough.
+    fn add_place(&mut self, hash: u32, at: usize) {
+        let mask = self.places.len() - 1;
         let mut place = hash as usize & mask;
-        while places[place].at < LEFT {
+        while self.places[place].at < LEFT {
             place = (place + 1) & mask;
         }
-        places[place] = Place { hash, at: at as u32 };
+        self.left -= usize::from(self.places[place].at == LEFT);
+        self.places[place] = Place { hash, at: at as u32 };
     }
 
     /// Lays the places out anew, with room for one more item than there are.
     fn lay_out(&mut self) {
-        let wanted = ((self.items.len() + 1) * 8 / 7 + 1).next_power_of_two().max(8);
-        let mut places = vec![Place { hash: 0, at: FREE }; wanted];
-        let known: Vec<_> = self.places.iter().filter(|place| place.at < LEFT).copied().collect();
-        for place in known {
-            Self::add_place(&mut places, place.hash, place.at as usize);
+        let before = mem::take(&mut self.places);
+        self.left = 0;
+        if self.items.len() <= FEW {
+            return;
         }
-        self.places = places;
+        // At most two thirds of them are taken: so it takes many changes until they are laid out again.
+        let wanted = ((self.live + 1) * 3 / 2).next_power_of_two();
+        self.places = vec![Place { hash: 0, at: FREE }; wanted];
+        if before.is_empty() {
+            for at in 0..self.items.len() {
+                if let Some((key, _)) = &self.items[at] {
+                    self.add_place(hash_of(key), at);
+                }
+            }
+        }
+        for place in before.iter().filter(|place| place.at < LEFT) {
+            self.add_place(place.hash, place.at as usize);
+        }
     }
 
-    /// Gives a new key its place at the end.
-    fn push(&mut self, hash: u32, key: Object, value: Object) {
-        assert!(self.items.len() < MOST, "a dict of 2^32 items");
-        self.make_room();
-        // By a quarter at a time: half of the memory of a large dict would be empty else.
-        if self.items.len() == self.items.capacity() {
-            self.items.reserve_exact((self.items.len() / 4).max(4));
-        }
-        Self::add_place(&mut self.places, hash, self.items.len());
-        self.items.push(Some((key, value)));
+    /// A place for the item `at`, which is there, and whose key has this hash.
+    fn settle(&mut self, hash: u32, at: usize) {
         self.live += 1;
-    }
-
-    fn make_room(&mut self) {
-        if (self.items.len() + 1) * 8 > self.places.len() * 7 {
+        if self.places.is_empty() {
+            if self.items.len() > FEW {
+                self.lay_out();
+            }
+            return;
+        }
+        if (self.live + self.left) * 8 > self.places.len() * 7 {
             self.lay_out();
         }
+        // There may be few by now.
+        if !self.places.is_empty() {
+            self.add_place(hash, at);
+        }
+    }
+
+    /// Puts a new key at the end, and returns where that is.
+    fn push(&mut self, hash: u32, key: Object, value: Object) -> usize {
+        let at = self.items.len();
+        assert!(at < MOST, "a dict of 2^32 items");
+        // By a quarter at a time: half of the memory of a large dict would be empty else.
+        if at == self.items.capacity() {
+            self.items.reserve_exact((at / 4).max(4));
+        }
+        self.items.push(Some((key, value)));
+        self.settle(hash, at);
+        at
+    }
+
+    /// Takes the item `at` out, which has this place if there are any.
+    fn take(&mut self, at: usize, place: usize) -> Option<(Object, Object)> {
+        if !self.places.is_empty() {
+            let next = (place + 1) & (self.places.len() - 1);
+            // Whoever comes this far looks no further in any case.
+            let is_last = self.places[next].at == FREE;
+            self.places[place].at = if is_last { FREE } else { LEFT };
+            self.left += usize::from(!is_last);
+        }
+        let item = self.items[at].take();
+        self.live -= 1;
+        while let Some(None) = self.items.last() {
+            self.items.pop();
+        }
+        item
     }
 
     /// Moves the items up if there are more holes than items.
@@ -200,44 +278,63 @@ impl Map {
         self.0.as_ref().map_or(&[], |table| &table.items)
     }
 
+    /// One that will have about so many items.
+    pub(super) fn with_capacity(count: usize) -> Self {
+        match count {
+            0 => Self(None),
+            _ => Self(Some(Box::new(Table { items: Vec::with_capacity(count), ..Table::default() }))),
+        }
+    }
+
     pub(in super::super) fn find(&self, key: &Object) -> Option<&Object> {
         let table = self.0.as_ref()?;
         table.items[table.position(key)?].as_ref().map(|(_, value)| value)
     }
 
     pub(in super::super) fn put(&mut self, key: Object, value: Object) -> Option<Object> {
+        self.put_and_tell(key, value).1
+    }
+
+    /// Gives a key a value, and says where that is. What it had is returned; else it is a new one, at the end.
+    pub(in super::super) fn put_and_tell(&mut self, key: Object, value: Object) -> (usize, Option<Object>) {
         let table = self.0.get_or_insert_default();
-        let hash = hash_of(&key);
-        if let Some(place) = table.find(hash, &key) {
-            let at = table.places[place].at as usize;
-            return table.items[at].as_mut().map(|(_, old)| std::mem::replace(old, value));
+        let hash = table.hash(&key);
+        match table.find(hash, &key) {
+            Some((at, _)) => (at, self.replace(at, value)),
+            None => (table.push(hash, key, value), None),
         }
-        table.push(hash, key, value);
-        None
     }
 
     /// Takes an item out and leaves a hole where it was: its place, for [`put_back`](Self::put_back).
     pub(in super::super) fn take(&mut self, key: &Object) -> Option<(usize, Object, Object)> {
         let table = self.0.as_mut()?;
-        let place = table.find(hash_of(key), key)?;
-        let at = table.places[place].at as usize;
-        table.places[place].at = LEFT;
-        let (key, value) = table.items[at].take()?;
-        table.live -= 1;
-        Some((at, key, value))
+        let (at, place) = table.find(table.hash(key), key)?;
+        table.take(at, place).map(|(key, value)| (at, key, value))
+    }
+
+    /// The same of the item at a place.
+    pub(in super::super) fn take_at(&mut self, at: usize) -> Option<(Object, Object)> {
+        let table = self.0.as_mut()?;
+        let (key, _) = table.items.get(at)?.as_ref()?;
+        let (at, place) = table.find(table.hash(key), key)?;
+        table.take(at, place)
+    }
+
+    /// Another value for the item at a place; the one that it had.
+    pub(in super::super) fn replace(&mut self, at: usize, value: Object) -> Option<Object> {
+        let (_, old) = self.0.as_mut()?.items.get_mut(at)?.as_mut()?;
+        Some(mem::replace(old, value))
     }
 
     /// Undoes a [`take`](Self::take), if no holes were closed since then.
     pub(in super::super) fn put_back(&mut self, at: usize, key: Object, value: Object) {
         let table = self.0.get_or_insert_default();
-        let hash = hash_of(&key);
+        let hash = table.hash(&key);
         if table.items.len() <= at {
             table.items.resize_with(at + 1, || None);
         }
-        table.make_room();
-        Table::add_place(&mut table.places, hash, at);
         table.items[at] = Some((key, value));
-        table.live += 1;
+        table.settle(hash, at);
     }
 
     pub(in super::super) fn close_holes(&mut self) {
@@ -248,7 +345,7 @@ impl Map {
 
     /// The last key.
     pub(in super::super) fn last_key(&self) -> Option<&Object> {
-        self.items().iter().rev().flatten().next().map(|(key, _)| key)
+        self.items().last()?.as_ref().map(|(key, _)| key)
     }
 
     /// Items from a position on, each with its position.

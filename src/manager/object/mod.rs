@@ -15,7 +15,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::map::{Map, MapIter};
-pub(super) use self::wire::{Home, Reader, Wire, write_answer};
+pub(super) use self::wire::{Home, Reader, Wire};
 use super::proxy::Proxy;
 use crate::{Error, Result};
 
@@ -191,6 +191,35 @@ impl Object {
         }
     }
 
+    /// About how many bytes it takes.
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Str(text) => text.len(),
+                Self::Bytes(bytes) => bytes.len(),
+                Self::List(items) => items.iter().map(Self::weight).sum(),
+                Self::Dict(map) => map.iter().map(|(key, value)| key.weight() + value.weight()).sum(),
+                _ => 0,
+            }
+    }
+
+    /// The number of 64 bits with a sign that it equals, if it does.
+    fn short_number(&self) -> Option<i64> {
+        match self {
+            Self::Int(int) => i64::try_from(*int).ok(),
+            _ => self.number()?.whole()?.try_into().ok(),
+        }
+    }
+
+    pub(super) fn has_proxies(&self) -> bool {
+        match self {
+            Self::Proxy(_) => true,
+            Self::List(items) => items.iter().any(Self::has_proxies),
+            Self::Dict(map) => map.iter().any(|(_, value)| value.has_proxies()),
+            _ => false,
+        }
+    }
+
     /// The sum, for numbers: a whole number if both are.
     ///
     /// # Errors
@@ -271,6 +300,7 @@ impl PartialEq for Object {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::None, Self::None) => true,
+            (Self::Int(a), Self::Int(b)) => a == b,
             (Self::Str(a), Self::Str(b)) => a == b,
             (Self::Bytes(a), Self::Bytes(b)) => a == b,
             (Self::List(a), Self::List(b)) => a == b,

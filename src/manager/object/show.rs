@@ -92,14 +92,18 @@ fn show_str(text: &str, f: &mut Formatter<'_>) -> fmt::Result {
     f.write_char(quote)
 }
 
-/// Whether nobody would see it: controls, spaces other than the usual one, marks of format, private use.
+/// Whether nobody would see it: controls, spaces other than the usual one, marks of format, private use, and what is no
+/// character.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || (c.is_whitespace() && c != ' ')
+        || u32::from(c) & 0xfffe == 0xfffe
         || matches!(
             u32::from(c),
-            0xad | 0x600..=0x605 | 0x61c | 0x6dd | 0x70f | 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f
-                | 0xe000..=0xf8ff | 0xfeff | 0xfff0..=0xfffb | 0xffff | 0xe0000..
+            0xad | 0x600..=0x605 | 0x61c | 0x6dd | 0x70f | 0x890..=0x891 | 0x8e2 | 0x180e | 0x200b..=0x200f
+                | 0x202a..=0x202e | 0x2060..=0x206f | 0xe000..=0xf8ff | 0xfdd0..=0xfdef | 0xfeff | 0xfff0..=0xfffb
+                | 0x110bd | 0x110cd | 0x13430..=0x13438 | 0x1bca0..=0x1bca3 | 0x1d173..=0x1d17a | 0xe0000..=0xe00ff
+                | 0xe01f0..
         )
 }
 

@@ -27,11 +27,15 @@ use crate::{
 /// How deep values can be nested.
 pub(in super::super) const DEPTH: usize = 128;
 
-/// How much deeper they can lie in answers, which say more than a value.
+/// How much deeper they can lie in answers, which say more than a value: in the list of a batch's answers, in a list of items,
+/// and in an item.
 const AROUND: usize = 4;
 
 /// The most parts of what is read at a time. Of an answer, which others may have made longer, twice as many.
 const PARTS: usize = 1 << 24;
+
+/// For so many there is room from the start: not for all, for a count alone costs whoever wrote it nothing.
+const AT_ONCE: usize = 1024;
 
 /// What a part takes in memory, in bytes.
 const PART: usize = 32;
@@ -77,11 +81,11 @@ fn cut() -> Error {
 
 impl<'a> Reader<'a> {
     pub(in super::super) fn new(bytes: &'a [u8], home: Home<'a>) -> Self {
-        let (parts, depth) = match home {
-            Home::Client(_) => (2 * PARTS, DEPTH + AROUND),
-            Home::Nowhere | Home::Server(_) => (PARTS, DEPTH),
-        };
-        Self { rest: bytes, parts, depth, home }
+        Self { rest: bytes, parts: PARTS, depth: DEPTH, home }
+    }
+
+    pub(in super::super) fn of_answer(bytes: &'a [u8], home: Home<'a>) -> Self {
+        Self { rest: bytes, parts: 2 * PARTS, depth: DEPTH + AROUND, home }
     }
 
     pub(in super::super) fn home(&self) -> Home<'a> {
@@ -114,6 +118,10 @@ impl<'a> Reader<'a> {
         let too_large = Error::TooLarge { size: parts as u64, limit: PARTS as u64 };
         self.parts = self.parts.checked_sub(parts).ok_or(too_large)?;
         Ok(())
+    }
+
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
     }
 
     /// Whatever is left.
@@ -276,8 +284,7 @@ impl<T: Wire> Wire for Vec<T> {
     fn read(from: &mut Reader<'_>) -> Result<Self> {
         let count = from.count()?;
         from.spend(count.saturating_mul(size_of::<T>().div_ceil(PART)))?;
-        // Not all at once, for a count alone costs whoever wrote it nothing.
-        let mut items = Self::with_capacity(count.min(1024));
+        let mut items = Self::with_capacity(count.min(AT_ONCE));
         for _ in 0..count {
             items.push(T::read(from)?);
         }
@@ -286,14 +293,25 @@ impl<T: Wire> Wire for Vec<T> {
 }
 
 impl<A: Wire, B: Wire> Wire for (A, B) {
+    #[inline]
     fn write(&self, into: &mut Vec<u8>) -> Result<()> {
         self.0.write(into)?;
         self.1.write(into)
     }
 
+    #[inline]
     fn read(from: &mut Reader<'_>) -> Result<Self> {
         Ok((A::read(from)?, B::read(from)?))
     }
+}
+
+/// The sign in the lowest bit.
+fn zigzag(number: i16) -> u16 {
+    ((number << 1) ^ (number >> 15)).cast_unsigned()
+}
+
+fn unzigzag(bits: u16) -> i16 {
+    (bits >> 1).cast_signed() ^ -(bits & 1).cast_signed()
 }
 
 const NONE: u8 = 0;
@@ -308,11 +326,42 @@ const DICT: u8 = 8;
 const PROXY: u8 = 9;
 
 impl Wire for Object {
+    #[inline]
     fn write(&self, into: &mut Vec<u8>) -> Result<()> {
-        write_object(self, DEPTH, into)
+        match self {
+            // Most numbers are short: one or two groups.
+            Self::Int(int @ -0x40..0x40) => {
+                into.extend_from_slice(&[INT, zigzag(*int as i16) as u8]);
+                Ok(())
+            }
+            Self::Int(int @ -0x2000..0x2000) => {
+                let bits = zigzag(*int as i16);
+                into.extend_from_slice(&[INT, bits as u8 | 0x80, (bits >> 7) as u8]);
+                Ok(())
+            }
+            _ => write_object(self, DEPTH, into),
+        }
     }
 
+    #[inline]
     fn read(from: &mut Reader<'_>) -> Result<Self> {
+        match from.rest {
+            // As above.
+            [INT, byte @ ..0x80, rest @ ..] => {
+                from.rest = rest;
+                Ok(Self::Int(unzigzag(u16::from(*byte)).into()))
+            }
+            [INT, low, high @ ..0x80, rest @ ..] => {
+                from.rest = rest;
+                Ok(Self::Int(unzigzag(u16::from(*low & 0x7f) | u16::from(*high) << 7).into()))
+            }
+            _ => Self::read_any(from),
+        }
+    }
+}
+
+impl Object {
+    fn read_any(from: &mut Reader<'_>) -> Result<Self> {
         Ok(match from.byte()? {
             NONE => Self::None,
             FALSE => Self::Bool(false),
@@ -326,9 +375,9 @@ impl Wire for Object {
             BYTES => Self::Bytes(read_bytes(from)?.to_vec()),
             LIST => Self::List(from.deeper(Vec::read)?),
             DICT => Self::Dict(from.deeper(|from| {
-                let mut map = Map::new();
                 let count = from.count()?;
                 from.spend(count.saturating_mul(2) + if count > 0 { DICT_PARTS } else { 0 })?;
+                let mut map = Map::with_capacity(count.min(AT_ONCE));
                 for _ in 0..count {
                     let (key, value) = <(Self, Self)>::read(from)?;
                     key.check_key().map_err(|error| Error::corrupt(error.to_string()))?;
@@ -342,9 +391,15 @@ impl Wire for Object {
     }
 }
 
-/// Writes a value of an answer, in which others may lie.
-pub(in super::super) fn write_answer(object: &Object, into: &mut Vec<u8>) -> Result<()> {
-    write_object(object, DEPTH + AROUND, into)
+impl Object {
+    /// As an answer.
+    ///
+    /// # Errors
+    ///
+    /// `NotSendable`.
+    pub(in super::super) fn write_answer(&self, into: &mut Vec<u8>) -> Result<()> {
+        write_object(self, DEPTH + AROUND, into)
+    }
 }
 
 fn write_object(object: &Object, depth: usize, into: &mut Vec<u8>) -> Result<()> {
