@@ -27,7 +27,7 @@ use super::{
     protocol::{self, ROOT, Request},
     proxy::Proxy,
     store::Store,
-    words::{self, Bell, Bytes, Line, Pace, ROOM},
+    words::{self, Bell, Bytes, Line, Moves, Pace, ROOM},
 };
 use crate::{
     Error, Result,
@@ -341,6 +341,7 @@ struct Worker {
 impl Worker {
     fn work(&mut self) {
         let pace = Pace::default();
+        let mut moves = Moves::default();
         loop {
             let is_here = self.clients.get(self.served).is_some_and(|last| words::requests(&last.line).is_from_here());
             let mut spin = pace.spin(is_here);
@@ -356,7 +357,7 @@ impl Worker {
                         }
                         break;
                     }
-                    Turn::Idle if is_spinning && spin.turn() => {}
+                    Turn::Idle if is_spinning && (spin.turn() || spin.moves(&mut moves)) => {}
                     Turn::Idle => {
                         is_spinning = false;
                         start.get_or_insert_with(Instant::now);
