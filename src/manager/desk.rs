@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::words::{self, Bell, Bytes, Line, Pace, ROOM};
+use super::words::{self, Bell, Bytes, Line, Moves, Pace, ROOM};
 use crate::{
     Error, Result,
     os::{
@@ -136,6 +136,7 @@ impl Desk {
     /// The life of the thread.
     pub(super) fn attend(&self, attendant: &mut impl Attendant) {
         let pace = Pace::default();
+        let mut moves = Moves::default();
         loop {
             let is_here = attendant.last().is_some_and(|last| words::requests(&last.line).is_from_here());
             let mut spin = pace.spin(is_here);
@@ -151,7 +152,7 @@ impl Desk {
                         }
                         break;
                     }
-                    Turn::Idle if is_spinning && spin.turn() => {}
+                    Turn::Idle if is_spinning && (spin.turn() || spin.moves(&mut moves)) => {}
                     Turn::Idle => {
                         is_spinning = false;
                         start.get_or_insert_with(Instant::now);

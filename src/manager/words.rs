@@ -13,6 +13,7 @@
 #![expect(unsafe_code, reason = "declares words that may be looked at in foreign bytes, and copies bytes beside them")]
 
 use std::{
+    mem,
     sync::atomic::{
         AtomicBool, AtomicU32,
         Ordering::{Acquire, Relaxed, Release, SeqCst},
@@ -228,7 +229,8 @@ const LOOK_SELDOM: u32 = 256;
 /// A batch takes either side longer than those waits that [`Patience`] learns from, and less than a wake-up. So a sleep
 /// that was brief has the next wait outlast a wake-up. But who runs on the same processor as the other one must not spin at all:
 /// it makes room, and looks now and then whether there is another processor to be had by now, where the kernel wakes the
-/// other one while this one spins. Nobody yields: a third one who has work to do would keep the core.
+/// other one while this one spins. If it does not, the server [moves](Moves). Nobody yields: a third one who has work to do would
+/// keep the core.
 pub(super) struct Pace {
     patience: Patience,
     /// Waits until the next that spins whatever is known, and how many there are between two.
@@ -263,7 +265,7 @@ impl Pace {
         }
         let is_long = looks || self.was_brief.load(Relaxed);
         let spin = Spin::for_an_answer(&self.patience, is_long).without_yields();
-        Turns { spin, pace: self, makes_room: is_here && !looks }
+        Turns { spin, pace: self, makes_room: is_here && !looks, is_in_the_way: is_here && looks }
     }
 
     /// A wait has come to its end that slept from then on.
@@ -277,6 +279,8 @@ pub(super) struct Turns<'a> {
     spin: Spin<'a>,
     pace: &'a Pace,
     makes_room: bool,
+    /// It looks, on the processor of the other one.
+    is_in_the_way: bool,
 }
 
 impl Turns<'_> {
@@ -291,5 +295,47 @@ impl Turns<'_> {
             self.pace.between.store(LOOK_OFTEN, Relaxed);
             self.spin.succeeded();
         }
+    }
+
+    /// After the last turn: whether the server has moved to another processor, and there are more turns to come.
+    pub(super) fn moves(&mut self, moves: &mut Moves) -> bool {
+        let moves = mem::take(&mut self.is_in_the_way) && moves.try_one();
+        if moves {
+            self.spin = Spin::for_an_answer(&self.pace.patience, true).without_yields();
+        }
+        moves
+    }
+}
+
+/// After a move there is none for so many times as long as it took,
+const PAUSE: u32 = 20;
+
+/// and at most for so long.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The server's moves to another processor, when it has looked in vain on the client's.
+///
+/// The kernel leaves both where they are, for half a second to more than one as measured, though another processor has nothing to
+/// do; supposedly because of two who sleep in turns there are never two for long that could run, which is what its balancer looks
+/// for. The server moves, as a client's thread is not ours.
+///
+/// Whether the other processor is free shows in how long the move takes: 50 microseconds, or milliseconds for the turn of
+/// whoever is at work there. The pauses bound what moves cost to a twentieth of the time, either way: to stay costs more, even
+/// when all processors are busy, as two who are apart have answers without the kernel whenever both have their turn.
+#[derive(Default)]
+pub(super) struct Moves {
+    next: Option<Instant>,
+}
+
+impl Moves {
+    fn try_one(&mut self) -> bool {
+        let start = Instant::now();
+        if self.next.is_some_and(|next| start < next) {
+            return false;
+        }
+        // Where it is not allowed, all stays as it is.
+        let has_moved = affinity::leave_processor().unwrap_or(false);
+        self.next = Some(Instant::now() + (PAUSE * start.elapsed()).min(LONGEST_PAUSE));
+        has_moved
     }
 }
