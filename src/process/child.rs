@@ -495,6 +495,11 @@ impl<T> Process<T> {
         self.child.join(Wait::deadline(deadline), self.read)
     }
 
+    /// Waits for the end, and for nothing else: what the process has written may not have been passed on.
+    pub(super) fn wait_for_end(&self, wait: Wait) -> bool {
+        self.child.wait_for_end(wait)
+    }
+
     /// What waits for the end, whatever becomes of this handle. The error is nobody's if that has been joined.
     pub(super) fn waiter(&self) -> impl Fn() -> Result<()> + use<T> {
         let (child, read) = (Arc::clone(&self.child), self.read);
@@ -502,7 +507,8 @@ impl<T> Process<T> {
     }
 
     /// Ends it in good order: asks it to end ([`terminate`](Self::terminate)), gives it time, and then ends it
-    /// ([`kill`](Self::kill)). Returns how it ended; [`join`](Self::join) still has what it returned, if it did.
+    /// ([`kill`](Self::kill)). Returns how it ended; [`join`](Self::join) still has what it returned, if it did, and waits
+    /// for its [lines](super::Builder::prefix_lines) to be passed on, which this does for as long as `grace` at most.
     ///
     /// # Errors
     ///
@@ -527,9 +533,11 @@ impl<T> Process<T> {
             return Ok(status);
         }
         self.kill()?;
-        match self.child.wait(Wait::Forever)? {
-            Some((_, status)) => Ok(status),
-            None => unreachable!("a wait without end"),
+        loop {
+            if let Some(status) = self.exit_status() {
+                return Ok(status);
+            }
+            self.child.sleep_until_end(Wait::Forever)?;
         }
     }
 

@@ -434,8 +434,9 @@ impl Crew {
         let end = Instant::now() + END;
         for at in 0..self.workers.len() {
             let Some(process) = &self.workers[at].process else { continue };
-            // A process that the kernel cannot end now is left to the reaper.
-            let _ = process.join_deadline(end);
+            // Its end alone, and not that somebody reads the lines that it has left. One that the kernel cannot end now is
+            // left to the reaper.
+            process.wait_for_end(Wait::deadline(end));
             let status = process.exit_status().unwrap_or(ExitStatus::Unknown);
             self.bury(at, status, OnDeath::Fail);
         }
