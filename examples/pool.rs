@@ -1,6 +1,6 @@
 //! Handwritten digits, each recognised by those that look most like it: by one process, and by a pool of them.
 //!
-//! `pool [WORKERS] [spawn|fork] [kill-one]`: with the last word a worker is killed half-way, and nothing is lost.
+//! `pool [WORKERS] [spawn|fork|forkserver] [kill-one]`: with the last word a worker is killed half-way, and nothing is lost.
 
 #[path = "shared/digits.rs"]
 #[allow(dead_code, reason = "shared with examples that need more of it")]
@@ -64,7 +64,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     shmkit::init();
     let words: Vec<_> = env::args().skip(1).collect();
     let workers = words.iter().find_map(|word| word.parse().ok()).unwrap_or_else(cpu_count);
-    let method = if words.iter().any(|word| word == "fork") { StartMethod::Fork } else { StartMethod::Spawn };
+    let method = words.iter().find_map(|word| match word.as_str() {
+        "fork" => Some(StartMethod::Fork),
+        "forkserver" => Some(StartMethod::ForkServer),
+        _ => None,
+    });
     let kills_one = words.iter().any(|word| word == "kill-one");
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/digits.csv.gz");
@@ -89,7 +93,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let pool = Pool::builder()
         .workers(workers)
-        .start_method(method)
+        .start_method(method.unwrap_or(StartMethod::Spawn))
         .initialiser(prepare, (shared,))
         .on_death(OnDeath::Retry(3))
         .start()?;

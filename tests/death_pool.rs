@@ -13,7 +13,7 @@ use std::sync::{
 
 use rustix::process::Signal;
 use serde::{Deserialize, Deserializer, Serialize};
-use shmkit::{AtomicArray, AtomicValue, Error, Pool, pool::OnDeath, process::StartMethod, test_hooks::arm};
+use shmkit::{Array, AtomicArray, AtomicValue, Error, Pool, pool::OnDeath, process::StartMethod, test_hooks::arm};
 use support::{Deadline, eventually};
 
 shmkit::init_in_tests!();
@@ -154,6 +154,67 @@ fn deaths_in_tasks(method: StartMethod, on_death: OnDeath) {
     });
     assert!(points >= 10, "{points} points");
     assert_eq!(failed > 0, on_death == OnDeath::Fail, "{failed} tasks failed");
+}
+
+/// Workers die at the points of writing their values into an array, too.
+fn deaths_in_place(method: StartMethod, on_death: OnDeath) {
+    let (begun, trap) = (Count::zeros(TASKS as usize).unwrap(), Trap::new());
+    let pool = Pool::builder().workers(2).start_method(method).on_death(on_death).start().unwrap();
+    let array = Array::<u32>::zeros(TASKS as usize).unwrap();
+    let squares: Vec<_> = (0..TASKS).map(|x| x * x).collect();
+    let items = |trap: Option<&Trap>| {
+        let item = |x| (begun.clone(), trap.cloned(), x);
+        (0..TASKS).map(item).collect::<Vec<_>>()
+    };
+    let (mut failed, mut poisoned) = (0, 0);
+    let points = at_every_point(|n| {
+        array.lock().unwrap().fill(0);
+        trap.set(n);
+        let result = pool.map_into(&array, task, items(Some(&trap)));
+        let victim = trap.victim.load(SeqCst);
+        match result {
+            Ok(()) => assert_eq!(array.to_vec().unwrap(), squares, "at point {n}"),
+            Err(Error::ChildDied { pid, .. }) => {
+                assert_eq!((pid, on_death), (victim, OnDeath::Fail), "at point {n}");
+                failed += 1;
+                for (x, square) in squares.iter().enumerate() {
+                    match array.get(x) {
+                        Ok(found) => assert!(found == *square || found == 0, "element {x} is {found} at point {n}"),
+                        Err(Error::Poisoned { pid, .. }) => {
+                            assert_eq!(pid, Some(victim), "at point {n}");
+                            poisoned += 1;
+                        }
+                        Err(error) => panic!("element {x} at point {n}: {error}"),
+                    }
+                }
+            }
+            Err(error) => panic!("at point {n}: {error}"),
+        }
+        eventually(|| pool.pids().len() == 2);
+        let died = !pool.pids().contains(&victim);
+        if !died {
+            let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(victim as i32).unwrap(), Signal::KILL);
+            eventually(|| !pool.pids().contains(&victim));
+        }
+        // Whoever writes them anew mends them.
+        pool.map_into(&array, task, items(None)).unwrap();
+        assert_eq!(array.to_vec().unwrap(), squares, "after point {n}");
+        died
+    });
+    assert!(points >= 10, "{points} points");
+    assert_eq!((failed > 0, poisoned > 0), (on_death == OnDeath::Fail, on_death == OnDeath::Fail));
+}
+
+#[test]
+fn at_every_point_of_writing_in_place() {
+    let _alone = alone("at_every_point_of_writing_in_place");
+    deaths_in_place(StartMethod::ForkServer, OnDeath::Fail);
+}
+
+#[test]
+fn at_every_point_of_writing_in_place_with_retries() {
+    let _alone = alone("at_every_point_of_writing_in_place_with_retries");
+    deaths_in_place(StartMethod::Spawn, OnDeath::Retry(1));
 }
 
 #[test]

@@ -31,6 +31,7 @@ const TESTS: &[(&str, fn())] = &[
     ("any_other_end_waits_for_nobody", any_other_end_waits_for_nobody),
     ("ctrl_c_ends_the_wait_too", ctrl_c_ends_the_wait_too),
     ("a_forgotten_pool_ends_with_the_program", a_forgotten_pool_ends_with_the_program),
+    ("a_pool_goes_with_the_program_whatever_ends_that", a_pool_goes_with_the_program_whatever_ends_that),
 ];
 
 /// In the environment of a program: how it is to end, and the name of the words.
@@ -69,6 +70,9 @@ fn program(order: &str) -> Result<()> {
     if end == "forgets a pool" {
         return forget_a_pool(&words);
     }
+    if end == "waits for a pool" {
+        return wait_for_a_pool(&words);
+    }
     drop(Process::spawn(child, (words.clone(),))?);
     drop(Process::builder(daemon).args((words.clone(),)).daemon(true).start()?);
     until("the children are there", || [CHILD, DAEMON].iter().all(|at| words[*at].load(SeqCst) != 0));
@@ -102,6 +106,20 @@ fn forget_a_pool(words: &Words) -> Result<()> {
     // For the other one to see it.
     until("the word to go on", || words[GO].load(SeqCst) == 1);
     Ok(())
+}
+
+/// The workers tell who they are, in their tasks, which do not end.
+fn wait_for_a_pool(words: &Words) -> Result<()> {
+    let pool = Pool::new(2)?;
+    let task = |(words, at): (Words, usize)| {
+        words[at].store(id(), SeqCst);
+        if words[CHILD].load(SeqCst) != 0 && words[DAEMON].load(SeqCst) != 0 {
+            words[ENDING].store(1, SeqCst);
+        }
+        thread::sleep(2 * LONG);
+    };
+    // One at a time for each.
+    pool.map_chunked(task, [CHILD, DAEMON].map(|at| (words.clone(), at)), 1).map(drop)
 }
 
 fn child(words: Words) {
@@ -203,6 +221,24 @@ fn a_forgotten_pool_ends_with_the_program() {
         // One that the pool has started meanwhile in the place of another sees the end of its parent by itself.
         until("no worker is left", || members_of_group(program.id()).next().is_none());
     });
+}
+
+/// While it waits for tasks that do not end.
+fn a_pool_goes_with_the_program_whatever_ends_that() {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGKILL] {
+        for_each_method("waits for a pool", |program, words| {
+            assert_ne!(words[CHILD].load(SeqCst), words[DAEMON].load(SeqCst));
+            if signal == libc::SIGINT {
+                // Ctrl-C is for the whole group.
+                signal_group(program, signal);
+            } else {
+                // SAFETY: takes numbers; the program was not waited for.
+                assert_eq!(unsafe { libc::kill(program.id().cast_signed(), signal) }, 0);
+            }
+            assert_eq!(program.wait().unwrap().signal(), Some(signal));
+            until("nobody is left", || members_of_group(program.id()).next().is_none());
+        });
+    }
 }
 
 /// The processes of a group that have not ended.

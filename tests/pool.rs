@@ -2,8 +2,8 @@
 
 #![allow(unsafe_code, reason = "kills workers, and the deadline's module forks")]
 
-#[path = "contracts/pool.rs"]
-mod contracts;
+#[path = "contracts/pool_sent.rs"]
+mod sent;
 mod support;
 
 use shmkit::StartMethod;

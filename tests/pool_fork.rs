@@ -1,12 +1,15 @@
-//! Pools whose workers are forks. Not under libtest, whose threads a fork cannot copy: `main` runs the tests one after the
-//! other.
+//! Pools whose workers are forks. `contracts/pool.rs` says what they promise as all others do. Not under libtest, whose threads
+//! a fork cannot copy: `main` runs the tests one after the other.
 
 #![allow(unsafe_code, reason = "kills workers")]
 
 mod alone;
+#[path = "contracts/pool.rs"]
+#[allow(dead_code, reason = "some are not of forks")]
+mod contracts;
+mod support;
 
 use std::{
-    process::abort,
     sync::mpsc::channel,
     thread,
     time::{Duration, Instant},
@@ -15,22 +18,29 @@ use std::{
 use shmkit::{
     AtomicArray, Error, Pool, Process, Value,
     pool::{Builder, OnDeath},
-    process::StartMethod,
+    process::{StartMethod, set_start_method},
 };
+
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        [$((stringify!($name), contracts::$name as fn())),*]
+    };
+}
+
+const CONTRACTS: &[(&str, fn())] = &contracts::for_each_pool_contract!(tests);
+
+const FORKS_ONLY: &[(&str, fn())] = &[
+    ("random_kills", random_kills),
+    ("a_copy_of_a_pool", a_copy_of_a_pool),
+    ("forks_beside_a_pool", forks_beside_a_pool),
+    ("a_fork_beside_a_callback", a_fork_beside_a_callback),
+    ("a_start_that_fails", a_start_that_fails),
+];
 
 fn main() {
     shmkit::init();
-    alone::run(&[
-        ("smoke", smoke),
-        ("a_death", a_death),
-        ("an_initialiser", an_initialiser),
-        ("a_share", a_share),
-        ("random_kills", random_kills),
-        ("a_copy_of_a_pool", a_copy_of_a_pool),
-        ("forks_beside_a_pool", forks_beside_a_pool),
-        ("a_fork_beside_a_callback", a_fork_beside_a_callback),
-        ("a_start_that_fails", a_start_that_fails),
-    ]);
+    set_start_method(StartMethod::Fork).unwrap();
+    alone::run(&[CONTRACTS, FORKS_ONLY].concat());
 }
 
 fn forks(workers: usize) -> Builder {
@@ -39,48 +49,6 @@ fn forks(workers: usize) -> Builder {
 
 fn square(x: u64) -> u64 {
     x * x
-}
-
-fn smoke() {
-    let pool = forks(2).start().unwrap();
-    assert_eq!(pool.apply(square, (7,)).unwrap(), 49);
-    assert_eq!(pool.map(square, 0..100_000).unwrap(), (0..100_000).map(square).collect::<Vec<_>>());
-    let total = Value::new(0_u64).unwrap();
-    pool.map_tuples(|total: Value<u64>, x: u64| total.update(|sum| sum + x), (0..100).map(|x| (total.clone(), x)))
-        .unwrap();
-    assert_eq!(total.get().unwrap(), 4950);
-    assert_eq!(pool.map_with(&5_u64, |a: &u64, b: u64| a * b, 0..3).unwrap(), [0, 5, 10]);
-    let tasks: Vec<_> = (0..100).map(|x| pool.submit(square, (x,)).unwrap()).collect();
-    assert!(tasks.iter().zip(0..).all(|(task, x)| task.get().unwrap() == x * x));
-    pool.close();
-    pool.join().unwrap();
-}
-
-fn dies(x: u64) -> u64 {
-    if x == 13 {
-        abort();
-    }
-    x
-}
-
-fn a_death() {
-    let pool = forks(2).on_death(OnDeath::Retry(1)).start().unwrap();
-    let results: Vec<_> = pool.imap(dies, 0..200).unwrap().collect();
-    assert!(results.iter().zip(0..).all(|(result, x)| result.as_ref().map_or(x == 13, |y| *y == x)));
-    assert_eq!(pool.pids().len(), 2);
-}
-
-fn an_initialiser() {
-    let pool = forks(2).initialiser(|x: u64| if x > 7 { Err("too many") } else { Ok(()) }, (7,)).start().unwrap();
-    assert_eq!(pool.apply(square, (2,)).unwrap(), 4);
-    let pool = forks(2).initialiser(|x: u64| if x > 7 { Err("too many") } else { Ok(()) }, (8,)).start().unwrap();
-    assert_eq!(pool.apply(square, (2,)).unwrap_err().to_string(), "too many");
-}
-
-fn a_share() {
-    let pool = forks(2).max_tasks_per_child(5).start().unwrap();
-    let pids = pool.map(|_: u8| std::process::id(), [0; 60]).unwrap();
-    assert!(pids.iter().all(|pid| pids.iter().filter(|other| *other == pid).count() <= 5));
 }
 
 fn random_kills() {

@@ -17,7 +17,7 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shmkit::{
-    Error, Process, Result, Value,
+    Error, Pool, Process, Result, Value,
     process::{self, ExitStatus, StartMethod, State},
 };
 
@@ -31,8 +31,10 @@ fn main() {
     }
     alone::run(&[
         ("no_descriptors_left", || METHODS.into_iter().for_each(no_descriptors_left)),
+        ("no_descriptors_for_a_pool", || METHODS.into_iter().for_each(no_descriptors_for_a_pool)),
         ("no_descriptor_for_a_result", || METHODS.into_iter().for_each(no_descriptor_for_a_result)),
         ("no_processes_left", || METHODS.into_iter().for_each(no_processes_left)),
+        ("no_processes_for_a_pool", || METHODS.into_iter().for_each(no_processes_for_a_pool)),
         ("without_proc", || METHODS.into_iter().for_each(without_proc)),
         ("a_state_without_proc", || METHODS.into_iter().for_each(a_state_without_proc)),
         ("the_executable_is_gone", || executable_becomes(|path| fs::remove_file(path).unwrap())),
@@ -137,6 +139,67 @@ fn no_descriptors_left(method: StartMethod) {
     }
 }
 
+/// A pool starts with all its workers, or with none of them.
+fn no_descriptors_for_a_pool(method: StartMethod) {
+    apart(|| {
+        let start = || Pool::builder().workers(3).start_method(method).start();
+        let works = |pool: &Pool| assert_eq!(pool.map(|x: u32| x, 0..50).unwrap(), (0..50).collect::<Vec<_>>());
+        works(&start().unwrap());
+        let (_files, lowest) = fill();
+        let before = descriptors();
+        let limit = getrlimit(Resource::Nofile);
+        let (mut failed, mut worked) = (0, 0);
+        for left in 0.. {
+            if worked == 5 {
+                break;
+            }
+            setrlimit(Resource::Nofile, Rlimit { current: Some(lowest + left), ..limit }).unwrap();
+            let result = start();
+            setrlimit(Resource::Nofile, limit).unwrap();
+            match result {
+                Ok(pool) => {
+                    works(&pool);
+                    worked += 1;
+                }
+                Err(error) => {
+                    says(&error, "Too many open files");
+                    failed += 1;
+                }
+            }
+            assert_eq!((descriptors(), process::active_children().len()), (before, 0), "{left} left");
+        }
+        assert!(failed > 3, "{method:?}: {failed}");
+        // One that has started, and cannot replace those that die: those that are left do all, or an error says why.
+        let pool = start().unwrap();
+        works(&pool);
+        // What the dead give back is of no use: these numbers are taken.
+        setrlimit(Resource::Nofile, Rlimit { current: Some(4), ..limit }).unwrap();
+        let pids = pool.pids();
+        kill(pids[0]);
+        until(|| pool.pids().len() == 2);
+        works(&pool);
+        pids[1..].iter().for_each(|pid| kill(*pid));
+        until(|| pool.pids().is_empty());
+        says(&pool.map(|x: u32| x, 0..50).unwrap_err(), "Too many open files");
+        setrlimit(Resource::Nofile, limit).unwrap();
+        until(|| pool.pids().len() == 3);
+        works(&pool);
+    });
+}
+
+fn kill(pid: u32) {
+    // SAFETY: takes numbers. A child that was not waited for.
+    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+}
+
+fn until(condition: impl Fn() -> bool) {
+    let end = Instant::now() + LONG;
+    while !condition() {
+        assert!(Instant::now() < end);
+        thread::yield_now();
+    }
+}
+
 /// A long result travels in a file: the child may be unable to make one, and the parent to take it.
 fn no_descriptor_for_a_result(method: StartMethod) {
     fn long(has_none: bool) -> Vec<u8> {
@@ -208,6 +271,43 @@ fn no_processes_left(method: StartMethod) {
         // The thread that waits for the server's end is one to the kernel.
         let needed = if method == StartMethod::ForkServer { 3 } else { 1 };
         assert_eq!((failed, worked), (needed, 5 - needed), "{method:?}");
+    });
+}
+
+/// The same of a pool.
+fn no_processes_for_a_pool(method: StartMethod) {
+    if !scratch::is_root() {
+        println!("skipped: without root this user's other processes count too");
+        return;
+    }
+    apart(|| {
+        become_somebody_else();
+        let start = || Pool::builder().workers(3).start_method(method).start();
+        let works = |pool: &Pool| assert_eq!(pool.map(|x: u32| x, 0..50).unwrap(), (0..50).collect::<Vec<_>>());
+        works(&start().unwrap());
+        end_server();
+        let (limit, before) = (getrlimit(Resource::Nproc), descriptors());
+        let (mut failed, mut worked) = (0, 0);
+        for left in 0..20 {
+            setrlimit(Resource::Nproc, Rlimit { current: Some(1 + left), ..limit }).unwrap();
+            // What a worker finds out when it is there is the error of its tasks.
+            let result = start().and_then(|pool| pool.map(|x: u32| x, 0..50));
+            setrlimit(Resource::Nproc, limit).unwrap();
+            match result {
+                Ok(_) => worked += 1,
+                Err(error) => {
+                    says(&error, "Resource temporarily unavailable");
+                    failed += 1;
+                }
+            }
+            until(|| process::active_children().is_empty());
+            // A server has the limit from when it began.
+            end_server();
+            works(&start().unwrap());
+            end_server();
+            assert_eq!((descriptors(), process::active_children().len()), (before, 0), "{left} left");
+        }
+        assert!(failed > 2 && worked > 2, "{method:?}: {failed} {worked}");
     });
 }
 

@@ -132,7 +132,8 @@ impl BellWords {
 
 /// The processor that this thread runs on, counted from 1.
 fn here() -> u32 {
-    affinity::current_cpu() as u32 + 1
+    // Where there is no telling, that is 0.
+    (affinity::current_cpu() as u32).wrapping_add(1)
 }
 
 /// One direction of a line.

@@ -1,16 +1,22 @@
 //! The running executable: which one it is, and where its code lies.
 //!
+//! A process names a function to another one of the same executable by its place: how far its code is from the start. Whoever
+//! calls it has made sure that the other one runs the same build ([`check_build`](Executable::check_build)) and meant it.
+//!
 //! Sources: `dl_iterate_phdr(3)`, `elf(5)`.
 
 #![expect(unsafe_code, reason = "reads the program headers that the loader hands out")]
 
 use std::{
+    any::type_name,
     ffi::{c_int, c_void},
     ops::Range,
     os::unix::fs::MetadataExt,
     slice,
     sync::OnceLock,
 };
+
+use crate::{Error, Result};
 
 /// The executable of this process, as it lies in memory.
 #[derive(Debug, Default)]
@@ -41,16 +47,48 @@ impl Executable {
         &self.identity
     }
 
-    /// The place of a function, the same in every run; `None` when it is not part of the executable.
-    pub(crate) fn offset_of(&self, address: usize) -> Option<u64> {
-        let inside = self.code.iter().any(|range| range.contains(&address));
-        inside.then(|| (address - self.base) as u64)
+    /// # Errors
+    ///
+    /// [`Error::OtherExecutable`] if the process that has this identity runs another one than this process, or there is no
+    /// telling.
+    pub(crate) fn check_build(&self, identity: &[u8]) -> Result<()> {
+        let reason = match identity {
+            [] => "there is no build id, and nothing to be seen of the file",
+            same if same == self.identity => return Ok(()),
+            _ => "the build ids differ",
+        };
+        Err(Error::OtherExecutable { reason: reason.into() })
     }
 
-    /// The address of a function in this run; `None` when no code is there.
-    pub(crate) fn address_of(&self, offset: u64) -> Option<usize> {
-        let address = self.base.checked_add(usize::try_from(offset).ok()?)?;
-        self.code.iter().any(|range| range.contains(&address)).then_some(address)
+    /// The place of a function, the same in every run, for who knows it by the type `F`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotSendable`] when it is not part of the executable.
+    pub(crate) fn place_of<F>(&self, address: usize) -> Result<u64> {
+        if self.has_code_at(address) {
+            return Ok((address - self.base) as u64);
+        }
+        Err(Error::NotSendable {
+            type_name: type_name::<F>().into(),
+            reason: "it is not part of the executable, which is all that another process has (is it in a plug-in?)"
+                .into(),
+        })
+    }
+
+    /// The address of a function in this run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] when no code is there.
+    pub(crate) fn address_of(&self, place: u64) -> Result<usize> {
+        let address = usize::try_from(place).ok().and_then(|place| self.base.checked_add(place));
+        let address = address.filter(|address| self.has_code_at(*address));
+        address.ok_or_else(|| Error::corrupt(format!("no code is at {place:#x} from the start of the executable")))
+    }
+
+    fn has_code_at(&self, address: usize) -> bool {
+        self.code.iter().any(|range| range.contains(&address))
     }
 }
 
@@ -112,10 +150,21 @@ mod tests {
         let this = Executable::this();
         assert!(!this.identity().is_empty());
         let address = functions_are_found_again as fn() as usize;
-        let offset = this.offset_of(address).unwrap();
-        assert_eq!(this.address_of(offset), Some(address));
-        assert_eq!(this.offset_of(libc::malloc as *const () as usize), None);
-        assert_eq!(this.address_of(u64::MAX), None);
+        let place = this.place_of::<()>(address).unwrap();
+        assert_eq!(this.address_of(place).unwrap(), address);
+        let elsewhere = this.place_of::<u8>(libc::malloc as *const () as usize);
+        assert!(matches!(elsewhere, Err(Error::NotSendable { type_name, .. }) if type_name == "u8"));
+        assert!(matches!(this.address_of(u64::MAX), Err(Error::Corrupt { .. })));
+    }
+
+    /// No two executables are taken for one because nothing is known of either.
+    #[test]
+    fn one_that_is_not_known_is_like_no_other() {
+        let (known, unknown) = (Executable::this(), Executable::default());
+        known.check_build(known.identity()).unwrap();
+        for (one, other) in [(known, &unknown), (&unknown, known), (&unknown, &Executable::default())] {
+            assert!(matches!(one.check_build(other.identity()), Err(Error::OtherExecutable { .. })));
+        }
     }
 
     #[test]

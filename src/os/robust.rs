@@ -15,9 +15,8 @@
 //! The kernel walks the list when the thread ends, by whatever cause, and marks each word that still holds the thread's
 //! id with `FUTEX_OWNER_DIED`. It also looks at the one entry in `list_op_pending`, which covers the moment between
 //! taking the word and linking the entry. Order: pending, take the word, link; and to release: pending, unlink, store the
-//! word, clear pending. An entry that is linked and pending is looked at once.
-//! The kernel runs on the thread's own stack of stores, so compiler fences
-//! suffice between the steps.
+//! word, clear pending. An entry that is linked and pending is looked at once. The kernel walks as the thread itself, which
+//! sees its own stores in their order: so compiler fences suffice between the steps.
 //!
 //! Trust: unlinking follows `prev` and `next`, which lie in memory that other processes can write. Lock memory is
 //! shared with processes of the same user only (regions are opened with that check), and those could write to this
@@ -26,10 +25,11 @@
 //! # Forks
 //!
 //! A forked child has another thread id and an empty list, but a copy of what was cached. Handlers of
-//! `pthread_atfork` are skipped by `_Fork` and by a raw `clone`. So there is a word in a page that the kernel wipes in
-//! every child (`MADV_WIPEONFORK`). It holds the number of the process's *generation*, which no ancestor has had, and a
-//! cache is valid while it was filled in that generation. The first thread of a child that asks sets the word; it may be
-//! another than the one that forked, whose cache is the only one that can be stale.
+//! `pthread_atfork` are skipped by `_Fork` and by a raw `clone`. So there is a page that the kernel wipes in every child
+//! (`MADV_WIPEONFORK`). It holds the number of the process's *generation*, which no ancestor has had, and a cache is valid
+//! while it was filled in that generation. The first thread of a child that asks sets the word; it may be another than the
+//! one that forked, whose cache is the only one that can be stale. The process's stamp stands there too: its id alone does
+//! not tell it from an ancestor that has ended.
 //!
 //! # What a thread leaves behind
 //!
@@ -109,8 +109,16 @@ struct Cache {
 /// Always 0, as the word is between a fork and the first look at it. No generation has that number.
 static UNKNOWN: AtomicU32 = AtomicU32::new(0);
 
-/// The word of this process, in a page of its own that is never unmapped; null before any thread was known.
-static GENERATION: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+/// What begins anew, as zeroes, in every fork.
+#[repr(C)]
+struct Wiped {
+    /// 0 before it is known, as the stamp.
+    generation: AtomicU32,
+    stamp: AtomicU64,
+}
+
+/// Those of this process, in a page of their own that is never unmapped; null before they were asked for.
+static WIPED: AtomicPtr<Wiped> = AtomicPtr::new(ptr::null_mut());
 
 /// The last number given out. A fork copies it, so that a child never gets one that an ancestor has had.
 static LAST: AtomicU32 = AtomicU32::new(1);
@@ -395,7 +403,7 @@ unsafe fn next_of<'a>(link: usize) -> &'a AtomicUsize {
 #[cold]
 fn get_to_know() -> Result<Thread> {
     let head = registered_head()?;
-    let word = generation_word()?;
+    let word = &wiped()?.generation;
     at_the_end()?.set().map_err(|error| Error::os("pthread_setspecific", error))?;
     let generation = match word.load(Acquire) {
         0 => {
@@ -445,13 +453,13 @@ fn registered_head() -> Result<*const Head> {
     Ok(head)
 }
 
-/// The word of this process, mapped when it is first asked for. Of two threads that do so the first wins.
-fn generation_word() -> Result<&'static AtomicU32> {
-    let mut page = GENERATION.load(Acquire);
+/// Mapped when it is first asked for. Of two threads that do so the first wins.
+fn wiped() -> Result<&'static Wiped> {
+    let mut page = WIPED.load(Acquire);
     if page.is_null() {
         let fresh = map_wiped_page()?;
         // Acquire and Release: the page is mapped for whoever finds its address.
-        page = match GENERATION.compare_exchange(ptr::null_mut(), fresh, AcqRel, Acquire) {
+        page = match WIPED.compare_exchange(ptr::null_mut(), fresh, AcqRel, Acquire) {
             Ok(_) => fresh,
             Err(first) => {
                 unmap_page(fresh);
@@ -459,12 +467,12 @@ fn generation_word() -> Result<&'static AtomicU32> {
             }
         };
     }
-    // SAFETY: mapped, zeroed or holding the word, and never unmapped once its address is in `GENERATION`.
+    // SAFETY: mapped, as large as a page, never unmapped once its address is in `WIPED`; any bytes are its atomics.
     Ok(unsafe { &*page })
 }
 
 /// Maps a page that forks wipe.
-fn map_wiped_page() -> Result<*mut AtomicU32> {
+fn map_wiped_page() -> Result<*mut Wiped> {
     let len = super::memory::page_size() as usize;
     // SAFETY: a new private mapping at an address of the kernel's choice touches nothing that exists.
     let page = unsafe { mmap_anonymous(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) }
@@ -481,26 +489,29 @@ fn map_wiped_page() -> Result<*mut AtomicU32> {
 }
 
 /// Unmaps a page that nobody else has seen.
-fn unmap_page(page: *mut AtomicU32) {
+fn unmap_page(page: *mut Wiped) {
     // SAFETY: from `map_wiped_page`, and its address was not published.
     let _ = unsafe { munmap(page.cast(), super::memory::page_size() as usize) };
 }
 
 /// The stamp of this process, looked up once.
 pub(crate) fn stamp() -> u64 {
-    static STAMP: AtomicU64 = AtomicU64::new(0);
-    let known = STAMP.load(Relaxed);
-    if Stamp::from_bits(known).pid() == Some(std::process::id()) {
-        return known;
+    let Ok(wiped) = wiped() else { return Stamp::of_this_process().to_bits() };
+    // Relaxed: it stands for itself, and each thread that looks it up finds the same.
+    match wiped.stamp.load(Relaxed) {
+        0 => {
+            let stamp = Stamp::of_this_process().to_bits();
+            wiped.stamp.store(stamp, Relaxed);
+            stamp
+        }
+        known => known,
     }
-    let stamp = Stamp::of_this_process().to_bits();
-    STAMP.store(stamp, Relaxed);
-    stamp
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::{clock::Wait, poll};
 
     #[repr(C)]
     #[derive(Default)]
@@ -541,5 +552,66 @@ mod tests {
         let there = std::thread::spawn(|| this_thread().unwrap().tid()).join().unwrap();
         assert_ne!(here.tid(), there);
         assert_eq!(here.stamp(), Stamp::of_this_process().to_bits());
+    }
+
+    /// As a process has it that gets the id of an ancestor which has ended.
+    #[test]
+    fn the_id_of_an_ancestor_makes_no_ancestor() {
+        const LAST_PID: &std::ffi::CStr = c"/proc/sys/kernel/ns_last_pid";
+        // What a child found out. It has one thread, and calls nothing that another could have been in at the fork.
+        let fork = |run: &dyn Fn() -> u8| {
+            // SAFETY: the child ends below.
+            match unsafe { libc::fork() } {
+                // SAFETY: ends the child.
+                0 => unsafe { libc::_exit(i32::from(run())) },
+                pid => pid,
+            }
+        };
+        let wait = |pid| {
+            let mut status = 0;
+            // SAFETY: a child of this process; writes a live number.
+            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+            libc::WEXITSTATUS(status) as u8
+        };
+        let tick = || std::thread::sleep(std::time::Duration::from_millis(30));
+        const SAME: u8 = 7;
+        let (from, into) = rustix::pipe::pipe().unwrap();
+        let round = || {
+            let ancestor = fork(&|| {
+                stamp();
+                let me = std::process::id();
+                fork(&|| {
+                    // SAFETY: takes numbers, and tells only whether the process is there.
+                    while unsafe { libc::kill(me.cast_signed(), 0) } == 0 {
+                        tick();
+                    }
+                    tick();
+                    let text = (me - 1).to_string();
+                    // SAFETY: a string that ends with 0.
+                    let file = unsafe { libc::open(LAST_PID.as_ptr(), libc::O_WRONLY) };
+                    // SAFETY: reads live bytes.
+                    unsafe { libc::write(file, text.as_ptr().cast(), text.len()) };
+                    let descendant = fork(&|| match std::process::id() {
+                        id if id != me => 0,
+                        _ if stamp() == Stamp::of_this_process().to_bits() => SAME,
+                        _ => 1,
+                    });
+                    let _ = rustix::io::write(&into, &[wait(descendant)]);
+                    0
+                });
+                0
+            });
+            wait(ancestor);
+            let mut answer = [9];
+            let in_time = Wait::timeout(std::time::Duration::from_secs(20));
+            assert!(poll::is_readable(&from, in_time).unwrap());
+            assert_eq!(rustix::io::read(&from, &mut answer).unwrap(), 1);
+            answer[0]
+        };
+        // Another process may take the id first.
+        match (0..10).map(|_| round()).find(|answer| *answer != 0) {
+            Some(answer) => assert_eq!(answer, SAME),
+            None => println!("skipped: no id can be chosen here"),
+        }
     }
 }

@@ -17,6 +17,7 @@ use std::{
 use super::{
     family, lines,
     report::Report,
+    status::{ExitStatus, State},
     stdio::{Pipes, Prepared},
 };
 use crate::{
@@ -29,87 +30,6 @@ use crate::{
     },
     region::ticket::{self, Message},
 };
-
-/// How a process ended.
-///
-/// # Examples
-///
-/// ```
-/// use shmkit::process::ExitStatus;
-///
-/// assert_eq!(ExitStatus::Signal(9).to_string(), "signal 9 (SIGKILL)");
-/// assert_eq!(ExitStatus::Code(3).to_string(), "exit code 3");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ExitStatus {
-    /// It exited with this code: 0 after a value, 1 after an error, 101 after a panic.
-    Code(i32),
-    /// This signal ended it.
-    Signal(i32),
-    /// Something else in this program has waited for it, or ignores SIGCHLD, and took the answer.
-    Unknown,
-}
-
-impl ExitStatus {
-    /// Whether it exited with code 0.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// assert!(shmkit::process::ExitStatus::Code(0).success());
-    /// ```
-    #[must_use]
-    pub fn success(self) -> bool {
-        self == Self::Code(0)
-    }
-}
-
-impl fmt::Display for ExitStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Code(code) => write!(f, "exit code {code}"),
-            Self::Signal(signal) => match SIGNALS.iter().find(|(number, _)| *number == signal) {
-                Some((_, name)) => write!(f, "signal {signal} ({name})"),
-                None => write!(f, "signal {signal}"),
-            },
-            Self::Unknown => f.write_str("an exit status that was taken by other code"),
-        }
-    }
-}
-
-const SIGNALS: [(i32, &str); 12] = [
-    (libc::SIGHUP, "SIGHUP"),
-    (libc::SIGINT, "SIGINT"),
-    (libc::SIGQUIT, "SIGQUIT"),
-    (libc::SIGILL, "SIGILL"),
-    (libc::SIGTRAP, "SIGTRAP"),
-    (libc::SIGABRT, "SIGABRT"),
-    (libc::SIGBUS, "SIGBUS"),
-    (libc::SIGFPE, "SIGFPE"),
-    (libc::SIGKILL, "SIGKILL"),
-    (libc::SIGSEGV, "SIGSEGV"),
-    (libc::SIGPIPE, "SIGPIPE"),
-    (libc::SIGTERM, "SIGTERM"),
-];
-
-/// What a process is doing.
-///
-/// # Examples
-///
-/// See [`Process::state`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum State {
-    /// It runs, or waits for a processor.
-    Running,
-    /// It waits for something.
-    Blocked,
-    /// A signal or a debugger has stopped it.
-    Stopped,
-    /// It has ended.
-    Terminated,
-}
 
 /// A child process.
 #[derive(Debug)]
@@ -495,6 +415,11 @@ impl<T> Process<T> {
         self.child.join(Wait::deadline(deadline), self.read)
     }
 
+    /// Waits for the end, and for nothing else: what the process has written may not have been passed on.
+    pub(super) fn wait_for_end(&self, wait: Wait) -> bool {
+        self.child.wait_for_end(wait)
+    }
+
     /// What waits for the end, whatever becomes of this handle. The error is nobody's if that has been joined.
     pub(super) fn waiter(&self) -> impl Fn() -> Result<()> + use<T> {
         let (child, read) = (Arc::clone(&self.child), self.read);
@@ -502,7 +427,8 @@ impl<T> Process<T> {
     }
 
     /// Ends it in good order: asks it to end ([`terminate`](Self::terminate)), gives it time, and then ends it
-    /// ([`kill`](Self::kill)). Returns how it ended; [`join`](Self::join) still has what it returned, if it did.
+    /// ([`kill`](Self::kill)). Returns how it ended; [`join`](Self::join) still has what it returned, if it did, and waits
+    /// for its [lines](super::Builder::prefix_lines) to be passed on, which this does for as long as `grace` at most.
     ///
     /// # Errors
     ///
@@ -527,9 +453,11 @@ impl<T> Process<T> {
             return Ok(status);
         }
         self.kill()?;
-        match self.child.wait(Wait::Forever)? {
-            Some((_, status)) => Ok(status),
-            None => unreachable!("a wait without end"),
+        loop {
+            if let Some(status) = self.exit_status() {
+                return Ok(status);
+            }
+            self.child.sleep_until_end(Wait::Forever)?;
         }
     }
 

@@ -27,7 +27,7 @@ use super::{
     family::{self, Origin},
     forkserver::{self, Charter},
     report::{self, Report},
-    target::Target,
+    target::{Outcome as _, Target},
 };
 use crate::{
     Error, Result,
@@ -135,19 +135,12 @@ pub(super) fn own_stamp() -> Stamp {
 
 /// The place of the trampoline for `F` in the executable.
 pub(super) fn place_of<F: Target<A>, A: DeserializeOwned + 'static>() -> Result<u64> {
-    place_of_address::<F>(trampoline::<F, A> as Trampoline as usize)
+    Executable::this().place_of::<F>(trampoline::<F, A> as Trampoline as usize)
 }
 
 /// The same for a function that a fork server runs first.
 pub(super) fn place_of_preload<F: Target<()>>() -> Result<u64> {
-    place_of_address::<F>(preload::<F> as Preload as usize)
-}
-
-fn place_of_address<F>(address: usize) -> Result<u64> {
-    Executable::this().offset_of(address).ok_or_else(|| Error::NotSendable {
-        type_name: std::any::type_name::<F>().into(),
-        reason: "it is not part of the executable, which is all that a fresh start has (is it in a plug-in?)".into(),
-    })
+    Executable::this().place_of::<F>(preload::<F> as Preload as usize)
 }
 
 fn trampoline<F: Target<A>, A: DeserializeOwned + 'static>(socket: &OwnedFd, message: Packet, start: usize) -> i32 {
@@ -166,16 +159,8 @@ fn preload<F: Target<()>>() -> Result<()> {
 
 /// A function that stands at the place that the parent named.
 pub(super) fn preload_at(place: u64) -> Result<Preload> {
-    address_of(place).map(preload_at_address)
+    Executable::this().address_of(place).map(preload_at_address)
 }
-
-fn address_of(place: u64) -> Result<usize> {
-    Executable::this()
-        .address_of(place)
-        .ok_or_else(|| Error::OtherExecutable { reason: format!("no code is at {place:#x} from its start") })
-}
-
-use super::target::Outcome as _;
 
 /// The child's life: returns its exit code.
 fn become_child() -> i32 {
@@ -223,10 +208,8 @@ pub(super) fn failed(error: Error) -> Report<()> {
 }
 
 fn prepare(bootstrap: Bootstrap) -> Result<Trampoline> {
-    if bootstrap.build != Executable::this().identity() {
-        return Err(Error::OtherExecutable { reason: "the build ids differ".into() });
-    }
-    let address = address_of(bootstrap.trampoline)?;
+    Executable::this().check_build(&bootstrap.build)?;
+    let address = Executable::this().address_of(bootstrap.trampoline)?;
     if let Some(cpu) = bootstrap.cpu {
         affinity::pin_to(cpu).map_err(|error| Error::os(format!("pinning to processor {cpu}"), error))?;
     }

@@ -69,16 +69,18 @@ mod lines;
 pub mod pool;
 mod report;
 mod scope;
+mod status;
 mod stdio;
 mod target;
 
 pub use self::{
     builder::Builder,
-    child::{ExitStatus, Process, State},
+    child::Process,
     context::Context,
     family::{ActiveChild, Current, Parent, active_children, current, parent},
     init::init,
     scope::{Scope, ScopedProcess, scope},
+    status::{ExitStatus, State},
     stdio::Stdio,
     target::{Outcome, Target},
 };

@@ -1,13 +1,14 @@
 //! Pools: results in order and errors at their places, whoever dies, by the start method of the program that includes this
 //! file.
+//!
+//! Impossible by types: an initialiser that is no function. A pool has no scope of its own: dropping it ends it.
 
 use std::{
     hint::black_box,
     panic::{AssertUnwindSafe, catch_unwind},
     process::abort,
     sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
         mpsc::{Sender, channel},
     },
     thread,
@@ -18,19 +19,70 @@ use serde::{Deserialize, Serialize};
 use shmkit::{
     Array, AtomicArray, AtomicValue, Error, Pool, Queue, Result, Value,
     pool::OnDeath,
-    process::{ExitStatus, Stdio, set_start_method},
+    process::{ExitStatus, Stdio, active_children},
 };
 
-use crate::{
-    METHOD,
-    support::{Deadline, Random, eventually},
-};
+use crate::support::{Random, eventually};
 
-fn alone(what: &'static str) -> (MutexGuard<'static, ()>, Deadline) {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    set_start_method(METHOD).unwrap();
-    (ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner), Deadline::seconds(120, what))
+/// Hands the names of those tests to a macro that hold by every start method.
+macro_rules! for_each_pool_contract {
+    ($run:ident) => {
+        $run! {
+            smoke,
+            errors_and_panics_are_of_their_task,
+            lazily,
+            nothing_to_do,
+            impossible_numbers,
+            as_many_workers_as_asked_for,
+            handles_travel_both_ways,
+            large_ones,
+            with_a_state,
+            lazily_with_a_state,
+            into_an_array,
+            into_an_array_whoever_dies,
+            nothing_is_kept_of_a_task,
+            what_cannot_travel_is_an_error_of_its_task,
+            an_iterator_that_panics,
+            all_is_done_before_an_error_is_told,
+            callbacks,
+            every_callback_is_called,
+            a_callback_has_a_stack,
+            an_iterator_of_a_pool_that_was_joined_ends,
+            a_value_that_panics_at_its_end_shifts_no_other,
+            tasks_that_nobody_waits_for_are_done,
+            waiting_ends_in_time,
+            termination_is_prompt,
+            closing_lets_what_is_left_be_done,
+            workers_are_replaced_when_they_have_done_their_share,
+            threads_share_a_pool,
+            a_long_task_keeps_no_other_waiting,
+            in_a_child,
+            workers_die_with_their_parent,
+            a_normal_end_ends_the_workers,
+            workers_are_pinned_in_turn,
+            a_stopped_worker_is_waited_for,
+            initialisers,
+            a_start_that_fails_ends_the_others,
+            a_death_is_an_error_of_its_task,
+        }
+    };
 }
+pub(crate) use for_each_pool_contract;
+
+/// The same of those in which workers are replaced beside other threads, or by the pool's own: no forks.
+#[allow(unused_macros, reason = "not of the tests of forks")]
+macro_rules! for_each_contract_of_sent_workers {
+    ($run:ident) => {
+        $run! {
+            a_task_that_was_left_is_tried_again,
+            an_initialiser_whose_arguments_panic,
+            random_kills_and_no_task_twice,
+            random_kills_and_all_tasks_done,
+        }
+    };
+}
+#[allow(unused_imports, reason = "not of the tests of forks")]
+pub(crate) use for_each_contract_of_sent_workers;
 
 fn square(x: u64) -> u64 {
     x * x
@@ -40,9 +92,7 @@ fn text(x: u32) -> String {
     format!("<{x}>")
 }
 
-#[test]
-fn smoke() {
-    let _alone = alone("smoke");
+pub(crate) fn smoke() {
     let pool = Pool::new(2).unwrap();
     assert_eq!(pool.apply(square, (7,)).unwrap(), 49);
     assert_eq!(pool.map(square, 0..100_000).unwrap(), (0..100_000).map(|x| x * x).collect::<Vec<_>>());
@@ -65,9 +115,7 @@ fn fails_at(x: u32) -> Result<u32, String> {
     if x.is_multiple_of(7) { Err(format!("no {x}")) } else { Ok(x) }
 }
 
-#[test]
-fn errors_and_panics_are_of_their_task() {
-    let _alone = alone("errors");
+pub(crate) fn errors_and_panics_are_of_their_task() {
     let pool = Pool::new(2).unwrap();
     let pids = pool.pids();
     let Err(Error::Panicked { pid, message, location }) = pool.apply(panics_at_five, (5,)) else { panic!() };
@@ -99,9 +147,7 @@ impl Drop for Bomb {
     }
 }
 
-#[test]
-fn lazily() {
-    let _alone = alone("lazily");
+pub(crate) fn lazily() {
     let pool = Pool::new(2).unwrap();
     for step in [1, 7, 10_000] {
         assert_eq!(
@@ -120,9 +166,7 @@ fn lazily() {
     assert_eq!(pool.apply(square, (3,)).unwrap(), 9);
 }
 
-#[test]
-fn nothing_to_do() {
-    let _alone = alone("nothing");
+pub(crate) fn nothing_to_do() {
     let pool = Pool::new(1).unwrap();
     assert!(pool.map(square, []).unwrap().is_empty());
     assert!(pool.map_chunked(square, [], 5).unwrap().is_empty());
@@ -133,9 +177,7 @@ fn nothing_to_do() {
     pool.map_into(&Array::zeros(1).unwrap(), square, []).unwrap();
 }
 
-#[test]
-fn impossible_numbers() {
-    let _alone = alone("impossible");
+pub(crate) fn impossible_numbers() {
     assert!(matches!(Pool::new(0), Err(Error::InvalidArgument { .. })));
     assert!(matches!(Pool::new(5000), Err(Error::InvalidArgument { .. })));
     assert!(matches!(Pool::builder().workers(1).max_tasks_per_child(0).start(), Err(Error::InvalidArgument { .. })));
@@ -144,9 +186,15 @@ fn impossible_numbers() {
     assert!(matches!(pool.join(), Err(Error::InvalidArgument { .. })));
 }
 
-#[test]
-fn handles_travel_both_ways() {
-    let _alone = alone("handles");
+pub(crate) fn as_many_workers_as_asked_for() {
+    for workers in [1, 2, 3, 4, 5, 8, 16, 17] {
+        let pool = Pool::new(workers).unwrap_or_else(|error| panic!("{workers} workers: {error}"));
+        assert_eq!((pool.workers(), pool.pids().len()), (workers, workers));
+        assert_eq!(pool.map(square, 0..100).unwrap(), (0..100).map(square).collect::<Vec<_>>());
+    }
+}
+
+pub(crate) fn handles_travel_both_ways() {
     let pool = Pool::new(2).unwrap();
     let total = Value::new(0_u64).unwrap();
     let add = |total: Value<u64>, x: u64| -> Result<Value<u64>> {
@@ -161,9 +209,7 @@ fn handles_travel_both_ways() {
     assert_eq!(queue.get().unwrap(), 7);
 }
 
-#[test]
-fn large_ones() {
-    let _alone = alone("large");
+pub(crate) fn large_ones() {
     let pool = Pool::new(2).unwrap();
     let double = |mut all: Vec<u8>| {
         all.extend_from_within(..);
@@ -177,9 +223,7 @@ fn large_ones() {
     assert!(many.iter().enumerate().all(|(x, all)| all.len() == x * 3000));
 }
 
-#[test]
-fn with_a_state() {
-    let _alone = alone("state");
+pub(crate) fn with_a_state() {
     let pool = Pool::new(2).unwrap();
     let table: Vec<u64> = (0..100_000).map(|x| x * 3).collect();
     let look = |table: &Vec<u64>, at: usize| table[at];
@@ -214,9 +258,7 @@ impl Drop for Held {
     }
 }
 
-#[test]
-fn lazily_with_a_state() {
-    let _alone = alone("lazily with a state");
+pub(crate) fn lazily_with_a_state() {
     let pool = Pool::new(2).unwrap();
     let held = AtomicValue::new(1_u32).unwrap();
     let add = |state: &Held, x: u32| state.1 + x;
@@ -250,9 +292,7 @@ fn lazily_with_a_state() {
     assert!(matches!(unsendable.map(|_| ()), Err(Error::NotSendable { .. })));
 }
 
-#[test]
-fn into_an_array() {
-    let _alone = alone("into");
+pub(crate) fn into_an_array() {
     let pool = Pool::new(2).unwrap();
     let array = Array::<u64>::zeros(50_000).unwrap();
     pool.map_into(&array, square, 0..50_000).unwrap();
@@ -262,6 +302,53 @@ fn into_an_array() {
     let expected: Vec<_> = (0..10).map(|x| if x == 5 { 25 } else { x }).collect();
     assert_eq!(array.to_vec().unwrap()[..10], expected);
     assert!(matches!(pool.map_into(&array, square, 0..50_001), Err(Error::OutOfRange { .. })));
+}
+
+pub(crate) fn into_an_array_whoever_dies() {
+    let count = 2000;
+    let squares: Vec<u64> = (0..count).map(square).collect();
+    let dies_first = |(begun, x): (AtomicArray<u32>, u64)| {
+        if begun[x as usize].fetch_add(1, Relaxed) == 0 && x % 400 == 200 {
+            abort();
+        }
+        square(x)
+    };
+    for on_death in [OnDeath::Retry(5), OnDeath::Fail] {
+        let pool = Pool::builder().workers(2).on_death(on_death).start().unwrap();
+        let (array, begun) =
+            (Array::<u64>::zeros(count as usize).unwrap(), AtomicArray::<u32>::zeros(count as usize).unwrap());
+        let result = pool.map_into(&array, dies_first, (0..count).map(|x| (begun.clone(), x)));
+        let written = array.to_vec().unwrap();
+        if on_death == OnDeath::Fail {
+            assert!(matches!(result, Err(Error::ChildDied { .. })));
+            assert!(written.iter().zip(&squares).all(|(found, square)| found == square || *found == 0));
+            assert!((0..5).all(|n| written[400 * n + 200] == 0), "nobody has begun these again");
+        } else {
+            result.unwrap();
+            assert_eq!(written, squares);
+        }
+    }
+}
+
+/// Neither here nor there: arguments, results, and what came of neither.
+pub(crate) fn nothing_is_kept_of_a_task() {
+    let pool = Pool::new(2).unwrap();
+    let held = AtomicValue::new(0_u32).unwrap();
+    let make = |x: u32| {
+        held.fetch_add(1, Relaxed);
+        Held(held.clone(), x)
+    };
+    let back = |held: Held| -> Result<Held> { Ok(held) };
+    assert_eq!(pool.apply(back, (make(7),)).unwrap().1, 7);
+    assert!(pool.map(back, (0..200).map(make)).unwrap().iter().zip(0..).all(|(held, x)| held.1 == x));
+    assert!(pool.imap(back, (0..200).map(make)).unwrap().all(|held| held.is_ok()));
+    assert!(pool.imap_unordered(back, (0..200).map(make)).unwrap().next().unwrap().is_ok());
+    drop(pool.submit(back, (make(1),)).unwrap());
+    pool.submit(back, (make(1),)).unwrap().on_ready(drop);
+    let fails = |_: Held| -> Result<(), String> { Err("no".into()) };
+    assert!(pool.apply(fails, (make(1),)).is_err());
+    assert!(pool.apply(|_: Held| -> () { panic!("on purpose") }, (make(1),)).is_err());
+    eventually(|| held.load(Relaxed) == 0);
 }
 
 struct Unwritable(u32);
@@ -284,9 +371,7 @@ impl<'de> serde::Deserialize<'de> for Unwritable {
     }
 }
 
-#[test]
-fn what_cannot_travel_is_an_error_of_its_task() {
-    let _alone = alone("unsendable");
+pub(crate) fn what_cannot_travel_is_an_error_of_its_task() {
     let pool = Pool::new(2).unwrap();
     let pids = pool.pids();
     let back = |x: Unwritable| x.0;
@@ -305,9 +390,7 @@ fn what_cannot_travel_is_an_error_of_its_task() {
     assert_eq!(pool.pids(), pids, "no worker was lost");
 }
 
-#[test]
-fn an_iterator_that_panics() {
-    let _alone = alone("panicking iterator");
+pub(crate) fn an_iterator_that_panics() {
     let pool = Pool::new(2).unwrap();
     let items = || (0..100_u64).inspect(|x| assert!(*x != 50, "fifty"));
     assert!(catch_unwind(AssertUnwindSafe(|| pool.map(square, items()))).is_err());
@@ -320,12 +403,17 @@ fn an_iterator_that_panics() {
     assert!(catch_unwind(AssertUnwindSafe(|| results.next())).is_err());
     assert!(results.next().is_none());
     drop(results);
+    let mut results = pool.imap_unordered(square, items()).unwrap();
+    let mut squares: Vec<_> = results.by_ref().take(50).map(Result::unwrap).collect();
+    squares.sort_unstable();
+    assert!(squares.into_iter().eq((0..50).map(square)));
+    assert!(catch_unwind(AssertUnwindSafe(|| results.next())).is_err());
+    assert!(results.next().is_none());
+    drop(results);
     assert_eq!(pool.apply(square, (3,)).unwrap(), 9);
 }
 
-#[test]
-fn all_is_done_before_an_error_is_told() {
-    let _alone = alone("no failfast");
+pub(crate) fn all_is_done_before_an_error_is_told() {
     let pool = Pool::new(2).unwrap();
     let count = AtomicArray::<u64>::zeros(1).unwrap();
     let work = |count: AtomicArray<u64>, x: u64| {
@@ -339,9 +427,7 @@ fn all_is_done_before_an_error_is_told() {
     pool.join().unwrap();
 }
 
-#[test]
-fn callbacks() {
-    let _alone = alone("callbacks");
+pub(crate) fn callbacks() {
     let pool = Pool::new(2).unwrap();
     let (sender, receiver) = channel();
     for x in 0..500_u64 {
@@ -365,9 +451,7 @@ fn callbacks() {
     assert_eq!(receiver.recv().unwrap().1.unwrap(), 4);
 }
 
-#[test]
-fn every_callback_is_called() {
-    let _alone = alone("every callback");
+pub(crate) fn every_callback_is_called() {
     let (sender, receiver) = channel();
     let sends = |sender: &Sender<_>| {
         let sender = sender.clone();
@@ -399,9 +483,7 @@ fn every_callback_is_called() {
     assert!(matches!(receiver.recv().unwrap(), Err(Error::PoolClosed)));
 }
 
-#[test]
-fn a_callback_has_a_stack() {
-    let _alone = alone("stack");
+pub(crate) fn a_callback_has_a_stack() {
     let pool = Pool::new(1).unwrap();
     let (sender, receiver) = channel();
     pool.submit(square, (3,)).unwrap().on_ready(move |nine| {
@@ -411,9 +493,7 @@ fn a_callback_has_a_stack() {
     assert_eq!(receiver.recv().unwrap(), 9);
 }
 
-#[test]
-fn an_iterator_of_a_pool_that_was_joined_ends() {
-    let _alone = alone("joined");
+pub(crate) fn an_iterator_of_a_pool_that_was_joined_ends() {
     let pool = Pool::new(2).unwrap();
     let mut results = pool.imap(square, 0..100_000).unwrap();
     assert_eq!(results.next().unwrap().unwrap(), 0);
@@ -434,18 +514,14 @@ impl Drop for PanicsAtItsEnd {
     }
 }
 
-#[test]
-fn a_value_that_panics_at_its_end_shifts_no_other() {
-    let _alone = alone("panics at its end");
+pub(crate) fn a_value_that_panics_at_its_end_shifts_no_other() {
     let pool = Pool::new(1).unwrap();
     let make = |x: u32| Ok::<_, String>(PanicsAtItsEnd { x, of: std::process::id() });
     let of_each = pool.map_chunked(make, 0..10, 10).unwrap();
     assert!(of_each.iter().map(|value| value.x).eq(0..10));
 }
 
-#[test]
-fn a_task_that_was_left_is_tried_again() {
-    let _alone = alone("left");
+pub(crate) fn a_task_that_was_left_is_tried_again() {
     let pool = Pool::builder().workers(1).on_death(OnDeath::Retry(1)).start().unwrap();
     let begun = Value::new(0_u32).unwrap();
     let dies_first = |begun: Value<u32>| {
@@ -458,9 +534,7 @@ fn a_task_that_was_left_is_tried_again() {
     eventually(|| begun.get().unwrap() == 2);
 }
 
-#[test]
-fn tasks_that_nobody_waits_for_are_done() {
-    let _alone = alone("nobody waits");
+pub(crate) fn tasks_that_nobody_waits_for_are_done() {
     let pool = Pool::new(2).unwrap();
     let queue = Queue::new().unwrap();
     for x in 0..200_u32 {
@@ -471,9 +545,7 @@ fn tasks_that_nobody_waits_for_are_done() {
     assert_eq!(all, (0..200).collect::<Vec<_>>());
 }
 
-#[test]
-fn waiting_ends_in_time() {
-    let _alone = alone("time-out");
+pub(crate) fn waiting_ends_in_time() {
     let pool = Pool::new(1).unwrap();
     let task = pool.submit(|| thread::sleep(Duration::from_secs(3600)), ()).unwrap();
     assert!(task.try_get().unwrap_err().is_would_block());
@@ -482,9 +554,7 @@ fn waiting_ends_in_time() {
     assert!(!task.is_ready());
 }
 
-#[test]
-fn termination_is_prompt() {
-    let _alone = alone("terminate");
+pub(crate) fn termination_is_prompt() {
     let pool = Pool::new(2).unwrap();
     let sleep = || thread::sleep(Duration::from_secs(3600));
     let tasks: Vec<_> = (0..10_000).map(|_| pool.submit(sleep, ()).unwrap()).collect();
@@ -509,9 +579,7 @@ fn termination_is_prompt() {
     assert!(matches!(task.get(), Err(Error::PoolClosed)));
 }
 
-#[test]
-fn closing_lets_what_is_left_be_done() {
-    let _alone = alone("close");
+pub(crate) fn closing_lets_what_is_left_be_done() {
     let pool = Pool::new(2).unwrap();
     let slow = |x: u64| {
         thread::sleep(Duration::from_millis(1));
@@ -525,9 +593,7 @@ fn closing_lets_what_is_left_be_done() {
     assert!(pool.pids().is_empty());
 }
 
-#[test]
-fn workers_are_replaced_when_they_have_done_their_share() {
-    let _alone = alone("max tasks");
+pub(crate) fn workers_are_replaced_when_they_have_done_their_share() {
     let pool = Pool::builder().workers(2).max_tasks_per_child(10).start().unwrap();
     let pids = pool.map(|_: u32| std::process::id(), 0..100).unwrap();
     for pid in &pids {
@@ -541,9 +607,7 @@ fn workers_are_replaced_when_they_have_done_their_share() {
     pool.join().unwrap();
 }
 
-#[test]
-fn threads_share_a_pool() {
-    let _alone = alone("threads");
+pub(crate) fn threads_share_a_pool() {
     let pool = Pool::new(2).unwrap();
     thread::scope(|scope| {
         for thread in 0..4_u64 {
@@ -566,9 +630,7 @@ fn threads_share_a_pool() {
     });
 }
 
-#[test]
-fn a_long_task_keeps_no_other_waiting() {
-    let _alone = alone("a long task");
+pub(crate) fn a_long_task_keeps_no_other_waiting() {
     let pool = Pool::new(2).unwrap();
     let long = pool.submit(|| thread::sleep(Duration::from_secs(3600)), ()).unwrap();
     let short: Vec<_> = (0..20).map(|x| pool.submit(square, (x,)).unwrap()).collect();
@@ -576,17 +638,13 @@ fn a_long_task_keeps_no_other_waiting() {
     assert!(!long.is_ready());
 }
 
-#[test]
-fn in_a_child() {
-    let _alone = alone("in a child");
+pub(crate) fn in_a_child() {
     let child = shmkit::Process::spawn(|| Pool::new(2)?.map(square, 0..100), ()).unwrap();
     assert_eq!(child.join().unwrap(), (0..100).map(square).collect::<Vec<_>>());
 }
 
 /// By a parent that is killed.
-#[test]
-fn workers_die_with_their_parent() {
-    let _alone = alone("a parent that dies");
+pub(crate) fn workers_die_with_their_parent() {
     let pids = Queue::<u32>::new().unwrap();
     let parent = |pids: Queue<u32>| -> Result<()> {
         let pool = Pool::new(3)?;
@@ -612,9 +670,7 @@ fn is_gone(pid: u32) -> bool {
 }
 
 /// A pool that is there at the end of its process, in a static say, delays that by nothing, and leaves nothing.
-#[test]
-fn a_normal_end_ends_the_workers() {
-    let _alone = alone("the end of the parent");
+pub(crate) fn a_normal_end_ends_the_workers() {
     let parent = |pids: Queue<u32>, way: u8| -> Result<()> {
         let pool = Pool::new(2)?;
         let sleeps = || pool.submit(|| thread::sleep(Duration::from_secs(3600)), ());
@@ -638,9 +694,7 @@ fn a_normal_end_ends_the_workers() {
     }
 }
 
-#[test]
-fn workers_are_pinned_in_turn() {
-    let _alone = alone("pinned");
+pub(crate) fn workers_are_pinned_in_turn() {
     // SAFETY: zeroes are an empty set.
     let mut allowed = unsafe { std::mem::zeroed::<libc::cpu_set_t>() };
     // SAFETY: writes the set that it is given.
@@ -661,9 +715,7 @@ fn workers_are_pinned_in_turn() {
     }
 }
 
-#[test]
-fn a_stopped_worker_is_waited_for() {
-    let _alone = alone("a stopped worker");
+pub(crate) fn a_stopped_worker_is_waited_for() {
     let pool = Pool::new(1).unwrap();
     let pid = pool.apply(std::process::id, ()).unwrap();
     // SAFETY: takes plain numbers.
@@ -681,9 +733,7 @@ fn prepare(value: u64) {
     PREPARED.fetch_add(value, Relaxed);
 }
 
-#[test]
-fn initialisers() {
-    let _alone = alone("initialisers");
+pub(crate) fn initialisers() {
     let pool = Pool::builder().workers(2).initialiser(prepare, (7,)).start().unwrap();
     assert_eq!(pool.map(|_: u8| PREPARED.load(Relaxed), [0; 100]).unwrap(), [7; 100]);
     // One that fails is the error of all.
@@ -698,31 +748,43 @@ fn initialisers() {
     assert!(matches!(pool.apply(square, (1,)), Err(Error::ChildDied { .. })));
 }
 
-static COPIES_PANIC: AtomicBool = AtomicBool::new(false);
+static COPIES_LEFT: AtomicU64 = AtomicU64::new(u64::MAX);
 
 #[derive(Serialize, Deserialize)]
 struct Copied;
 
 impl Clone for Copied {
     fn clone(&self) -> Self {
-        assert!(!COPIES_PANIC.load(Relaxed), "in a copy");
+        let one_less = COPIES_LEFT.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        assert!(one_less.is_ok(), "in a copy");
         Self
     }
 }
 
-#[test]
-fn an_initialiser_whose_arguments_panic() {
-    let _alone = alone("arguments that panic");
+/// Some are there, and the next one cannot be had.
+pub(crate) fn a_start_that_fails_ends_the_others() {
+    let before = active_children().len();
+    for copies in 1..6 {
+        COPIES_LEFT.store(copies, Relaxed);
+        let started = Pool::builder().workers(8).initialiser(|_: Copied| {}, (Copied,)).start();
+        COPIES_LEFT.store(u64::MAX, Relaxed);
+        let error = started.unwrap_err();
+        assert!(matches!(&error, Error::Panicked { message, .. } if message == "in a copy"), "{error}");
+        assert_eq!(active_children().len(), before);
+    }
+}
+
+pub(crate) fn an_initialiser_whose_arguments_panic() {
     let pool = Pool::builder().workers(1).initialiser(|_: Copied| {}, (Copied,)).start().unwrap();
     let (sender, receiver) = channel();
     let again = sender.clone();
-    COPIES_PANIC.store(true, Relaxed);
+    COPIES_LEFT.store(0, Relaxed);
     pool.submit(dies_at_thirteen, (13,)).unwrap().on_ready(move |result| sender.send(result).unwrap());
     assert!(matches!(receiver.recv().unwrap(), Err(Error::ChildDied { .. })));
     // The pool's own thread cannot start another one, and lives on.
     pool.submit(square, (3,)).unwrap().on_ready(move |result| again.send(result).unwrap());
     assert!(matches!(receiver.recv().unwrap(), Err(Error::Panicked { .. })));
-    COPIES_PANIC.store(false, Relaxed);
+    COPIES_LEFT.store(u64::MAX, Relaxed);
     eventually(|| matches!(pool.apply(square, (3,)), Ok(9)));
 }
 
@@ -738,9 +800,7 @@ fn dies_at_thirteen(x: u64) -> u64 {
     x
 }
 
-#[test]
-fn a_death_is_an_error_of_its_task() {
-    let _alone = alone("a death");
+pub(crate) fn a_death_is_an_error_of_its_task() {
     let pool = Pool::new(2).unwrap();
     let Err(Error::ChildDied { status, .. }) = pool.apply(dies_at_thirteen, (13,)) else { panic!() };
     assert_eq!(status, "signal 6 (SIGABRT)");
@@ -811,14 +871,10 @@ fn massacre(on_death: OnDeath, rounds: u64) {
     assert_eq!(died > 0, on_death == OnDeath::Fail, "{died} tasks failed");
 }
 
-#[test]
-fn random_kills_and_no_task_twice() {
-    let _alone = alone("random kills, Fail");
+pub(crate) fn random_kills_and_no_task_twice() {
     massacre(OnDeath::Fail, ROUNDS);
 }
 
-#[test]
-fn random_kills_and_all_tasks_done() {
-    let _alone = alone("random kills, Retry");
+pub(crate) fn random_kills_and_all_tasks_done() {
     massacre(OnDeath::Retry(1000), ROUNDS);
 }

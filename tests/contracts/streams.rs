@@ -10,7 +10,7 @@ use std::{
     process::id,
     sync::atomic::Ordering::SeqCst,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use shmkit::{
@@ -43,12 +43,14 @@ macro_rules! for_each_stream_contract {
             lines_that_are_longer_than_any,
             lines_in_a_file,
             streams_of_a_pool,
+            a_pool_whose_lines_nobody_reads,
             what_a_killed_child_has_written,
             a_grandchild_that_has_the_stream,
             lines_of_whom_nobody_joins,
             the_end_of_who_passes_lines_on,
             forks_beside_lines,
             a_reader_that_sleeps,
+            a_shutdown_waits_for_no_reader,
         }
     };
 }
@@ -468,6 +470,42 @@ pub(crate) fn streams_of_a_pool() {
     }
 }
 
+/// A pool is terminated and dropped though its workers have written more than anybody reads.
+pub(crate) fn a_pool_whose_lines_nobody_reads() {
+    fn parent(writing: Value<u8>, over: Value<u8>) -> Result<()> {
+        let writes = |writing: Value<u8>| -> Result<()> {
+            writing.set(1)?;
+            (0..10_000).for_each(|_| println!("{}", "x".repeat(99)));
+            Ok(())
+        };
+        for is_dropped in [false, true] {
+            let pool = Pool::builder().workers(2).prefix_lines(true).start()?;
+            let tasks = [pool.submit(writes, (writing.clone(),))?, pool.submit(writes, (writing.clone(),))?];
+            wait_for(&writing);
+            assert!(tasks[0].get_timeout(Duration::from_millis(50)).unwrap_err().is_timed_out());
+            if is_dropped {
+                drop(pool);
+            } else {
+                pool.terminate();
+            }
+            assert!(tasks.iter().all(|task| matches!(task.get(), Err(Error::PoolClosed))));
+            writing.set(0)?;
+        }
+        over.set(1)
+    }
+    let (writing, over) = (Value::new(0_u8).unwrap(), Value::new(0_u8).unwrap());
+    let parent = builder(parent, (writing, over.clone())).stdout(Stdio::piped()).start().unwrap();
+    // Less than a pool gives its workers whose end does not come.
+    let deadline = Instant::now() + Duration::from_secs(8);
+    while over.get().unwrap() == 0 && parent.is_alive() {
+        assert!(Instant::now() < deadline, "it waits for a reader");
+        thread::sleep(Duration::from_millis(2));
+    }
+    let lines = text_of(parent.take_stdout().unwrap());
+    assert!(lines.lines().count() > 100);
+    joined(&parent).unwrap();
+}
+
 pub(crate) fn what_a_killed_child_has_written() {
     fn half(go: Value<u8>) -> Result<()> {
         say("one\ntw");
@@ -608,4 +646,28 @@ pub(crate) fn a_reader_that_sleeps() {
     let lines = text_of(parent.take_stdout().unwrap());
     assert_eq!(lines.lines().filter(|line| line.ends_with(&"x".repeat(99))).count(), 5_000);
     assert!(parent.join_timeout(LONG).unwrap().is_some());
+}
+
+pub(crate) fn a_shutdown_waits_for_no_reader() {
+    fn parent(go: Value<u8>) -> Result<()> {
+        let deaf = |ready: Value<u8>| -> Result<()> {
+            // SAFETY: SIG_IGN is a valid disposition.
+            unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+            ready.set(1)?;
+            (0..10_000).for_each(|_| println!("{}", "x".repeat(99)));
+            Ok(())
+        };
+        let ready = Value::new(0_u8)?;
+        let child = builder(deaf, (ready.clone(),)).prefix_lines(true).start()?;
+        wait_for(&ready);
+        assert_eq!(child.shutdown(Duration::from_millis(50))?, ExitStatus::Signal(libc::SIGKILL));
+        go.set(1)?;
+        assert!(matches!(joined(&child), Err(Error::ChildDied { .. })));
+        Ok(())
+    }
+    let go = Value::new(0_u8).unwrap();
+    let parent = builder(parent, (go.clone(),)).stdout(Stdio::piped()).start().unwrap();
+    wait_for(&go);
+    assert!(text_of(parent.take_stdout().unwrap()).lines().count() > 100);
+    joined(&parent).unwrap();
 }

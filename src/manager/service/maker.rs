@@ -1,6 +1,6 @@
 //! What makes a service: a function, which the server finds by its place in the executable.
 
-use std::{any::type_name, fmt::Display};
+use std::fmt::Display;
 
 use super::{
     Serves,
@@ -151,19 +151,13 @@ fn live<P, F: Maker<P, A, M>, A: Message, M>(order: Order) {
 
 /// The place of such a life in the executable.
 pub(super) fn place_of<P, F: Maker<P, A, M>, A: Message, M>() -> Result<u64> {
-    Executable::this().offset_of(live::<P, F, A, M> as Life as usize).ok_or_else(|| Error::NotSendable {
-        type_name: type_name::<F>().into(),
-        reason: "it is not part of the executable, which is all that a server has (is it in a plug-in?)".into(),
-    })
+    Executable::this().place_of::<F>(live::<P, F, A, M> as Life as usize)
 }
 
 /// The life at a place that somebody named who knows the server's key.
 pub(super) fn life_at(build: &[u8], place: u64) -> Result<Life> {
-    if build != Executable::this().identity() {
-        return Err(Error::OtherExecutable { reason: "the build ids differ".into() });
-    }
-    let address = Executable::this().address_of(place);
-    address.map(imp::life_at).ok_or_else(|| Error::corrupt(format!("no code is at {place:#x} from the start")))
+    Executable::this().check_build(build)?;
+    Executable::this().address_of(place).map(imp::life_at)
 }
 
 /// The step that the compiler cannot check.

@@ -187,9 +187,7 @@ impl Server {
 
 /// Becomes who the server is.
 fn begin(charter: Charter, parent: Stamp) -> Result<ControlBlock> {
-    if charter.build != Executable::this().identity() {
-        return Err(Error::OtherExecutable { reason: "the build ids differ".into() });
-    }
+    Executable::this().check_build(&charter.build)?;
     family::set_origin(Origin {
         name: "forkserver".into(),
         daemon: true,

@@ -286,7 +286,9 @@ impl Builder {
 /// A place for each worker, all in one region: a process is a member of it once, whatever it uses of it.
 fn places(workers: usize) -> Result<(words::Words, Vec<Place>)> {
     let members = 2 * workers + 16;
-    let size = workers * (2 * (ROOM + (8 << 10)) + 512) + members * 64 + (16 << 10);
+    let objects = workers * (2 * (ROOM + (8 << 10)) + 512) + members * 64 + (16 << 10);
+    // The table of names takes up to a 32nd of a region, 512 KiB at most.
+    let size = objects + (objects / 16).min(512 << 10);
     let region = Region::options().size(size).members(members).create()?;
     let words = words::create(&region, workers)?;
     words.member()?;
@@ -307,5 +309,18 @@ impl fmt::Debug for Builder {
             .field("max_tasks", &self.max_tasks)
             .field("on_death", &self.on_death)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_any_number_of_workers() {
+        for workers in (1..=20).chain([31, 32, 33, 63, 64, 65, 127, 128, 129]) {
+            let (_, places) = places(workers).unwrap_or_else(|error| panic!("{workers} workers: {error}"));
+            assert_eq!(places.len(), workers);
+        }
     }
 }

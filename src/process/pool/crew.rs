@@ -70,6 +70,8 @@ pub(super) struct Crew {
     pub(super) phase: Phase,
     /// Why no worker can be had.
     broken: Option<Cause>,
+    /// Why there is none now: the error of the last start that was tried.
+    nobody: Option<Cause>,
     /// Deaths of workers that had not come so far as to be ready, one after the other.
     stillborn: usize,
     /// Calls that are giving out chunks.
@@ -113,6 +115,7 @@ impl Crew {
             backlog: VecDeque::new(),
             phase: Phase::Open,
             broken: None,
+            nobody: None,
             stillborn: 0,
             calls: 0,
             has_news: false,
@@ -136,6 +139,15 @@ impl Crew {
             (Some(cause), _) => Err(cause.error()),
             (None, Phase::Open) => Ok(()),
             (None, _) => Err(Error::PoolClosed),
+        }
+    }
+
+    /// Why nothing is done any more.
+    fn over(&self) -> Option<Cause> {
+        match (&self.broken, self.phase) {
+            (Some(cause), _) => Some(cause.clone()),
+            (None, Phase::Terminated) => Some(Cause::new(&Error::PoolClosed)),
+            _ => None,
         }
     }
 
@@ -243,12 +255,16 @@ impl Crew {
         if !is_wanted || is_early || who == Who::Helper && rules.forks {
             return;
         }
-        if let Err(error) = worker.start(rules) {
-            worker.not_before = Some(Instant::now() + PAUSE);
-            if self.workers.iter().all(|worker| worker.process.is_none()) {
-                // Nobody is left to do it, and nobody can be had.
-                let cause = Cause::new(&error);
-                self.fail_all(&cause);
+        match worker.start(rules) {
+            Ok(()) => self.nobody = None,
+            Err(error) => {
+                worker.not_before = Some(Instant::now() + PAUSE);
+                if self.workers.iter().all(|worker| worker.process.is_none()) {
+                    // What waits fails, and what comes until the next try.
+                    let cause = Cause::new(&error);
+                    self.fail_all(&cause);
+                    self.nobody = Some(cause);
+                }
             }
         }
     }
@@ -287,12 +303,7 @@ impl Crew {
     /// Decides what becomes of a chunk of a dead worker: up to `reported` results have come, up to `begun` it may have done
     /// something, and the rest it has not touched.
     fn settle(&mut self, mut chunk: Chunk, reported: u32, begun: u32, error: &Error, on_death: OnDeath) {
-        let cause = match (&self.broken, self.phase) {
-            (Some(cause), _) => Some(cause.clone()),
-            (None, Phase::Terminated) => Some(Cause::new(&Error::PoolClosed)),
-            _ => None,
-        };
-        if let Some(cause) = cause {
+        if let Some(cause) = self.over() {
             return self.fail(&chunk, reported, chunk.to, &cause);
         }
         let deaths = chunk.deaths + 1;
@@ -314,12 +325,7 @@ impl Crew {
 
     /// Gives a chunk to the worker that has least to do; it is returned when none has room.
     fn give(&mut self, mut chunk: Chunk, rules: &Rules) -> Option<Chunk> {
-        let cause = match (&self.broken, self.phase) {
-            (Some(cause), _) => Some(cause.clone()),
-            (None, Phase::Terminated) => Some(Cause::new(&Error::PoolClosed)),
-            _ => None,
-        };
-        if let Some(cause) = cause {
+        if let Some(cause) = self.over().or_else(|| self.nobody.clone()) {
             self.fail(&chunk, chunk.from, chunk.to, &cause);
             return None;
         }
@@ -434,8 +440,9 @@ impl Crew {
         let end = Instant::now() + END;
         for at in 0..self.workers.len() {
             let Some(process) = &self.workers[at].process else { continue };
-            // A process that the kernel cannot end now is left to the reaper.
-            let _ = process.join_deadline(end);
+            // Its end alone, and not that somebody reads the lines that it has left. One that the kernel cannot end now is
+            // left to the reaper.
+            process.wait_for_end(Wait::deadline(end));
             let status = process.exit_status().unwrap_or(ExitStatus::Unknown);
             self.bury(at, status, OnDeath::Fail);
         }

@@ -7,13 +7,14 @@ mod crew;
 mod job;
 mod parcel;
 mod plain;
+mod results;
 mod shared;
 mod task;
 mod words;
 mod work;
 mod worker;
 
-use std::{collections::VecDeque, fmt, panic::resume_unwind, sync::Arc};
+use std::{fmt, panic::resume_unwind, sync::Arc};
 
 use bytemuck::Pod;
 
@@ -24,8 +25,9 @@ pub use self::{
 };
 use self::{
     crew::Phase,
-    job::{Chunk, Chunking, InOrder, Job, Part, SharedState, Source},
+    job::{Chunk, Chunking, InOrder, Job, SharedState, Source},
     parcel::Payload,
+    results::Results,
     shared::Shared,
     work::{Into, Single, Tuple, With, Work, place_of},
 };
@@ -469,16 +471,7 @@ impl Pool {
         drop(self.shared.open()?);
         let job = Job::with(state);
         let source = Source::new(items.into_iter(), job, work, Chunking::Automatic, self.shared.terms());
-        Ok(Results {
-            _state: InUse { shared: &self.shared, job: Arc::clone(&source.job) },
-            shared: &self.shared,
-            source,
-            offer: None,
-            is_ordered,
-            parts: InOrder::default(),
-            given: 0,
-            ready: VecDeque::new(),
-        })
+        Ok(Results::new(&self.shared, source, is_ordered))
     }
 
     fn run_with<W: Work, I: IntoIterator<Item = W::Item>>(&self, state: &W::State, items: I) -> Result<Vec<W::Output>> {
@@ -688,69 +681,6 @@ impl Drop for InUse<'_> {
             && self.shared.is_ours()
         {
             self.shared.crew().forget(state);
-        }
-    }
-}
-
-/// The results of a job as they are asked for.
-struct Results<'p, W: Work, I> {
-    _state: InUse<'p>,
-    shared: &'p Shared,
-    source: Source<W, I>,
-    offer: Option<Chunk>,
-    is_ordered: bool,
-    parts: InOrder,
-    /// Results that have come so far.
-    given: u64,
-    ready: VecDeque<Result<W::Output>>,
-}
-
-impl<W: Work, I: Iterator<Item = W::Item>> Results<'_, W, I> {
-    fn take(&mut self, part: Part) {
-        self.given += u64::from(part.count);
-        let ready = &mut self.ready;
-        part.each::<W>(self.shared.route, |result| ready.push_back(result));
-    }
-}
-
-impl<W: Work, I: Iterator<Item = W::Item>> Iterator for Results<'_, W, I> {
-    type Item = Result<W::Output>;
-
-    fn next(&mut self) -> Option<Result<W::Output>> {
-        if let Some(result) = self.ready.pop_front() {
-            return Some(result);
-        }
-        let _attendance = self.shared.attend();
-        loop {
-            let seen = self.shared.changes();
-            if self.offer.is_none() {
-                self.offer = self.source.next_chunk();
-            }
-            let had_one = self.offer.is_some();
-            self.offer = self.shared.step(self.offer.take());
-            for part in self.source.job.take_parts() {
-                match self.is_ordered {
-                    true => self.parts.put(part),
-                    false => self.take(part),
-                }
-            }
-            while let Some(part) = self.parts.next() {
-                self.take(part);
-            }
-            if let Some(result) = self.ready.pop_front() {
-                return Some(result);
-            }
-            let is_over = self.source.has_ended && self.offer.is_none() && self.given == self.source.taken;
-            if is_over {
-                match self.source.panic.take() {
-                    Some(panic) => resume_unwind(panic),
-                    None => return None,
-                }
-            }
-            let was_given = had_one && self.offer.is_none();
-            if !was_given {
-                self.shared.wait_for_change(seen);
-            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is done with the items of a job: functions of various forms, which workers find by their place.
 
-use std::{any::type_name, marker::PhantomData, os::fd::OwnedFd};
+use std::{marker::PhantomData, os::fd::OwnedFd};
 
 use bytemuck::Pod;
 
@@ -13,7 +13,7 @@ use super::{
     worker::{Desk, run},
 };
 use crate::{
-    Array, Error, Result,
+    Array, Result,
     os::executable::Executable,
     region::ticket::{Message, Reader},
 };
@@ -130,17 +130,12 @@ pub(super) type Runner = fn(&mut Desk, Run, Vec<u8>, Vec<OwnedFd>) -> Result<Vec
 
 /// The place of the runner for `W` in the executable.
 pub(super) fn place_of<W: Work>() -> Result<u64> {
-    Executable::this().offset_of(run::<W> as Runner as usize).ok_or_else(|| Error::NotSendable {
-        type_name: type_name::<W>().into(),
-        reason: "its function is not part of the executable, which is all that workers have (is it in a plug-in?)"
-            .into(),
-    })
+    Executable::this().place_of::<W>(run::<W> as Runner as usize)
 }
 
 /// The runner at a place that the pool named.
 pub(super) fn runner_at(place: u64) -> Result<Runner> {
-    let address = Executable::this().address_of(place);
-    address.map(imp::runner_at).ok_or_else(|| Error::corrupt(format!("no code is at {place:#x} from the start")))
+    Executable::this().address_of(place).map(imp::runner_at)
 }
 
 /// The step that the compiler cannot check.
