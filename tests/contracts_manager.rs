@@ -25,7 +25,7 @@ use rustix::{
         AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
         SocketType, connect, recv, sendmsg, socket_with, socketpair, sockopt,
     },
-    process::{PidfdFlags, geteuid, getpid, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, geteuid, getpid, kill_process, pidfd_open},
 };
 use shmkit::{
     Error, Manager, Process, Queue, Result,
@@ -52,6 +52,7 @@ const CONTRACTS: &[(&str, fn())] = contracts![
     errors_keep_their_kinds,
     shutdown,
     servers_by_path,
+    a_server_that_is_stopped_has_its_path,
     another_user_is_refused,
     two_managers,
     interrupts_do_not_end_it,
@@ -605,6 +606,31 @@ fn servers_by_path(with: With) {
     with.run(in_its_directory, (directory.clone(),));
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
     assert!(matches!(start(), Err(Error::WrongOwner { .. })));
+    fs::remove_dir(directory).unwrap();
+}
+
+/// Of whom no answer is to be had, and where there is no room to wait for one.
+fn a_server_that_is_stopped_has_its_path(with: With) {
+    let directory = directory(0o700);
+    let path = directory.join("manager");
+    let start = || Manager::builder().path(&path).start_method(with.0).start();
+    let manager = start().unwrap();
+    let pid = Pid::from_raw(manager.process().unwrap().pid() as i32).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        match connect(&socket, &SocketAddrUnix::new(&path).unwrap()) {
+            Ok(()) => waiting.push(socket),
+            Err(rustix::io::Errno::AGAIN) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(matches!(start(), Err(Error::AlreadyExists { .. })));
+    kill_process(pid, Signal::CONT).unwrap();
+    Manager::connect(&path).unwrap().globals().unwrap().insert(1, 1).unwrap();
+    manager.shutdown().unwrap();
     fs::remove_dir(directory).unwrap();
 }
 
