@@ -46,6 +46,7 @@ const CONTRACTS: &[(&str, fn())] = contracts![
     objects_live_as_long_as_their_holders,
     through_pipes_and_queues,
     shared_objects_by_name,
+    names_that_come_and_go,
     batches,
     compound_operations_count_right,
     large_values,
@@ -396,6 +397,20 @@ fn shared_objects_by_name(with: With) {
     let lock = manager.lock("lock").unwrap();
     manager.shutdown().unwrap();
     drop(lock.lock().unwrap());
+}
+
+/// Who asks for a name has it, whoever takes it back meanwhile.
+fn names_that_come_and_go(with: With) {
+    fn child(manager: Manager) -> Result<()> {
+        for _ in 0..300 {
+            manager.lock("door")?;
+            manager.unregister("door")?;
+        }
+        Ok(())
+    }
+    let manager = with.manager();
+    let children: Vec<_> = (0..3).map(|_| with.start(child, (manager.clone(),))).collect();
+    children.into_iter().for_each(|child| child.join().unwrap());
 }
 
 fn batches(with: With) {

@@ -203,11 +203,17 @@ impl Manager {
             return Ok(found);
         }
         let made = make()?;
-        match self.publish(name, tag, &made) {
-            Ok(()) => Ok(made),
-            // Somebody else was faster.
-            Err(Error::AlreadyExists { name }) => self.find(&name, tag)?.ok_or(Error::NotFound { name }),
-            Err(error) => Err(error),
+        loop {
+            match self.publish(name, tag, &made) {
+                Ok(()) => return Ok(made),
+                // Somebody else was faster,
+                Err(Error::AlreadyExists { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            // and may have taken the name back by now.
+            if let Some(found) = self.find(name, tag)? {
+                return Ok(found);
+            }
         }
     }
 
