@@ -82,7 +82,8 @@ pub(in crate::manager) fn open(
     let life = maker::life_at(build, place)?;
     let (desk, events) = Desk::new()?;
     let order = Order { desk: Arc::clone(&desk), events, args, descriptors };
-    let name = tag.split(' ').next().unwrap_or_default().to_owned();
+    // A thread's name ends at a zero byte.
+    let name = tag.split([' ', '\0']).next().unwrap_or_default().to_owned();
     let started = thread::Builder::new().name(name).spawn(move || {
         let abort = AbortOnUnwind;
         life(order);
@@ -385,6 +386,18 @@ mod tests {
             prop_assert_eq!(postcard::from_bytes::<u64>(&value).unwrap(), notes + 1);
             prop_assert!(!host.is_poisoned);
         }
+    }
+
+    /// A name that no thread can have.
+    #[test]
+    fn any_tag_is_one() {
+        fn place<F: maker::Maker<LogProxy, (), M>, M>(_: F) -> u64 {
+            maker::place_of::<LogProxy, F, (), M>().unwrap()
+        }
+        let build = crate::os::executable::Executable::this().identity();
+        let place = place(Vec::<(String, Vec<u32>)>::new);
+        let desk = open((build, place), "a\0b".into(), (Vec::new(), Vec::new())).unwrap();
+        assert!(desk.desk("a\0b".into()).is_ok());
     }
 
     /// A packet that never came, a descriptor of something else, lengths that are none, answers that nobody takes.
