@@ -37,6 +37,7 @@ const CONTRACTS: &[(&str, fn())] = contracts![
     in_forks,
     slow_methods_hold_up_nobody_else,
     services_call_services,
+    services_that_wait_for_each_other,
     from_many_threads,
     they_live_as_long_as_their_holders,
     nothing_is_left,
@@ -632,6 +633,41 @@ fn services_call_services(with: With) {
     assert_eq!(manager.object_count().unwrap(), 12);
     drop(first);
     eventually(|| manager.object_count().unwrap() == 2);
+}
+
+shmkit::service! {
+    trait Ring as RingProxy {
+        fn close(&mut self, next: RingProxy);
+        fn go(&self, steps: u32) -> Result<u32>;
+    }
+}
+
+impl Ring for Option<RingProxy> {
+    fn close(&mut self, next: RingProxy) {
+        *self = Some(next);
+    }
+
+    fn go(&self, steps: u32) -> Result<u32> {
+        match (steps, self) {
+            (0, _) | (_, None) => Ok(0),
+            (_, Some(next)) => Ok(next.go(steps - 1)? + 1),
+        }
+    }
+}
+
+/// One that would wait for itself, by whatever way, is told so.
+fn services_that_wait_for_each_other(with: With) {
+    let manager = with.manager();
+    let ring: Vec<RingProxy> = (0..3).map(|_| manager.serve(|| None, ()).unwrap()).collect();
+    for (at, one) in ring.iter().enumerate() {
+        one.close(ring[(at + 1) % 3].clone()).unwrap();
+    }
+    assert_eq!(ring[0].go(2).unwrap(), 2);
+    assert!(matches!(ring[0].go(3), Err(Error::WouldDeadlock)));
+    with.run(|ring: RingProxy| assert!(matches!(ring.go(9), Err(Error::WouldDeadlock))), (ring[1].clone(),));
+    ring[0].close(ring[0].clone()).unwrap();
+    assert!(matches!(ring[0].go(1), Err(Error::WouldDeadlock)));
+    assert_eq!(ring[2].go(1).unwrap(), 1);
 }
 
 fn from_many_threads(with: With) {

@@ -15,6 +15,7 @@ use super::{
     desk,
     object::{Home, Object, Reader, Wire},
     protocol::{self, Request},
+    service,
     words::{self, Bell, Bytes, Line, Pace, ROOM},
 };
 use crate::{
@@ -250,6 +251,7 @@ impl Link {
         write: impl FnOnce(&mut Vec<u8>) -> Result<Vec<OwnedFd>>,
         read: impl FnOnce(&[u8], Vec<OwnedFd>) -> Result<T>,
     ) -> Result<T> {
+        let _waiting = service::begin_to_wait(&self.bell)?;
         let mut lane = lock(&self.lane);
         self.wait(lane.last, Wait::Forever)?;
         lane.buffer.clear();

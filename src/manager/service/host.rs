@@ -19,7 +19,7 @@ use super::{
         protocol,
         server::AbortOnUnwind,
     },
-    arrived, maker,
+    arrived, maker, waits,
 };
 use crate::{
     Error, Result,
@@ -101,6 +101,7 @@ impl Order {
         dispatch: fn(&mut S, &str, Call<'_>) -> Result<Sent>,
     ) {
         let Self { desk, events, args, descriptors } = self;
+        waits::begin_life(&desk.bell);
         let made = caught(|| make(ticket::decode_from(&args, arrived(descriptors)?, Route::default())?));
         drop(args);
         let service: Result<Box<Methods>, Vec<u8>> = match made {
