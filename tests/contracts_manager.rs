@@ -25,7 +25,9 @@ use rustix::{
         AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
         SocketType, connect, recv, sendmsg, socket_with, socketpair, sockopt,
     },
-    process::{Pid, PidfdFlags, Signal, geteuid, getpid, kill_process, pidfd_open},
+    process::{
+        Pid, PidfdFlags, Resource, Rlimit, Signal, geteuid, getpid, getrlimit, kill_process, pidfd_open, prlimit,
+    },
 };
 use shmkit::{
     Error, Manager, Process, Queue, Result,
@@ -54,6 +56,7 @@ const CONTRACTS: &[(&str, fn())] = contracts![
     shutdown,
     servers_by_path,
     a_server_that_is_stopped_has_its_path,
+    a_server_without_descriptors,
     another_user_is_refused,
     two_managers,
     interrupts_do_not_end_it,
@@ -647,6 +650,41 @@ fn a_server_that_is_stopped_has_its_path(with: With) {
     Manager::connect(&path).unwrap().globals().unwrap().insert(1, 1).unwrap();
     manager.shutdown().unwrap();
     fs::remove_dir(directory).unwrap();
+}
+
+/// Whoever it cannot let in is told so, and what it has done already is not lost.
+fn a_server_without_descriptors(with: With) {
+    fn child(path: PathBuf) -> Result<()> {
+        Manager::connect(path)?.globals()?.len().map(drop)
+    }
+    let directory = directory(0o700);
+    let path = directory.join("manager");
+    let manager = Manager::builder().path(&path).start_method(with.0).start().unwrap();
+    let list = manager.list_from([vec![7_u8; 1 << 20]].map(Object::bytes)).unwrap();
+    let pid = Pid::from_raw(manager.process().unwrap().pid() as i32);
+    let limit = |current| {
+        let limit = Rlimit { current, maximum: Some(hard_limit()) };
+        prlimit(pid, Resource::Nofile, limit).unwrap()
+    };
+    let before = limit(Some(5));
+    if with.0 == StartMethod::Fork {
+        // By the gate that its parent has.
+        let globals = manager.globals().unwrap();
+        let error = Process::fork(move || globals.len()).unwrap().join().unwrap_err();
+        assert!(matches!(&error, Error::Os { operation, .. } if operation.starts_with("being let in")), "{error}");
+    }
+    let waits = thread::spawn(move || list.pop());
+    thread::sleep(Duration::from_millis(100));
+    assert!(!waits.is_finished());
+    limit(before.current);
+    assert_eq!(waits.join().unwrap().unwrap(), Object::bytes(vec![7; 1 << 20]));
+    with.run(child, (path,));
+    manager.shutdown().unwrap();
+    fs::remove_dir(directory).unwrap();
+}
+
+fn hard_limit() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
 }
 
 /// Becomes another user, who is in a directory to which no path of his own leads. Not everywhere is there one.

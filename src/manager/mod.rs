@@ -27,6 +27,7 @@ mod batch;
 mod client;
 mod desk;
 mod dict;
+mod hall;
 mod iter;
 mod list;
 mod namespace;

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::{
     super::{
-        desk::{self, Attendant, Client, Desk, Event, Turn},
+        desk::{Attendant, Client, Desk, Event, Office},
         protocol,
         server::AbortOnUnwind,
     },
@@ -108,16 +108,7 @@ impl Order {
             Ok(Ok(mut service)) => Ok(Box::new(move |method, call| dispatch(&mut service, method, call))),
             Ok(Err(error)) | Err(error) => Err(protocol::error_bytes(&error)),
         };
-        let mut host = Host {
-            desk: Arc::clone(&desk),
-            events,
-            clients: Vec::new(),
-            served: 0,
-            service,
-            is_poisoned: false,
-            request: Vec::new(),
-            answer: Vec::new(),
-        };
+        let mut host = Host { office: Office::new(Arc::clone(&desk), events), service, is_poisoned: false };
         desk.attend(&mut host);
         // Its end may panic, and is nobody's concern.
         let _ = caught(|| drop(host));
@@ -128,56 +119,34 @@ type Methods = dyn FnMut(&str, Call<'_>) -> Result<Sent>;
 
 /// The thread of a service.
 struct Host {
-    desk: Arc<Desk>,
-    events: mpsc::Receiver<Event>,
-    clients: Vec<Client>,
-    /// Who was answered last.
-    served: usize,
+    office: Office,
     /// Or the error for which it could not be made.
     service: Result<Box<Methods>, Vec<u8>>,
     is_poisoned: bool,
-    request: Vec<u8>,
-    answer: Vec<u8>,
 }
 
 impl Attendant for Host {
-    fn turn(&mut self) -> Turn {
-        let mut has_done = false;
-        if self.desk.take_news() {
-            has_done = true;
-            while let Ok(event) = self.events.try_recv() {
-                match event {
-                    Event::Enter(peer, line) => self.clients.push(Client::new(peer, line)),
-                    Event::Leave(number) => self.clients.retain(|client| client.peer.number != number),
-                    Event::Unhold(_) => {}
-                    Event::End => return Turn::End,
-                }
-            }
-        }
-        for at in 0..self.clients.len() {
-            if let Some(asked) = self.clients[at].asked() {
-                has_done = true;
-                self.serve(at, asked);
-            }
-        }
-        if has_done { Turn::Done } else { Turn::Idle }
+    fn office(&mut self) -> &mut Office {
+        &mut self.office
     }
 
-    fn last(&self) -> Option<&Client> {
-        self.clients.get(self.served)
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Enter(peer, line) => self.office.clients.push(Client::new(peer, line)),
+            Event::Leave(number) => self.office.clients.retain(|client| client.peer.number != number),
+            Event::Unhold(_) | Event::Return(_) | Event::End => {}
+        }
     }
-}
 
-impl Host {
     fn serve(&mut self, at: usize, asked: u32) {
-        let (service, is_poisoned, answer) = (&mut self.service, &mut self.is_poisoned, &mut self.answer);
-        let client = &mut self.clients[at];
+        let (service, is_poisoned) = (&mut self.service, &mut self.is_poisoned);
+        let mut answer = mem::take(&mut self.office.answer);
         answer.clear();
         answer.push(0);
-        let result = client.request(&mut self.request, |bytes, descriptors| {
+        let result = self.office.request(at, |bytes, descriptors| {
             let (method, args) = read_method(bytes)?;
             let service = service.as_mut().map_err(|error| protocol::read_error(error))?;
-            let call = Call { args, descriptors, answer, is_poisoned };
+            let call = Call { args, descriptors, answer: &mut answer, is_poisoned };
             match method {
                 IS_MADE => call.reply(&()),
                 IS_POISONED => {
@@ -192,13 +161,12 @@ impl Host {
             }
         });
         let descriptors = result.unwrap_or_else(|error| {
-            write_error(&error, &mut self.answer);
+            write_error(&error, &mut answer);
             Vec::new()
         });
-        client.answer(asked, &mut self.answer, &descriptors, |error, bytes| write_error(&error, bytes));
-        self.served = at;
-        desk::trim(&mut self.request);
-        desk::trim(&mut self.answer);
+        self.office.answer = answer;
+        let descriptors = (!descriptors.is_empty()).then(|| descriptors.into());
+        self.office.give(at, asked, descriptors, |error, bytes| write_error(&error, bytes));
     }
 }
 
@@ -280,7 +248,7 @@ mod tests {
     use crate::{
         Value,
         manager::{
-            desk::Peer,
+            desk::{Peer, Turn},
             service::Serves,
             words::{self, Bytes, ROOM},
         },
@@ -315,31 +283,23 @@ mod tests {
         let peer = Peer::new(1, theirs, None);
         let mut log = Vec::new();
         let service: Box<Methods> = Box::new(move |method, call| LogProxy::dispatch(&mut log, method, call));
-        let host = Host {
-            desk,
-            events,
-            clients: vec![Client::new(peer, words::new_line().unwrap())],
-            served: 0,
-            service: Ok(service),
-            is_poisoned: false,
-            request: Vec::new(),
-            answer: Vec::new(),
-        };
+        let mut host = Host { office: Office::new(desk, events), service: Ok(service), is_poisoned: false };
+        host.office.clients.push(Client::new(peer, words::new_line().unwrap()));
         (host, ours)
     }
 
     fn asks(host: &mut Host, number: u32, bytes: Option<&[u8]>) -> Bytes {
-        let line = host.clients[0].line.clone();
+        let line = host.office.clients[0].line.clone();
         words::requests(&line).put(number, bytes);
         assert!(matches!(host.turn(), Turn::Done));
         assert_eq!(words::answers(&line).number(), number);
-        words::answers(&line).get(&mut host.request).unwrap()
+        words::answers(&line).get(&mut host.office.request).unwrap()
     }
 
     /// Puts bytes in as a request, and reads the answer, which is short.
     fn ask(host: &mut Host, number: u32, bytes: &[u8]) -> Result<Vec<u8>> {
         assert_eq!(asks(host, number, Some(bytes)), Bytes::InLine);
-        match host.request.split_first().unwrap() {
+        match host.office.request.split_first().unwrap() {
             (0, value) => Ok(value.to_vec()),
             (_, error) => Err(protocol::read_error(error)),
         }
@@ -417,7 +377,7 @@ mod tests {
         assert!(matches!(unknown, Err(Error::InvalidArgument { reason }) if reason == "Log has no method \"push\""));
         for number in 8..1000 {
             if asks(&mut host, number, Some(&request("fill", &(ROOM + 1,)))) == Bytes::InLine {
-                let error = protocol::read_error(&host.request[1..]);
+                let error = protocol::read_error(&host.office.request[1..]);
                 assert!(error.is_would_block(), "{error}");
                 return;
             }
