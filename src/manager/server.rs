@@ -110,6 +110,10 @@ struct Parcel {
     tag: String,
     value: Object,
     descriptors: Option<Arc<[OwnedFd]>>,
+    /// The objects among it. Whoever finds it has its descriptors too, so those hold nothing that others rely on.
+    held: Vec<u64>,
+    /// The client that has put it here.
+    from: u64,
 }
 
 struct Worker {
@@ -256,7 +260,7 @@ impl Worker {
             }
             Request::One(id, op) => self.store.one(id, op)?,
             Request::All(steps) => self.store.all(&mut steps.reader(Home::Server(self.hall.instance)))?,
-            Request::Publish(name, tag, value) => {
+            Request::Publish(name, tag, value, held) => {
                 if self.parcels.len() >= MOST_PARCELS {
                     return Err(Error::invalid_argument(format!("{MOST_PARCELS} names are in use, the most that can")));
                 }
@@ -268,9 +272,16 @@ impl Worker {
                 }
                 let client = &mut self.office.clients[at];
                 client.check_descriptors(descriptors.len(), self.most_each)?;
+                for (count, id) in held.iter().enumerate() {
+                    if let Err(error) = self.store.hold(*id) {
+                        held[..count].iter().for_each(|id| self.store.release(*id, 1));
+                        return Err(error);
+                    }
+                }
                 client.descriptors += descriptors.len();
+                let from = client.peer.number;
                 let descriptors = (!descriptors.is_empty()).then(|| descriptors.into());
-                self.parcels.insert(name, Parcel { tag, value, descriptors });
+                self.parcels.insert(name, Parcel { tag, value, descriptors, held, from });
                 Object::None
             }
             Request::Find(name, tag) => match self.parcels.get(&name) {
@@ -280,7 +291,14 @@ impl Worker {
                 }
                 Some(parcel) => return Ok((parcel.value.clone(), parcel.descriptors.clone())),
             },
-            Request::Unpublish(name) => Object::from(self.parcels.remove(&name).is_some()),
+            Request::Unpublish(name) => {
+                let parcel = self.parcels.remove(&name);
+                if let Some(Parcel { descriptors, held, from, .. }) = &parcel {
+                    held.iter().for_each(|id| self.store.release(*id, 1));
+                    self.has_given_back(*from, descriptors.as_ref().map_or(0, |descriptors| descriptors.len()));
+                }
+                Object::from(parcel.is_some())
+            }
             Request::Serve(key, build, place, tag, args) => {
                 let (Object::Bytes(build), Object::Bytes(args)) = (build, args) else {
                     return Err(Error::corrupt("a service without arguments"));
@@ -425,7 +443,7 @@ mod tests {
             1 => (0_u64..4).prop_map(|id| written(&Request::Attach(id))),
             1 => vec(0_u64..4, 0..3).prop_map(|ids| written(&Request::Release(ids))),
             1 => (0_u64..4).prop_map(|id| written(&Request::Hold(id))),
-            1 => Just(written(&Request::Publish("a".into(), "b".into(), Object::None))),
+            1 => Just(written(&Request::Publish("a".into(), "b".into(), Object::None, vec![9]))),
             1 => Just(written(&Request::Unpublish("a".into()))),
             1 => (0_u64..4).prop_map(|id| written(&Request::Visit(id, "tag".into()))),
             1 => any::<(u64, u64)>().prop_map(|(key, place)| {
@@ -592,6 +610,31 @@ mod tests {
         assert!(worker.office.clients[0].descriptors == 0 && matches!(worker.turn(), Turn::Idle));
     }
 
+    /// A name holds what is among its value, whatever becomes of the descriptors that go with it; and takes part in its
+    /// client's share no longer than it is there.
+    #[test]
+    fn names_hold_by_themselves() {
+        let (mut worker, socket) = worker();
+        let list = ask(&mut worker, 1, &written(&Request::New(Kind::List, Object::List(Vec::new())))).unwrap();
+        assert_eq!(list, Object::Proxy(Proxy::of_server(Kind::List, 7, 1)));
+        let publish = |name: &str, held| Request::Publish(name.into(), "".into(), Object::bytes([]), held);
+        assert!(ask(&mut worker, 2, &written(&publish("none", vec![1, 5]))).is_err());
+        for round in 0..20 {
+            let files = [(); 3].map(|()| crate::os::files::anonymous().unwrap());
+            pipe::send(&socket, 0, &written(&publish("list", vec![1])), &files, Wait::No).unwrap();
+            words::requests(&worker.office.clients[0].line).put(3 + 3 * round, None);
+            worker.turn();
+            ask(&mut worker, 4 + 3 * round, &written(&Request::Release(vec![1]))).unwrap();
+            assert_eq!(ask(&mut worker, 5 + 3 * round, &written(&Request::Count())).unwrap(), Object::from([2, 1]));
+            if round < 19 {
+                ask(&mut worker, 1000 + round, &written(&Request::Attach(1))).unwrap();
+            }
+            let taken = ask(&mut worker, 2000 + round, &written(&Request::Unpublish("list".into())));
+            assert_eq!(taken.unwrap(), true.into());
+        }
+        assert_eq!(ask(&mut worker, 9999, &written(&Request::Count())).unwrap(), Object::from([1, 1]));
+    }
+
     /// What was done is not an error because its answer is nested deeper than what was asked.
     #[test]
     fn answers_are_deeper_than_requests() {
@@ -646,7 +689,7 @@ mod tests {
             assert_eq!(words::answers(&line).get(&mut answer).unwrap(), Bytes::InLine);
             protocol::read_answer(Reader::of_answer(&answer, Home::Nowhere))
         };
-        let publish = |name: &str| Request::Publish(name.into(), String::new(), Object::bytes([]));
+        let publish = |name: &str| Request::Publish(name.into(), String::new(), Object::bytes([]), Vec::new());
         let files = || [(); 3].map(|()| crate::os::files::anonymous().unwrap());
         ask_with(&mut worker, 1, &publish("a"), &files()).unwrap();
         ask_with(&mut worker, 2, &publish("b"), &files()).unwrap();

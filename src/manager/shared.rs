@@ -2,7 +2,7 @@
 
 use bytemuck::Pod;
 
-use super::{Manager, object::Object, protocol::Request};
+use super::{Manager, object::Object, protocol::Request, proxy};
 use crate::{
     Array, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, Queue, RLock, Result, Semaphore, Shape, Value,
     region::ticket::{self, Arrived, Message, Route},
@@ -224,9 +224,10 @@ impl Manager {
     /// `AlreadyExists`.
     pub(super) fn publish<T: Message>(&self, name: &str, tag: &str, value: &T) -> Result<()> {
         let mut bytes = Vec::new();
-        let descriptors = ticket::encode_into(value, Route::default(), &mut bytes)?;
-        let publish = Request::Publish(name.into(), tag.into(), Object::Bytes(bytes));
-        self.server.call_with(&publish, &descriptors).map(drop)
+        let (descriptors, held) = proxy::among(|| ticket::encode_into(value, Route::default(), &mut bytes));
+        let held = held.into_iter().filter(|(instance, _)| *instance == self.server.instance()).map(|(_, id)| id);
+        let publish = Request::Publish(name.into(), tag.into(), Object::Bytes(bytes), held.collect());
+        self.server.call_with(&publish, &descriptors?).map(drop)
     }
 
     /// Whether a name is in use.
