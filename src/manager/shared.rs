@@ -16,7 +16,8 @@ use crate::{
 ///
 /// All of these give [`TypeMismatch`](crate::Error::TypeMismatch) when the name is that of something else,
 /// [`InvalidArgument`](crate::Error::InvalidArgument) when this process has as many there as one may have (half of the
-/// descriptors that the server can open), [`ManagerGone`](crate::Error::ManagerGone), and what making the object gives.
+/// descriptors that the server can open, of which its visits to services take some too),
+/// [`ManagerGone`](crate::Error::ManagerGone), and what making the object gives.
 ///
 /// ```standalone_crate
 /// use shmkit::{Manager, Process, Result};

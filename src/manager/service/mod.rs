@@ -107,6 +107,10 @@
 //! with their types as they are written, and another one is [`TypeMismatch`](crate::Error::TypeMismatch). What the types
 //! are made of is not in it.
 //!
+//! Arguments are read in the server, in the service's thread: one of a type that has itself among its parts, as a tree has, is read as
+//! deep as it is. A caller that sends one too deep for the thread's stack ends the server, as it would end any thread. Those who
+//! [connect](Manager::connect) are of the same user; still, services for programs that are not trusted take no such types.
+//!
 //! # Pools
 //!
 //! There is no [`Pool`](crate::Pool) by name: it belongs to the process that has made it, whose children its workers are. But a
