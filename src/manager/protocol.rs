@@ -56,8 +56,9 @@ wire_enum! {
         4 One(id: u64, op: Op),
         /// All of these, or none. Answered with a list of the answers.
         5 All(steps: Steps),
-        /// Keeps what goes with this under a name, if nothing has it: a type, and an encoded value with its descriptors.
-        6 Publish(name: String, tag: String, value: Object),
+        /// Keeps what goes with this under a name, if nothing has it: a type, an encoded value with its descriptors, and the
+        /// objects of this server among it.
+        6 Publish(name: String, tag: String, value: Object, held: Vec<u64>),
         /// What is kept under a name, if its type is this: nothing, or its bytes, and its descriptors beside it.
         7 Find(name: String, tag: String),
         /// How many objects there are, and how many clients.
