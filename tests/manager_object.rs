@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, Hasher, RandomState},
 };
 
 use proptest::{collection::vec, prelude::*, test_runner::Config};
@@ -49,6 +49,12 @@ fn objects() -> impl Strategy<Value = Object> {
 
 proptest! {
     #![proptest_config(Config { cases: 400, failure_persistence: None, ..Config::default() })]
+    /// Nor are those of one the beginning of another one's, so whatever follows.
+    #[test]
+    fn what_is_hashed_of_keys_is_told_apart(one in keys(), other in keys()) {
+        let (a, b) = (hashed(&one), hashed(&other));
+        prop_assert_eq!(one == other, a.starts_with(&b) || b.starts_with(&a));
+    }
 
     #[test]
     fn every_value_comes_back(object in objects()) {
@@ -124,6 +130,45 @@ impl Serialize for Raw<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(self.0)
     }
+}
+
+/// What a hasher is given of a value.
+fn hashed(object: &Object) -> Vec<u8> {
+    struct Bytes(Vec<u8>);
+
+    impl Hasher for Bytes {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.extend_from_slice(bytes);
+        }
+
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+
+    let mut bytes = Bytes(Vec::new());
+    object.hash(&mut bytes);
+    bytes.0
+}
+
+/// Else somebody could make any number of keys that have the same hash.
+#[test]
+fn no_two_keys_are_hashed_as_the_same_bytes() {
+    let bytes = |bytes: &[u8]| Object::bytes(bytes);
+    let text = |text: &str| Object::from(text);
+    for (one, other) in [
+        ([text("a"), text("b")], [text("ab"), text("")]),
+        ([bytes(b""), bytes(b"\x02")], [bytes(b"\x02"), bytes(b"")]),
+        ([bytes(b"a"), bytes(b"bc")], [bytes(b"ab"), bytes(b"c")]),
+        ([text("\x01bcdefghijklmnop"), text("")], [i128::from_le_bytes(*b"bcdefghijklmnop\xff").into(), text("")]),
+        ([Object::None, text("a")], [text("\0a"), text("")]),
+        ([1.into(), 1.5.into()], [1.5.into(), 1.into()]),
+        ([Object::None, Object::from([Object::None])], [Object::from([Object::None]), Object::None]),
+    ] {
+        assert_ne!(hashed(&one.clone().into()), hashed(&other.clone().into()), "{one:?} {other:?}");
+    }
+    assert_eq!(hashed(&f64::NAN.into()), hashed(&(-f64::NAN).into()));
+    assert_eq!(hashed(&true.into()), hashed(&1.0.into()));
 }
 
 #[test]

@@ -313,27 +313,52 @@ impl PartialEq for Object {
 
 impl Eq for Object {}
 
+/// What is hashed of a value begins with one of these bytes, none of which is in any text, or with a text, which ends with yet another
+/// one. Lengths stand before what has any. So no two values, and no two lists of values, that differ are the same bytes to a hasher:
+/// somebody could make many of those, whatever the hasher's secret is.
+mod mark {
+    pub(super) const NONE: u8 = 0xf8;
+    pub(super) const INT: u8 = 0xf9;
+    pub(super) const FLOAT: u8 = 0xfa;
+    pub(super) const BYTES: u8 = 0xfb;
+    pub(super) const LIST: u8 = 0xfc;
+    pub(super) const DICT: u8 = 0xfd;
+    pub(super) const PROXY: u8 = 0xfe;
+}
+
 impl Hash for Object {
     fn hash<H: Hasher>(&self, state: &mut H) {
         if let Some(number) = self.number() {
-            state.write_u8(1);
-            return match (number.whole(), number) {
-                (Some(whole), _) => state.write_i128(whole),
-                (None, Number::Float(float)) if !float.is_nan() => state.write_u64(float.to_bits()),
-                _ => state.write_u8(0),
-            };
+            if let Some(whole) = number.whole() {
+                state.write_u8(mark::INT);
+                state.write_i128(whole);
+            } else {
+                let float = number.to_f64();
+                state.write_u8(mark::FLOAT);
+                state.write_u64(if float.is_nan() { f64::NAN } else { float }.to_bits());
+            }
+            return;
         }
         match self {
             Self::Str(text) => text.hash(state),
             Self::Bytes(bytes) => {
-                state.write_u8(2);
-                state.write(bytes);
+                state.write_u8(mark::BYTES);
+                bytes.hash(state);
             }
-            Self::List(items) => items.hash(state),
-            // Whatever the order is.
-            Self::Dict(map) => state.write_usize(map.len()),
-            Self::Proxy(proxy) => proxy.hash(state),
-            _ => state.write_u8(0),
+            Self::List(items) => {
+                state.write_u8(mark::LIST);
+                items.hash(state);
+            }
+            Self::Dict(map) => {
+                state.write_u8(mark::DICT);
+                // Whatever the order is. These are no keys of ours, so nobody gains by many of a length.
+                state.write_usize(map.len());
+            }
+            Self::Proxy(proxy) => {
+                state.write_u8(mark::PROXY);
+                proxy.hash(state);
+            }
+            _ => state.write_u8(mark::NONE),
         }
     }
 }
