@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// The most items of one step of an iteration, and about how many bytes they have, if it is more than one.
+/// The most items of one step of an iteration, and about how many bytes they have at most, if it is more than one.
 const CHUNK: usize = 128;
 const WEIGHT_OF_A_CHUNK: usize = 1 << 20;
 
@@ -365,12 +365,12 @@ fn name_of(kind: Kind) -> &'static str {
 /// How many of the next values, which have these weights, are read in one step of an iteration.
 fn chunk(weights: impl Iterator<Item = usize>) -> usize {
     let mut sum = 0_usize;
-    let is_enough = |weight: usize| {
-        let before = sum;
+    let fits = |weight: usize| {
+        let is_first = sum == 0;
         sum = sum.saturating_add(weight);
-        before >= WEIGHT_OF_A_CHUNK
+        is_first || sum <= WEIGHT_OF_A_CHUNK
     };
-    weights.take(CHUNK).map(is_enough).take_while(|is_enough| !is_enough).count()
+    weights.take(CHUNK).map(fits).take_while(|fits| *fits).count()
 }
 
 #[cfg(test)]
