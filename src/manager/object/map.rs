@@ -201,8 +201,8 @@ impl Table {
         item
     }
 
-    /// Moves the items up if there are more holes than items.
-    fn close_holes(&mut self) {
+    /// Moves the items up if there are more holes than items, and gives back room for many more than there are.
+    fn settle_down(&mut self) {
         if self.items.len() > 2 * self.live + 8 {
             let mut next = 0_u32;
             let moved: Vec<u32> = self
@@ -221,8 +221,16 @@ impl Table {
             self.items.retain(Option::is_some);
             self.items.shrink_to(self.live + self.live / 4);
             self.lay_out();
+        } else if is_wasteful(&self.items) {
+            self.items.shrink_to(2 * self.items.len());
+            self.lay_out();
         }
     }
+}
+
+/// Whether there is room for so many more that to move all to less room is worth it: not before as many have gone or come again.
+pub(in super::super) fn is_wasteful<T>(items: &Vec<T>) -> bool {
+    items.capacity() / 4 > items.len() + 16
 }
 
 impl Map {
@@ -264,7 +272,7 @@ impl Map {
     /// Takes an item out, and returns its value.
     pub fn remove(&mut self, key: impl Into<Object>) -> Option<Object> {
         let (_, _, value) = self.take(&key.into())?;
-        self.close_holes();
+        self.settle_down();
         Some(value)
     }
 
@@ -337,15 +345,21 @@ impl Map {
         table.settle(hash, at);
     }
 
-    pub(in super::super) fn close_holes(&mut self) {
+    pub(in super::super) fn settle_down(&mut self) {
         if let Some(table) = &mut self.0 {
-            table.close_holes();
+            table.settle_down();
         }
     }
 
-    /// The last key.
-    pub(in super::super) fn last_key(&self) -> Option<&Object> {
-        self.items().last()?.as_ref().map(|(key, _)| key)
+    /// For so many items there is room.
+    #[cfg(test)]
+    pub(in super::super) fn room(&self) -> usize {
+        self.0.as_ref().map_or(0, |table| table.items.capacity().max(table.places.len()))
+    }
+
+    /// The last item.
+    pub(in super::super) fn last(&self) -> Option<&(Object, Object)> {
+        self.items().last()?.as_ref()
     }
 
     /// Items from a position on, each with its position.

@@ -14,8 +14,9 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
+pub(super) use self::map::is_wasteful;
 pub use self::map::{Map, MapIter};
-pub(super) use self::wire::{Home, Reader, Wire};
+pub(super) use self::wire::{Home, Reader, Room, Wire};
 use super::proxy::Proxy;
 use crate::{Error, Result};
 

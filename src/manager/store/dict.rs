@@ -2,22 +2,19 @@
 
 use std::mem;
 
-use super::{
-    Body, Shared, Store, chunk, gone, in_short,
-    undo::{Log, Undo, note},
-};
+use super::{Body, Shared, Store, chunk, gone, in_short, task::Task, undo::Undo};
 use crate::{
     Error, Result,
     manager::{
-        object::Object,
+        object::{Map, Object, Reader, Wire},
         protocol::{Kind, Op},
     },
 };
 
 impl Store {
-    fn put(&mut self, id: u64, key: Object, value: Object, log: Log<'_>) -> Result<()> {
+    fn put(&mut self, id: u64, key: Object, value: Object, task: &mut Task) -> Result<()> {
         let has_proxies = value.has_proxies();
-        self.put_all(id, [(key, value)], has_proxies, log)
+        self.put_all(id, [(key, value)], has_proxies, task)
     }
 
     fn put_all(
@@ -25,37 +22,71 @@ impl Store {
         id: u64,
         items: impl IntoIterator<Item = (Object, Object)>,
         have_proxies: bool,
-        mut log: Log<'_>,
+        task: &mut Task,
     ) -> Result<()> {
         // Nearly always there are none, among the old values neither: then nothing is to be counted.
         let counts = have_proxies || self.object(id)?.links > 0;
         if counts {
-            for (key, value) in items {
-                self.added(id, &value);
-                let (at, old) = self.map(id)?.put_and_tell(key, value);
-                old.iter().for_each(|old| self.removed(id, old));
-                self.object(id)?.version += u64::from(old.is_none());
-                note(log.as_deref_mut(), id, || undo_put(at, old));
-            }
-        } else if let Shared { body: Body::Dict(map) | Body::Namespace(map), version, .. } = self.object(id)? {
-            for (key, value) in items {
-                let (at, old) = map.put_and_tell(key, value);
-                *version += u64::from(old.is_none());
-                note(log.as_deref_mut(), id, || undo_put(at, old));
-            }
+            return items.into_iter().try_for_each(|(key, value)| self.put_counted(id, key, value, task));
+        }
+        if let Shared { body: Body::Dict(map) | Body::Namespace(map), version, .. } = self.object(id)? {
+            items.into_iter().for_each(|item| put_plainly(id, map, version, item, task));
         }
         Ok(())
     }
 
-    fn take(&mut self, id: u64, key: &Object, log: Log<'_>) -> Result<(Object, Object)> {
+    fn put_counted(&mut self, id: u64, key: Object, value: Object, task: &mut Task) -> Result<()> {
+        self.added(id, &value);
+        let (at, old) = self.map(id)?.put_and_tell(key, value);
+        old.iter().for_each(|old| self.removed(id, old));
+        self.object(id)?.version += u64::from(old.is_none());
+        task.note(id, || undo_put(at, old));
+        Ok(())
+    }
+
+    /// Puts so many items in as they are read: this is what large batches are made of, so nothing is done twice.
+    pub(super) fn put_each(&mut self, id: u64, count: usize, items: &mut Reader<'_>, task: &mut Task) -> Result<()> {
+        self.map(id)?;
+        let mut left = count;
+        while let Some((key, value)) = self.put_plain_ones(id, &mut left, items, task)? {
+            self.check_links([&value])?;
+            self.put_counted(id, key, value, task)?;
+        }
+        Ok(())
+    }
+
+    /// Until there is one with something to be counted, which is returned.
+    fn put_plain_ones(
+        &mut self,
+        id: u64,
+        left: &mut usize,
+        items: &mut Reader<'_>,
+        task: &mut Task,
+    ) -> Result<Option<(Object, Object)>> {
+        let Shared { body, version, links, .. } = self.object(id)?;
+        let are_names = matches!(body, Body::Namespace(_));
+        let (Body::Dict(map) | Body::Namespace(map)) = body else { return Err(gone(id)) };
+        while *left > 0 {
+            *left -= 1;
+            let (key, value) = <(Object, Object)>::read(items)?;
+            if are_names { check_name(&key) } else { key.check_key() }?;
+            if *links > 0 || value.has_proxies() {
+                return Ok(Some((key, value)));
+            }
+            put_plainly(id, map, version, (key, value), task);
+        }
+        Ok(None)
+    }
+
+    fn take(&mut self, id: u64, key: &Object, task: &mut Task) -> Result<(Object, Object)> {
         let (at, key, value) = self.map(id)?.take(key).ok_or_else(|| no_key(key))?;
         self.object(id)?.version += 1;
         self.removed(id, &value);
-        note(log, id, || Undo::PutBack(at, Box::new((key.clone(), value.clone()))));
+        task.note(id, || Undo::PutBack(at, Box::new((key.clone(), value.clone()))));
         Ok((key, value))
     }
 
-    pub(super) fn apply_to_dict(&mut self, id: u64, op: Op, log: Log<'_>) -> Result<Object> {
+    pub(super) fn apply_to_dict(&mut self, id: u64, op: Op, task: &mut Task) -> Result<Object> {
         let Shared { body: Body::Dict(map) | Body::Namespace(map), version, .. } = self.object(id)? else {
             return Err(gone(id));
         };
@@ -72,16 +103,28 @@ impl Store {
         }
         Ok(match op {
             Op::Len() => Object::from(map.len()),
-            Op::ToObject() => Object::Dict(map.clone()),
-            Op::Get(key) => map.find(&key).cloned().ok_or_else(|| no_key(&key))?,
-            Op::Find(key) => Object::List(map.find(&key).cloned().into_iter().collect()),
+            Op::ToObject() => {
+                task.make_room_for(map)?;
+                Object::Dict(map.clone())
+            }
+            Op::Get(key) => task.copy(map.find(&key).ok_or_else(|| no_key(&key))?)?,
+            Op::Find(key) => {
+                Object::List(map.find(&key).map(|value| task.copy(value)).transpose()?.into_iter().collect())
+            }
             Op::Contains(key) => Object::from(map.find(&key).is_some()),
-            Op::Keys() => map.iter().map(|(key, _)| key).collect(),
-            Op::Values() => map.iter().map(|(_, value)| value).collect(),
+            Op::Keys() => {
+                task.make_room(map.iter().map(|(key, _)| key))?;
+                map.iter().map(|(key, _)| key).collect()
+            }
+            Op::Values() => {
+                task.make_room(map.iter().map(|(_, value)| value))?;
+                map.iter().map(|(_, value)| value).collect()
+            }
             Op::Chunk(_, Some(known)) if known != *version => return Err(Error::ChangedMeanwhile),
             Op::Chunk(at, _) => {
                 let at = usize::try_from(at).unwrap_or(usize::MAX);
                 let count = chunk(map.from(at).map(|(_, (key, value))| key.weight() + value.weight()));
+                task.make_room(map.from(at).take(count).flat_map(|(_, (key, value))| [key, value]))?;
                 let mut rest = map.from(at);
                 let items = rest.by_ref().take(count).map(|(_, (key, value))| Object::from([key, value])).collect();
                 let next = rest.next().map(|(at, _)| at);
@@ -89,31 +132,32 @@ impl Store {
             }
             Op::Set(key, value) => {
                 self.check_links([&value])?;
-                self.put(id, key, value, log)?;
+                self.put(id, key, value, task)?;
                 Object::None
             }
             Op::SetDefault(key, value) => {
                 if let Some(found) = map.find(&key) {
-                    return Ok(found.clone());
+                    return task.copy(found);
                 }
                 self.check_links([&value])?;
-                self.put(id, key, value.clone(), log)?;
+                task.make_room([&value])?;
+                self.put(id, key, value.clone(), task)?;
                 value
             }
             Op::FetchAdd(key, by) => {
-                let old = map.find(&key).cloned().unwrap_or(Object::Int(0));
+                let old = map.find(&key).map_or(Ok(Object::Int(0)), |old| task.copy(old))?;
                 let sum = old.plus(&by)?;
-                self.put(id, key, sum, log)?;
+                self.put(id, key, sum, task)?;
                 old
             }
             Op::CompareExchange(key, current, new) => {
-                let old = map.find(&key).cloned();
+                let old = map.find(&key).map(|old| task.copy(old)).transpose()?;
                 let is_same = old == current;
                 if is_same {
                     self.check_links(&new)?;
                     match new {
-                        Some(new) => self.put(id, key, new, log)?,
-                        None if old.is_some() => drop(self.take(id, &key, log)?),
+                        Some(new) => self.put(id, key, new, task)?,
+                        None if old.is_some() => drop(self.take(id, &key, task)?),
                         None => {}
                     }
                 }
@@ -129,13 +173,18 @@ impl Store {
                         self.check_links([value])?;
                     }
                 }
-                self.put_all(id, items, have_proxies, log)?;
+                self.put_all(id, items, have_proxies, task)?;
                 Object::None
             }
-            Op::Take(key) => self.take(id, &key, log)?.1,
+            Op::Take(key) => {
+                task.make_room(map.find(&key))?;
+                self.take(id, &key, task)?.1
+            }
             Op::PopItem() => {
-                let key = map.last_key().cloned().ok_or(Error::KeyNotFound { key: "the last one of none".into() })?;
-                let (key, value) = self.take(id, &key, log)?;
+                let last = map.last().ok_or(Error::KeyNotFound { key: "the last one of none".into() })?;
+                task.make_room([&last.0, &last.1])?;
+                let key = last.0.clone();
+                let (key, value) = self.take(id, &key, task)?;
                 Object::from([key, value])
             }
             Op::Clear() => {
@@ -143,7 +192,7 @@ impl Store {
                 let all = mem::take(map);
                 all.iter().for_each(|(_, value)| self.removed(id, value));
                 let kind = self.object(id)?.body.kind();
-                note(log, id, || {
+                task.note(id, || {
                     Undo::Whole(if kind == Some(Kind::Dict) { Body::Dict(all) } else { Body::Namespace(all) })
                 });
                 Object::None
@@ -162,6 +211,13 @@ impl Store {
             }
         })
     }
+}
+
+#[inline]
+fn put_plainly(id: u64, map: &mut Map, version: &mut u64, (key, value): (Object, Object), task: &mut Task) {
+    let (at, old) = map.put_and_tell(key, value);
+    *version += u64::from(old.is_none());
+    task.note(id, || undo_put(at, old));
 }
 
 fn undo_put(at: usize, old: Option<Object>) -> Undo {

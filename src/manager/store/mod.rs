@@ -9,6 +9,7 @@
 mod dict;
 mod list;
 mod sort;
+mod task;
 mod undo;
 
 use std::{
@@ -17,12 +18,9 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
-use self::{
-    dict::check_name,
-    undo::{Log, Undo},
-};
+use self::{dict::check_name, task::Task, undo::Undo};
 use super::{
-    object::{Map, Object},
+    object::{Map, Object, is_wasteful},
     protocol::{Kind, Op, ROOT},
     proxy::Proxy,
     service::OpenDesk,
@@ -288,16 +286,25 @@ impl Store {
 
     /// One operation.
     pub(super) fn one(&mut self, id: u64, op: Op) -> Result<Object> {
-        let answer = self.apply(id, op, None);
+        let answer = self.apply(id, op, &mut Task::alone());
         self.settle(id);
         answer
     }
 
-    fn apply(&mut self, id: u64, op: Op, log: Log<'_>) -> Result<Object> {
+    /// After a request.
+    fn settle(&mut self, id: u64) {
+        match self.objects.get_mut(&id).map(|object| &mut object.body) {
+            Some(Body::Dict(map) | Body::Namespace(map)) => map.settle_down(),
+            Some(Body::List(items)) if is_wasteful(items) => items.shrink_to(2 * items.len()),
+            _ => {}
+        }
+    }
+
+    fn apply(&mut self, id: u64, op: Op, task: &mut Task) -> Result<Object> {
         match &self.object(id)?.body {
             Body::Service(_) => Err(self.object(id)?.body.mismatch("a list or dict")),
-            Body::List(_) => self.apply_to_list(id, op, log),
-            Body::Dict(_) => self.apply_to_dict(id, op, log),
+            Body::List(_) => self.apply_to_list(id, op, task),
+            Body::Dict(_) => self.apply_to_dict(id, op, task),
             Body::Namespace(_) => {
                 if let Op::Get(key)
                 | Op::Set(key, _)
@@ -308,7 +315,7 @@ impl Store {
                 {
                     check_name(key)?;
                 }
-                self.apply_to_dict(id, op, log)
+                self.apply_to_dict(id, op, task)
             }
         }
     }
@@ -376,6 +383,7 @@ fn chunk(weights: impl Iterator<Item = usize>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manager::object::{Home, Reader, Wire};
 
     fn store(kind: Kind, contents: Object) -> (Store, u64) {
         let mut store = Store::new();
@@ -448,5 +456,161 @@ mod tests {
         let (mut store, id) = self::store(Kind::Dict, Object::Dict((0..3).map(|n| (n, &large)).collect()));
         let Object::List(answer) = store.one(id, Op::Chunk(1, None)).unwrap() else { panic!("no list") };
         assert!(answer[1] == Object::from(2) && answer[2] == Object::from([Object::from([Object::from(1), large])]));
+    }
+    fn steps(ops: Vec<(u64, Op)>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        ops.iter().for_each(|step| {
+            step.0.write(&mut bytes).unwrap();
+            step.1.write(&mut bytes).unwrap();
+        });
+        bytes
+    }
+
+    fn all(store: &mut Store, ops: Vec<(u64, Op)>) -> Result<Object> {
+        store.all(&mut Reader::new(&steps(ops), Home::Server(7)))
+    }
+
+    fn both() -> [(Store, u64); 2] {
+        let text = |n: i32| Object::from(vec![Object::from("abc"), Object::from(n)]);
+        [
+            store(Kind::List, (0..10).rev().map(text).collect()),
+            store(Kind::Dict, Object::Dict((0..10).map(|n| (n, text(n))).collect())),
+        ]
+    }
+
+    /// Answers that nobody could read are not made.
+    #[test]
+    fn a_copy_is_made_if_there_is_room_for_it() {
+        // Each value has three parts, each key one.
+        for (at, op, parts) in [
+            (0, Op::ToObject as fn() -> Op, 30),
+            (0, || Op::Slice(Some(-3), None), 9),
+            (0, || Op::Get(3.into()), 3),
+            (0, || Op::Pop(None), 3),
+            (0, || Op::Chunk(5, None), 15),
+            (1, Op::ToObject, 40 + 12),
+            (1, Op::Keys, 10),
+            (1, Op::Values, 30),
+            (1, || Op::Get(3.into()), 3),
+            (1, || Op::Find(3.into()), 3),
+            (1, || Op::Take(3.into()), 3),
+            (1, Op::PopItem, 4),
+            (1, || Op::Chunk(5, None), 20),
+            (1, || Op::SetDefault(3.into(), 3.into()), 3),
+            (1, || Op::CompareExchange(3.into(), None, None), 3),
+        ] {
+            let (mut store, id) = both().into_iter().nth(at).unwrap();
+            let before = store.one(id, Op::ToObject()).unwrap();
+            let refused = store.apply(id, op(), &mut Task::with(None, parts - 1, usize::MAX, 0));
+            assert!(matches!(refused, Err(Error::TooLarge { .. })), "{:?}", op());
+            assert_eq!(store.one(id, Op::ToObject()).unwrap(), before);
+            store.apply(id, op(), &mut Task::with(None, parts, usize::MAX, 0)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_batch_has_a_budget() {
+        for ((mut store, id), copy) in both().into_iter().zip([28, 28 + 10 + 12]) {
+            let before = store.one(id, Op::ToObject()).unwrap();
+            let mut all = |parts, bytes| {
+                let ops = [Op::Set(1.into(), 7.into()), Op::ToObject(), Op::ToObject()];
+                let ops = steps(ops.into_iter().map(|op| (id, op)).collect());
+                let task = Task::with(Some(Vec::new()), parts, bytes, 0);
+                let answer = store.all_as(task, &mut Reader::new(&ops, Home::Server(7)));
+                assert_eq!(store.one(id, Op::ToObject()).unwrap() == before, answer.is_err());
+                answer
+            };
+            let parts = 3 * 4 + 2 * copy;
+            assert!(matches!(all(parts - 1, 54), Err(Error::TooLarge { .. })));
+            assert!(matches!(all(parts, 53), Err(Error::TooLarge { size: 54, limit: 53 })));
+            all(parts, 54).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_batch_has_an_end_to_its_work() {
+        let (mut store, id) = store(Kind::List, (0..1000).collect());
+        for (op, times) in [
+            (Op::Sort as fn() -> Op, 8000),
+            (Op::Reverse, 1000),
+            (|| Op::Contains("x".into()), 1000),
+            (|| Op::CountOf("x".repeat(40).into()), 2000),
+            (|| Op::InsertAt(0, Object::None), 125),
+            (|| Op::Pop(Some(0)), 125),
+        ] {
+            let before = store.one(id, Op::ToObject()).unwrap();
+            let all = |store: &mut Store, work| {
+                let ops = steps(vec![(id, Op::Set(0.into(), 7.into())), (id, op())]);
+                let task = Task::with(Some(Vec::new()), 100, 100, work);
+                store.all_as(task, &mut Reader::new(&ops, Home::Server(7)))
+            };
+            assert!(matches!(all(&mut store, times - 1), Err(Error::TooLarge { .. })), "{:?}", op());
+            assert!(store.one(id, Op::ToObject()).unwrap() == before);
+            all(&mut store, times).unwrap();
+            store.one(id, Op::Clear()).unwrap();
+            store.one(id, Op::Extend((0..1000).map(Object::from).collect())).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_iteration_goes_on_after_a_batch_that_has_not_happened() {
+        let (mut store, id) = store(Kind::Dict, Object::Dict((0..300).map(|n| (n, n)).collect()));
+        store.one(id, Op::Take(150.into())).unwrap();
+        let Object::List(first) = store.one(id, Op::Chunk(0, None)).unwrap() else { panic!("no list") };
+        let version = first[0].get_as::<u64>().unwrap();
+        let rest = store.one(id, Op::Chunk(128, Some(version))).unwrap();
+        let insert = |n: i32| Op::Set(n.into(), 0.into());
+        for changes in [
+            vec![insert(1)],
+            vec![insert(1000), insert(1001), Op::Take(1000.into())],
+            vec![Op::PopItem(), Op::Take(298.into()), Op::Take(7.into()), insert(7)],
+            vec![Op::Clear(), insert(5), Op::Take(5.into())],
+            vec![Op::Update(vec![(1.into(), 1.into()), (2000.into(), 1.into())])],
+        ] {
+            let steps = changes.into_iter().chain([Op::Get("missing".into())]).map(|op| (id, op)).collect();
+            assert!(matches!(all(&mut store, steps), Err(Error::KeyNotFound { .. })));
+            assert_eq!(store.one(id, Op::Chunk(128, Some(version))).unwrap(), rest);
+        }
+        all(&mut store, vec![(id, insert(1)), (id, Op::Get(1.into()))]).unwrap();
+        assert_eq!(store.one(id, Op::Chunk(128, Some(version))).unwrap(), rest);
+        all(&mut store, vec![(id, insert(1000))]).unwrap();
+        assert!(matches!(store.one(id, Op::Chunk(128, Some(version))), Err(Error::ChangedMeanwhile)));
+    }
+
+    #[test]
+    fn memory_is_given_back() {
+        const MANY: usize = 10_000;
+        let room = |store: &mut Store, id| match &store.object(id).unwrap().body {
+            Body::List(items) => items.capacity(),
+            Body::Dict(map) => map.room(),
+            _ => unreachable!("it is one of these"),
+        };
+        let list = store(Kind::List, (0..MANY).collect());
+        let dict = store(Kind::Dict, Object::Dict((0..MANY).map(|n| (n, n)).collect()));
+        for (mut store, id, pop, push) in [
+            (list.0, list.1, Op::Pop as fn(Option<i64>) -> Op, (|n| Op::Push(n.into())) as fn(usize) -> Op),
+            (dict.0, dict.1, |_| Op::PopItem(), |n| Op::Set(n.into(), n.into())),
+        ] {
+            // How often its room changes, each time in a time that is as long as it is.
+            let (mut changes, mut last) = (0, room(&mut store, id));
+            assert!(last >= MANY);
+            for left in (0..MANY).rev() {
+                store.one(id, pop(None)).unwrap();
+                let now = room(&mut store, id);
+                changes += usize::from(now != last);
+                last = now;
+                assert!(now <= 8 * left + 200, "room for {now} where there are {left}");
+            }
+            assert!(changes < 12, "{changes}");
+            changes = 0;
+            for n in 0..MANY {
+                store.one(id, push(n)).unwrap();
+                changes += usize::from(room(&mut store, id) != last);
+                last = room(&mut store, id);
+            }
+            assert!(changes < 40, "{changes}");
+            store.one(id, Op::Clear()).unwrap();
+            assert!(room(&mut store, id) < 100);
+        }
     }
 }
