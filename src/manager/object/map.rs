@@ -78,6 +78,7 @@ static SECRET: LazyLock<Secret> = LazyLock::new(|| {
 
 /// Of numbers, nearly all of which are short, a linear function by chance: two that are chosen without knowing it fall together
 /// as seldom as by chance, in any of the bits (Dietzfelbinger, 1996). Of all else SipHash, which takes several times as long.
+#[inline]
 fn hash_of(key: &Object) -> u32 {
     let secret = &*SECRET;
     let wide = match key.short_number() {
@@ -92,11 +93,13 @@ fn hash_of(key: &Object) -> u32 {
 
 impl Table {
     /// What `find` and `push` want to know of a key.
+    #[inline]
     fn hash(&self, key: &Object) -> u32 {
         if self.places.is_empty() { 0 } else { hash_of(key) }
     }
 
     /// Where the key is among the items, and among the places if there are any.
+    #[inline]
     fn find(&self, hash: u32, key: &Object) -> Option<(usize, usize)> {
         let is_it = |item: &Option<(Object, Object)>| item.as_ref().is_some_and(|(found, _)| found == key);
         let Some(mask) = self.places.len().checked_sub(1) else {
@@ -304,6 +307,7 @@ impl Map {
     }
 
     /// Gives a key a value, and says where that is. What it had is returned; else it is a new one, at the end.
+    #[inline]
     pub(in super::super) fn put_and_tell(&mut self, key: Object, value: Object) -> (usize, Option<Object>) {
         let table = self.0.get_or_insert_default();
         let hash = table.hash(&key);
@@ -329,6 +333,7 @@ impl Map {
     }
 
     /// Another value for the item at a place; the one that it had.
+    #[inline]
     pub(in super::super) fn replace(&mut self, at: usize, value: Object) -> Option<Object> {
         let (_, old) = self.0.as_mut()?.items.get_mut(at)?.as_mut()?;
         Some(mem::replace(old, value))

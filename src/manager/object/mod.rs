@@ -174,12 +174,22 @@ impl Object {
     /// # Errors
     ///
     /// `TypeMismatch` for what cannot be a key: what may change, and what has such a thing in it.
+    #[inline]
     pub(super) fn check_key(&self) -> Result<()> {
+        if self.is_plain() { Ok(()) } else { self.check_parts() }
+    }
+
+    fn check_parts(&self) -> Result<()> {
         match self {
-            Self::Dict(_) | Self::Proxy(_) => Err(self.mismatch("a value that can be a key")),
             Self::List(items) => items.iter().try_for_each(Self::check_key),
-            _ => Ok(()),
+            _ => Err(self.mismatch("a value that can be a key")),
         }
+    }
+
+    /// Whether it has no other values in it, nor is another object.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        !matches!(self, Self::List(_) | Self::Dict(_) | Self::Proxy(_))
     }
 
     /// Calls `found` with each proxy in it.
@@ -205,14 +215,21 @@ impl Object {
     }
 
     /// The number of 64 bits with a sign that it equals, if it does.
+    #[inline]
     fn short_number(&self) -> Option<i64> {
         match self {
             Self::Int(int) => i64::try_from(*int).ok(),
+            Self::Str(_) => None,
             _ => self.number()?.whole()?.try_into().ok(),
         }
     }
 
+    #[inline]
     pub(super) fn has_proxies(&self) -> bool {
+        !self.is_plain() && self.has_proxies_in_it()
+    }
+
+    fn has_proxies_in_it(&self) -> bool {
         match self {
             Self::Proxy(_) => true,
             Self::List(items) => items.iter().any(Self::has_proxies),
@@ -298,11 +315,21 @@ fn compare_exactly(int: i128, float: f64) -> Ordering {
 }
 
 impl PartialEq for Object {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::None, Self::None) => true,
+            // What keys nearly always are.
             (Self::Int(a), Self::Int(b)) => a == b,
             (Self::Str(a), Self::Str(b)) => a == b,
+            _ => self.is_same(other),
+        }
+    }
+}
+
+impl Object {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None) => true,
             (Self::Bytes(a), Self::Bytes(b)) => a == b,
             (Self::List(a), Self::List(b)) => a == b,
             (Self::Dict(a), Self::Dict(b)) => a == b,

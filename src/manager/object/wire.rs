@@ -188,6 +188,7 @@ impl<'a> Reader<'a> {
         self.home
     }
 
+    #[inline]
     pub(in super::super) fn byte(&mut self) -> Result<u8> {
         let (first, rest) = self.rest.split_first().ok_or_else(cut)?;
         self.rest = rest;

@@ -215,9 +215,13 @@ impl Store {
 
 #[inline]
 fn put_plainly(id: u64, map: &mut Map, version: &mut u64, (key, value): (Object, Object), task: &mut Task) {
-    let (at, old) = map.put_and_tell(key, value);
-    *version += u64::from(old.is_none());
-    task.note(id, || undo_put(at, old));
+    match map.put_and_tell(key, value) {
+        (at, Some(old)) => task.note(id, || Undo::SetAt(at, old)),
+        (at, None) => {
+            *version += 1;
+            task.note(id, || Undo::RemoveAt(at));
+        }
+    }
 }
 
 fn undo_put(at: usize, old: Option<Object>) -> Undo {
