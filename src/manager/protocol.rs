@@ -182,6 +182,23 @@ impl Steps {
     }
 }
 
+/// The beginning of a step that is being read.
+pub(super) enum Begun {
+    /// So many items follow, which are to be put into the dict.
+    Put(usize),
+    Other(Op),
+}
+
+impl Begun {
+    pub(super) fn read(from: &mut Reader<'_>) -> Result<(u64, Self)> {
+        let id = u64::read(from)?;
+        if from.skip(UPDATE) {
+            return Ok((id, Self::Put(from.count_of::<(Object, Object)>()?)));
+        }
+        Ok((id, Self::Other(Op::read(from)?)))
+    }
+}
+
 /// An operation of a batch.
 #[derive(Debug)]
 pub(super) enum Step {
