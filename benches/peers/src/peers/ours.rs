@@ -387,6 +387,11 @@ impl Pool {
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.0.pids()
     }
+
+    /// A task that keeps a worker busy for so long.
+    pub(crate) fn task(&self, micros: u64) -> Result<u64, String> {
+        self.0.apply(busy_for, (micros,)).map_err(words)
+    }
 }
 
 impl Tasks for Pool {

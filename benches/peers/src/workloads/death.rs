@@ -415,15 +415,18 @@ fn consumer<C: Channel>(setup: &Setup) -> Measured {
 fn last_producer<C: Channel>(_: &Setup) -> Measured {
     let channel = C::new(Shape { size: SIZE, pairs: 1 })?;
     let board = Shared::<Board>::zeroed();
-    // Where ends belong to whoever has them, nobody else has the producer's: this process drops its own.
+    let until = |word: &AtomicU64, step| {
+        while word.load(Acquire) < step {
+            thread::sleep(Duration::from_micros(50));
+        }
+    };
     let victim = team::fork(|| {
         let mut sender = channel.sender();
         board.victim.store(1, Release);
-        while board.survivors.load(Acquire) < 1 {
-            thread::sleep(Duration::from_micros(50));
-        }
+        until(&board.survivors, 1);
         C::connect_sender(&mut sender);
         board.victim.store(2, Release);
+        until(&board.survivors, 2);
         let mut message = [0; SIZE];
         channel::number(&mut message, 0, 0);
         C::send(&mut sender, &message).expect("a way");
@@ -431,13 +434,13 @@ fn last_producer<C: Channel>(_: &Setup) -> Measured {
         stay();
     });
     let survivor = team::fork(|| {
+        // Where ends belong to whoever has them, nobody else has the producer's.
         channel.let_go();
         let mut receiver = channel.receiver();
         board.survivors.store(1, Release);
-        while board.victim.load(Acquire) < 2 {
-            thread::sleep(Duration::from_micros(50));
-        }
+        until(&board.victim, 2);
         C::connect_receiver(&mut receiver);
+        board.survivors.store(2, Release);
         let mut message = [0; SIZE];
         C::receive(&mut receiver, &mut message).expect("the first message");
         match C::receive(&mut receiver, &mut message) {
@@ -446,63 +449,48 @@ fn last_producer<C: Channel>(_: &Setup) -> Measured {
         }
     });
     let survivors = Children(vec![survivor]);
+    // Both have what they need, and this process has ends too.
     wait_for(&board.victim, 3);
-    // This process has ends too, where a descriptor is one.
     drop(channel);
     Ok(kill(&board, victim, survivors))
+}
+
+/// Two workers have a task each; one is killed. `task` takes so many microseconds, and gives an error if it is lost.
+fn worker(task: impl Fn(u64) -> Result<u64, String> + Sync, victim: libc::pid_t) -> Measured {
+    let (since, results) = thread::scope(|scope| {
+        let tasks = [(); 2].map(|()| scope.spawn(|| (task(300_000), team::now())));
+        thread::sleep(Duration::from_millis(30));
+        let since = team::now();
+        team::signal(victim);
+        (since, tasks.map(|task| task.join().map_err(|_| "a panic".to_owned())))
+    });
+    let mut lost = None;
+    for result in results {
+        if let (Err(error), at) = result? {
+            lost = Some((error, at));
+        }
+    }
+    let (error, at) = lost.ok_or("the victim had no task")?;
+    let seconds = Some(at.saturating_sub(since) as f64 * 1e-9);
+    match task(1) {
+        Ok(_) => Ok(Outcome::Death { verdict: format!("{GOES_ON}; the lost task is an error: {error}"), seconds }),
+        Err(after) => Ok(Outcome::Death { verdict: format!("does not go on: {after}"), seconds: None }),
+    }
 }
 
 fn pool_worker(_: &Setup) -> Measured {
     let pool = <ours::Pool as Tasks>::new(2)?;
     pool.one(1)?;
-    let victim = pool.pids().into_iter().next().ok_or("no worker")?;
-    let result = thread::scope(|scope| {
-        let task = scope.spawn(|| {
-            let result = pool.busy(2, 100_000);
-            (team::now(), result)
-        });
-        thread::sleep(Duration::from_millis(30));
-        let since = team::now();
-        team::signal(victim.cast_signed());
-        task.join().map(|(at, result)| (since, at, result)).map_err(|_| "a panic".to_owned())
-    });
-    let (since, at, result) = result?;
-    let seconds = Some(at.saturating_sub(since) as f64 * 1e-9);
-    let after = pool.one(1);
-    let told = match result {
-        Ok(_) => "no error".to_owned(),
-        Err(error) => format!("its task is an error: {error}"),
-    };
-    let verdict =
-        if after == Ok(2) { format!("{GOES_ON}; {told}") } else { format!("error afterwards: {after:?}; {told}") };
-    Ok(Outcome::Death { verdict, seconds })
+    let victim = *pool.pids().first().ok_or("no worker")?;
+    worker(|micros| pool.task(micros), victim.cast_signed())
 }
 
 fn procspawn_worker(_: &Setup) -> Measured {
     let before = team::children();
     let pool = <procspawn::Pool as Tasks>::new(2)?;
     pool.one(1)?;
-    let workers: Vec<_> = team::children().into_iter().filter(|pid| !before.contains(pid)).collect();
-    let victim = *workers.first().ok_or("no worker")?;
-    let result = thread::scope(|scope| {
-        let tasks: Vec<_> = (0..2).map(|_| scope.spawn(|| (pool.task(100_000, FOR_EVER), team::now()))).collect();
-        thread::sleep(Duration::from_millis(30));
-        let since = team::now();
-        team::signal(victim);
-        let results: Vec<_> = tasks.into_iter().filter_map(|task| task.join().ok()).collect();
-        (since, results)
-    });
-    let (since, results) = result;
-    let Some((Err(error), at)) = results.into_iter().find(|(result, _)| result.is_err()) else {
-        return Err("the task was not the victim's".into());
-    };
-    let after = pool.task(1, FOR_EVER);
-    let verdict = match after {
-        Ok(_) => format!("{GOES_ON}; its task is an error: {error}"),
-        Err(after) => format!("afterwards {after}; its task is an error: {error}"),
-    };
-    let seconds = (at - since < FOR_EVER.as_nanos() as u64).then(|| (at - since) as f64 * 1e-9);
-    Ok(Outcome::Death { verdict, seconds })
+    let victim = team::children().into_iter().find(|pid| !before.contains(pid)).ok_or("no worker")?;
+    worker(|micros| pool.task(micros, FOR_EVER), victim)
 }
 
 fn manager_server(_: &Setup) -> Measured {
