@@ -319,10 +319,11 @@ fn producer<C: Channel>(setup: &Setup) -> Measured {
         thread::sleep(moment(turn));
         let since = team::now();
         team::kill(victim);
+        // Before the first of them: the consumer must know the last one when it comes.
+        board.count.store(100, Release);
         let survivor = team::fork(|| {
             send(1, 100);
         });
-        board.count.store(100, Release);
         let survivors = Children(vec![consumer, survivor]);
         match board.verdict(since, survivors) {
             Outcome::Death { seconds: Some(seconds), verdict } if verdict == GOES_ON => slowest = slowest.max(seconds),
