@@ -42,7 +42,8 @@ use crate::{
 pub(super) struct Recipe {
     pub(super) size: u64,
     pub(super) buckets: u64,
-    /// How many bytes at the end get no memory before they are wanted: see [`reserve`].
+    /// How many bytes at the end have addresses, and get no memory before they are wanted: see
+    /// [`Directory::grow`].
     pub(super) later: u64,
     pub(super) sparse: bool,
     pub(super) dump: bool,
@@ -183,11 +184,7 @@ fn build(fd: OwnedFd, backing: Backing, recipe: Recipe, fill: Fill<'_>) -> Resul
     if backing == Backing::File {
         refuse_network(&fd)?;
     } else if !recipe.sparse {
-        memory::check_room(recipe.size).map_err(|shortage| Error::OutOfMemory {
-            needed: recipe.size,
-            left: shortage.left,
-            place: shortage.place,
-        })?;
+        check_room(recipe.size - recipe.later)?;
     }
     point();
     if recipe.sparse {
@@ -206,10 +203,20 @@ fn build(fd: OwnedFd, backing: Backing, recipe: Recipe, fill: Fill<'_>) -> Resul
     let facts = files::facts(&fd).map_err(|error| Error::os("fstat", error))?;
     let mapping = Mapping::new(fd, facts, backing, false, recipe.dump)?;
     let memory = mapping.memory();
-    Header::make(memory, recipe.buckets, Epoch::here(mapping.id())?)?;
+    let committed = recipe.size - recipe.later;
+    Header::make(memory, recipe.buckets, committed, recipe.sparse, Epoch::here(mapping.id())?)?;
     fill(mapping.directory()?)?;
     Header::of(memory)?.set_complete();
     Ok(mapping)
+}
+
+/// Whether the machine has so much memory left.
+pub(super) fn check_room(size: u64) -> Result<()> {
+    memory::check_room(size).map_err(|shortage| Error::OutOfMemory {
+        needed: size,
+        left: shortage.left,
+        place: shortage.place,
+    })
 }
 
 /// Reserves the memory of some bytes of a file, which grows if it is smaller.

@@ -231,7 +231,7 @@ impl Mapping {
 
     pub(crate) fn directory(&self) -> Result<Directory<'_>> {
         let memory = self.memory();
-        Ok(Directory::new(memory, Header::of(memory)?))
+        Ok(Directory::new(memory, Header::of(memory)?, self))
     }
 
     /// # Errors

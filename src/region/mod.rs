@@ -161,7 +161,7 @@ impl Region {
         build::unlink(&at.into())
     }
 
-    /// Bytes of the whole region.
+    /// Bytes that it has: of one that [grows](Self::grow), so far.
     ///
     /// # Examples
     ///
@@ -173,7 +173,51 @@ impl Region {
     /// ```
     #[must_use]
     pub fn size(&self) -> usize {
+        // What was checked when it was mapped is there.
+        self.0.directory().map_or(0, Directory::committed) as usize
+    }
+
+    /// The most bytes that it can [grow](Self::grow) to.
+    ///
+    /// # Examples
+    ///
+    /// See [`grow`](Self::grow).
+    #[must_use]
+    pub fn max_size(&self) -> usize {
         self.0.memory().len() as usize
+    }
+
+    /// Gives it `size` bytes (rounded up to whole pages), if it has fewer. All who use it can use them at once.
+    ///
+    /// All addresses were reserved when it was made ([`RegionOptions::max_size`]), so nothing moves: pointers, guards and
+    /// handles stay what they are, here and in every other process.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSize`] for more than [`max_size`](Self::max_size), [`Error::OutOfMemory`] when there is no room; it
+    /// then has what it had. [`Error::ReadOnly`], [`Error::Corrupt`].
+    ///
+    /// # If a process dies
+    ///
+    /// One that dies meanwhile leaves the old size or the new one. Memory that it had reserved and not given yet is there for
+    /// the next who grows it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// use shmkit::{Array, Region};
+    ///
+    /// let region = Region::options().size(4096).max_size(1 << 30).create()?;
+    /// assert!(Array::<u8>::zeros_in(&region, "large", 1 << 20).is_err());
+    /// region.grow(2 << 20)?;
+    /// let large = Array::<u8>::zeros_in(&region, "large", 1 << 20)?;
+    /// assert_eq!((region.size(), region.max_size()), (2 << 20, 1 << 30));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn grow(&self, size: usize) -> Result<()> {
+        self.0.writable()?.directory()?.grow(whole_pages(size as u64)?)
     }
 
     /// Bytes that new objects may still take, each with some tens of bytes for its record and name.
@@ -305,6 +349,7 @@ impl fmt::Debug for Region {
 pub struct RegionOptions {
     place: Option<Place>,
     size: usize,
+    max_size: usize,
     members: Option<usize>,
     sparse: bool,
     core_dump: bool,
@@ -331,6 +376,13 @@ impl RegionOptions {
     /// Bytes of a new region, rounded up to whole pages. An existing one keeps its own.
     pub fn size(mut self, bytes: usize) -> Self {
         self.size = bytes;
+        self
+    }
+
+    /// Reserves addresses for so many bytes, so that the region can [grow](Region::grow). They cost nothing but a longer
+    /// mapping (and show as the size of a file or name); memory comes as it grows. Without it a region does not grow.
+    pub fn max_size(mut self, bytes: usize) -> Self {
+        self.max_size = bytes;
         self
     }
 
@@ -406,7 +458,10 @@ impl RegionOptions {
         {
             return Err(Error::invalid_argument(format!("{members} members; 1 to {} are possible", MemberId::MOST)));
         }
-        Ok(Recipe { size, buckets: header::buckets_for(size), later: 0, sparse: self.sparse, dump: self.core_dump })
+        let most = whole_pages(self.max_size.max(self.size) as u64)?;
+        // Enough for what it grows to, as long as they are a small part of what there is at first.
+        let buckets = header::buckets_for(most).min(header::buckets_for(size.saturating_mul(8)));
+        Ok(Recipe { size: most, buckets, later: most - size, sparse: self.sparse, dump: self.core_dump })
     }
 
     /// What a new region begins with.
