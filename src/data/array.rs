@@ -163,6 +163,46 @@ macro_rules! array_constructors {
             crate::ReadOnlyArray::$read_only(&at.into())
         }
 
+        /// Says on which memory nodes the pages of these elements are to be from now on: those that have no others. For
+        /// slabs of a large array whose processes run on different nodes.
+        ///
+        /// # Errors
+        ///
+        /// [`OutOfRange`](crate::Error::OutOfRange), and as [`Region::place`](crate::Region::place).
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # fn main() -> shmkit::Result<()> {
+        /// use shmkit::{Array, Error, region::Numa};
+        ///
+        /// let field = Array::<f64>::zeros([1024, 1024])?;
+        /// match field.place(0..512 * 1024, Numa::Bind(0)) {
+        ///     Ok(()) => assert_eq!(field.nodes(0..512 * 1024)?.len(), 512 * 1024 * 8 / 4096 + 1),
+        ///     Err(Error::Unsupported { reason }) => println!("{reason}"),
+        ///     Err(error) => return Err(error),
+        /// }
+        /// # Ok(())
+        /// # }
+        /// ```
+        pub fn place(&self, elements: std::ops::Range<usize>, numa: crate::region::Numa) -> crate::Result<()> {
+            self.0.place(crate::data::index::check_range(elements, self.len())?, numa)
+        }
+
+        /// The memory node of each page that these elements have a part of, `None` for those that this process has not
+        /// touched.
+        ///
+        /// # Errors
+        ///
+        /// [`OutOfRange`](crate::Error::OutOfRange), and as [`Region::nodes`](crate::Region::nodes).
+        ///
+        /// # Examples
+        ///
+        /// See [`place`](Self::place).
+        pub fn nodes(&self, elements: std::ops::Range<usize>) -> crate::Result<Vec<Option<usize>>> {
+            self.0.nodes(crate::data::index::check_range(elements, self.len())?)
+        }
+
         /// The number of elements.
         ///
         /// # Examples

@@ -8,6 +8,7 @@
 use std::{
     fmt, io,
     marker::PhantomData,
+    ops::Range,
     os::fd::{BorrowedFd, OwnedFd},
     ptr::NonNull,
     slice,
@@ -31,6 +32,7 @@ use super::{
     memory::{Memory, Shared},
     object::{BLOCK_ALIGN, Block, Description, Dims, Found, Kind, MAX_NAME, Spot, end_at_first, end_with},
     place::Place,
+    placement::{Numa, Pages},
     ticket::{self, Seat},
     whole_pages,
 };
@@ -473,6 +475,31 @@ impl<R> Handle<R> {
         Ok(())
     }
 
+    /// Says on which nodes the whole pages of these elements are to be.
+    pub(crate) fn place(&self, elements: Range<usize>, numa: Numa) -> Result<()>
+    where
+        R: Resident,
+    {
+        self.mapping.writable()?.place(self.bytes_of(elements), numa)
+    }
+
+    /// The nodes of the pages that these elements have a part of.
+    pub(crate) fn nodes(&self, elements: Range<usize>) -> Result<Vec<Option<usize>>>
+    where
+        R: Resident,
+    {
+        self.mapping.nodes(self.bytes_of(elements))
+    }
+
+    /// Where in the region these elements are.
+    fn bytes_of(&self, elements: Range<usize>) -> Range<usize>
+    where
+        R: Resident,
+    {
+        let (base, size) = (self.mapping.memory().offset_of(self.data) as usize, size_of::<R::Stored>());
+        base + elements.start * size..base + elements.end * size
+    }
+
     /// The elements, of a kind whose elements are atomics.
     #[inline]
     pub(crate) fn elements(&self) -> &[R::Stored]
@@ -620,7 +647,8 @@ fn single(description: &Description) -> Result<Recipe> {
         size = end_with(size, &claims::description(claims::slots_for(data))?, false)?;
     }
     let size = whole_pages(size)?;
-    Ok(Recipe { size, buckets: header::SINGLE, later: size - at_first, sparse: false, dump: false })
+    let (later, numa, pages) = (size - at_first, None, Pages::Usual);
+    Ok(Recipe { size, buckets: header::SINGLE, later, sparse: false, dump: false, numa, pages })
 }
 
 fn fill(directory: Directory<'_>, description: &Description, initialise: Initialise<'_>) -> Result<()> {

@@ -27,6 +27,7 @@ mod members;
 mod memory;
 mod object;
 mod place;
+mod placement;
 pub(crate) mod ticket;
 mod travel;
 
@@ -40,8 +41,9 @@ pub(crate) use self::{
     object::{Dims, Kind},
 };
 pub use place::Place;
+pub use placement::{Numa, PageReport, Pages};
 
-use crate::{Error, Result, raw::lives::MemberId};
+use crate::{Error, Result, os::pages, raw::lives::MemberId};
 
 /// A stretch of shared memory that holds objects, with names or without.
 ///
@@ -354,6 +356,9 @@ pub struct RegionOptions {
     sparse: bool,
     core_dump: bool,
     read_only: bool,
+    numa: Option<Numa>,
+    pages: Pages,
+    prefault: Option<usize>,
 }
 
 impl RegionOptions {
@@ -414,6 +419,24 @@ impl RegionOptions {
         self
     }
 
+    /// On which memory nodes a new region is to be.
+    pub fn numa(mut self, numa: Numa) -> Self {
+        self.numa = Some(numa);
+        self
+    }
+
+    /// In pages of which size a new region is to be.
+    pub fn pages(mut self, pages: Pages) -> Self {
+        self.pages = pages;
+        self
+    }
+
+    /// Touches all of a new region's memory, with so many threads: see [`Region::prefault`].
+    pub fn prefault(mut self, threads: usize) -> Self {
+        self.prefault = Some(threads);
+        self
+    }
+
     /// Makes the region.
     ///
     /// # Errors
@@ -452,16 +475,27 @@ impl RegionOptions {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        let size = whole_pages(self.size as u64)?;
+        let (huge, is_huge) = (pages::huge_page_size(), self.pages == Pages::Huge);
+        let whole = |size: usize| {
+            let size = whole_pages(size as u64)?;
+            if is_huge { whole_pages(object::up(size, huge.max(1)).unwrap_or(u64::MAX)) } else { Ok(size) }
+        };
+        if is_huge && (self.place.is_some() || !huge.is_power_of_two()) {
+            let reason = if huge == 0 { "this machine has none" } else { "only a region without a name can have them" };
+            return Err(Error::unsupported(format!("huge pages: {reason}")));
+        }
+        let size = whole(self.size)?;
         if let Some(members) = self.members
             && !(1..=MemberId::MOST as usize).contains(&members)
         {
             return Err(Error::invalid_argument(format!("{members} members; 1 to {} are possible", MemberId::MOST)));
         }
-        let most = whole_pages(self.max_size.max(self.size) as u64)?;
+        let most = whole(self.max_size.max(self.size))?;
         // Enough for what it grows to, as long as they are a small part of what there is at first.
         let buckets = header::buckets_for(most).min(header::buckets_for(size.saturating_mul(8)));
-        Ok(Recipe { size: most, buckets, later: most - size, sparse: self.sparse, dump: self.core_dump })
+        let sparse = self.sparse || self.numa == Some(Numa::FirstTouch);
+        let (later, numa, pages) = (most - size, self.numa, self.pages);
+        Ok(Recipe { size: most, buckets, later, sparse, dump: self.core_dump, numa, pages })
     }
 
     /// What a new region begins with.
@@ -470,11 +504,14 @@ impl RegionOptions {
     }
 
     fn make(&self, intent: Intent, recipe: Recipe, fill: build::Fill<'_>) -> Result<Region> {
-        match &self.place {
-            Some(place) => build::at_place(place, intent, recipe, fill),
-            None => build::anonymous(recipe, fill),
+        let region = Region(match &self.place {
+            Some(place) => build::at_place(place, intent, recipe, fill)?,
+            None => build::anonymous(recipe, fill)?,
+        });
+        if let Some(threads) = self.prefault {
+            region.prefault(threads)?;
         }
-        .map(Region)
+        Ok(region)
     }
 }
 
