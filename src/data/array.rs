@@ -866,6 +866,16 @@ impl<T: Pod> Deref for ArrayGuard<'_, T> {
     }
 }
 
+#[cfg(feature = "ndarray")]
+impl<T: Pod> ArrayGuard<'_, T> {
+    /// The elements and their shape.
+    pub(super) fn parts_mut(&mut self) -> (&mut [T], &[usize]) {
+        // SAFETY: as in `deref_mut`.
+        let elements = unsafe { slice::from_raw_parts_mut(self.data.as_ptr(), self.len) };
+        (elements, self.array.0.shape_of(self.len))
+    }
+}
+
 impl<T: Pod> DerefMut for ArrayGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [T] {

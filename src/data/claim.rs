@@ -658,6 +658,17 @@ impl<T: Pod> Drop for ClaimMut<'_, T> {
     }
 }
 
+#[cfg(feature = "ndarray")]
+impl<T: Pod> ClaimMut<'_, T> {
+    /// The elements and their shape.
+    pub(super) fn parts_mut(&mut self) -> (&mut [T], &[usize]) {
+        let Claimed { data, part, .. } = &self.claimed;
+        // SAFETY: as in `deref_mut`.
+        let elements = unsafe { slice::from_raw_parts_mut(data.as_ptr(), part.len) };
+        (elements, part.shape())
+    }
+}
+
 impl<T: Pod> DerefMut for ClaimMut<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
