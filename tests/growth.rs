@@ -7,8 +7,10 @@ use std::{
     time::Duration,
 };
 
-use shmkit::{Array, Error, Region, Value, region::Place};
+use shmkit::{Array, Error, Process, Region, Result, Value, process::StartMethod, region::Place};
 use support::{Board, Child, Deadline, End, Random, eventually};
+
+shmkit::init_in_tests!();
 
 fn name(what: &str) -> String {
     format!("shmkit-test-growth-{what}-{}", std::process::id())
@@ -150,6 +152,23 @@ fn objects_after_an_array_wait_for_the_region() {
     array.lock().unwrap().fill(9);
     assert_eq!(Value::<u8>::open_in(&region, "value").unwrap().get().unwrap(), 1);
     assert!(matches!(Array::<u8>::growable_in(&region, None, 0, 1 << 22), Err(Error::RegionFull { .. })));
+}
+
+/// A handle that was sent is as good as the one it was made from.
+#[test]
+fn a_handle_that_was_sent_grows_it() {
+    fn work(array: Array<u64>) -> Result<usize> {
+        array.extend_from_slice(&vec![5; 100_000])?;
+        array.claim_mut(..1)?.fill(4);
+        Ok(array.len())
+    }
+    for method in [StartMethod::Spawn, StartMethod::ForkServer] {
+        let array = Array::<u64>::growable(1, 1 << 30).unwrap();
+        let child = Process::builder(work).args((array.clone(),)).start_method(method).start().unwrap();
+        assert_eq!(child.join().unwrap(), 100_001);
+        let guard = array.lock().unwrap();
+        assert_eq!((guard.len(), guard[0], guard[100_000]), (100_001, 4, 5));
+    }
 }
 
 /// Each appends its own numbers in order; readers find them whole at any moment, in handles of their own.

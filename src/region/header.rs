@@ -81,6 +81,32 @@ const _: () = {
     assert!(offset_of!(Header, committed) == 184);
 };
 
+/// What LAYOUT.md tells of it.
+#[cfg(test)]
+pub(super) const FIELDS: &[(&str, usize)] = &[
+    ("magic", offset_of!(Header, magic)),
+    ("version", offset_of!(Header, version)),
+    ("byte_order", offset_of!(Header, byte_order)),
+    ("pointer_width", offset_of!(Header, pointer_width)),
+    ("flags", offset_of!(Header, flags)),
+    ("size", offset_of!(Header, size)),
+    ("pid_namespace", offset_of!(Header, pid_namespace)),
+    ("boot", offset_of!(Header, boot)),
+    ("device", offset_of!(Header, device)),
+    ("inode", offset_of!(Header, inode)),
+    ("table", offset_of!(Header, table)),
+    ("buckets", offset_of!(Header, buckets)),
+    ("end", offset_of!(Header, end)),
+    ("last", offset_of!(Header, last)),
+    ("root", offset_of!(Header, root)),
+    ("members", offset_of!(Header, members)),
+    ("member_slots", offset_of!(Header, members) + 8),
+    ("init", offset_of!(Header, init)),
+    ("complete", offset_of!(Header, complete)),
+    ("committed", offset_of!(Header, committed)),
+    ("unused", offset_of!(Header, unused)),
+];
+
 // SAFETY: `repr(C)`, of atomics only.
 unsafe impl Shared for Header {}
 

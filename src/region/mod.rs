@@ -22,6 +22,7 @@ mod claims;
 mod directory;
 mod handle;
 mod header;
+pub mod layout;
 mod mapping;
 mod members;
 mod memory;

@@ -338,6 +338,24 @@ const _: () = {
     assert!(offset_of!(Block, element_size) == 24 && offset_of!(Block, body) == 32);
 };
 
+/// What LAYOUT.md tells of it.
+#[cfg(test)]
+pub(super) const FIELDS: &[(&str, usize)] = &[
+    ("size", offset_of!(Block, size)),
+    ("next", offset_of!(Block, next)),
+    ("hash", offset_of!(Block, hash)),
+    ("state", offset_of!(Block, state)),
+    ("kind", offset_of!(Block, kind)),
+    ("name_len", offset_of!(Block, name_len)),
+    ("rank", offset_of!(Block, rank)),
+    ("element_size", offset_of!(Block, element_size)),
+    ("element_align", offset_of!(Block, element_align)),
+    ("tag_len", offset_of!(Block, tag_len)),
+    ("flags", offset_of!(Block, flags)),
+    ("body", offset_of!(Block, body)),
+    ("spare", offset_of!(Block, spare)),
+];
+
 // SAFETY: `repr(C)`, of atomics only.
 unsafe impl Shared for Block {}
 

@@ -71,7 +71,7 @@ pub enum Pages {
     #[default]
     Usual,
     /// Huge ones where the kernel has some to give (`/sys/kernel/mm/transparent_hugepage/shmem_enabled` at `advise` or more),
-    /// usual ones else.
+    /// usual ones else. Who opens the region later finds the same pages, and may map them in smaller parts.
     Transparent,
     /// Huge ones that the administrator has set aside (`/proc/sys/vm/nr_hugepages`), of the machine's usual size, or an error.
     /// For regions without a name only. Sizes are rounded up to whole ones.
