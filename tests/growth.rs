@@ -1,4 +1,5 @@
-//! Regions and arrays that grow while others have them: in this process, in others, and under processes that are killed.
+//! Regions and arrays that grow while others have them: in this process, in others, and under processes that are
+//! killed.
 
 mod support;
 

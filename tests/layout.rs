@@ -1,5 +1,5 @@
-//! Arrays read from plain files by `src/region/LAYOUT.md`, as a program without this library would: offsets come from the
-//! tables of the document, and nothing of the library but what makes the files.
+//! Arrays read from plain files by `src/region/LAYOUT.md`, as a program without this library would: offsets come from
+//! the tables of the document, and nothing of the library but what makes the files.
 
 use std::{
     fs::{self, File},

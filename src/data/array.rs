@@ -319,13 +319,14 @@ impl<T: Pod> Array<T> {
         Handle::at_place(&at.into(), Intent::Create, dims, &|fresh| copy_in(fresh.data, elements)).map(Self)
     }
 
-    /// Zeros that can become more: the array can [grow](Self::extend_from_slice) at its end, up to `most` rows (elements, if
-    /// it has one dimension). It has addresses for all of them from the start, and memory for those that there are.
+    /// Zeros that can become more: the array can [grow](Self::extend_from_slice) at its end, up to `most` rows
+    /// (elements, if it has one dimension). It has addresses for all of them from the start, and memory for those that
+    /// there are.
     ///
     /// # Errors
     ///
-    /// As [`zeros`](Self::zeros); [`InvalidSize`](crate::Error::InvalidSize) when `most` is 0 or less than there are rows, or
-    /// when a row has no bytes.
+    /// As [`zeros`](Self::zeros); [`InvalidSize`](crate::Error::InvalidSize) when `most` is 0 or less than there are
+    /// rows, or when a row has no bytes.
     ///
     /// # Examples
     ///
@@ -343,8 +344,9 @@ impl<T: Pod> Array<T> {
         Handle::new(growing(&shape, most)?, &|_| {}).map(Self)
     }
 
-    /// As [`growable`](Self::growable), in a region, which grows with the array if it can. The room for `most` rows is the
-    /// array's, whether there are so many or not; what is made after it gets room when the region has grown past it.
+    /// As [`growable`](Self::growable), in a region, which grows with the array if it can. The room for `most` rows is
+    /// the array's, whether there are so many or not; what is made after it gets room when the region has grown past
+    /// it.
     ///
     /// # Errors
     ///
@@ -400,19 +402,19 @@ impl<T: Pod> Array<T> {
     /// Appends a copy of `elements`, which are whole rows, to an array that was made to [grow](Self::growable).
     ///
     /// Nothing moves: pointers, claims and handles stay what they are, here and in every other process, and see the old
-    /// length or the new one, with all of its elements. It waits for whoever has the lock, and not for claims. To take the
-    /// lock another way, or to do more under it, use [the guard's](ArrayGuard::extend_from_slice).
+    /// length or the new one, with all of its elements. It waits for whoever has the lock, and not for claims. To take
+    /// the lock another way, or to do more under it, use [the guard's](ArrayGuard::extend_from_slice).
     ///
     /// # Errors
     ///
     /// [`RegionFull`](crate::Error::RegionFull) when there would be more than the array was made for,
-    /// [`OutOfMemory`](crate::Error::OutOfMemory), [`InvalidArgument`](crate::Error::InvalidArgument) when these are no whole
-    /// rows or the array does not grow, and as [`lock`](Self::lock).
+    /// [`OutOfMemory`](crate::Error::OutOfMemory), [`InvalidArgument`](crate::Error::InvalidArgument) when these are no
+    /// whole rows or the array does not grow, and as [`lock`](Self::lock).
     ///
     /// # If a process dies
     ///
-    /// One that dies meanwhile leaves the old length or the new one, and no poison: what it had written behind the end is
-    /// overwritten by the next.
+    /// One that dies meanwhile leaves the old length or the new one, and no poison: what it had written behind the end
+    /// is overwritten by the next.
     ///
     /// # Examples
     ///
@@ -439,8 +441,8 @@ impl<T: Pod> Array<T> {
         self.extend_from_slice(slice::from_ref(&element))
     }
 
-    /// Appends zeros until there are `rows` rows (elements, if it has one dimension). If there are as many already, nothing
-    /// happens: an array never shrinks.
+    /// Appends zeros until there are `rows` rows (elements, if it has one dimension). If there are as many already,
+    /// nothing happens: an array never shrinks.
     ///
     /// # Errors
     ///
@@ -490,8 +492,8 @@ impl<T: Pod> Array<T> {
     /// For the holder of the lock.
     fn append(&self, elements: &[T]) -> Result<()> {
         self.0.append(elements.len(), |place| {
-            // SAFETY: the place is for so many elements; who looks there before the length says so (a reader of an image) does
-            // it atomically. A `Pod` has no padding.
+            // SAFETY: the place is for so many elements; who looks there before the length says so (a reader of an
+            // image) does it atomically. A `Pod` has no padding.
             unsafe { copy::store(elements.as_ptr(), place.cast().as_ptr(), elements.len()) };
         })
     }
@@ -750,8 +752,8 @@ impl<T: Pod> ArrayGuard<'_, T> {
         self.array.0.shape_of(self.len)
     }
 
-    /// Appends a copy of `elements`, which are whole rows, to an array that was made to [grow](Array::growable). The guard has
-    /// them too from then on.
+    /// Appends a copy of `elements`, which are whole rows, to an array that was made to [grow](Array::growable). The
+    /// guard has them too from then on.
     ///
     /// # Errors
     ///

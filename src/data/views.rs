@@ -60,8 +60,8 @@ impl<T: Pod> Array<T> {
 }
 
 impl<T: Pod> ArrayGuard<'_, T> {
-    /// The elements in their shape, as a view of the `ndarray` crate with `D` dimensions: `Ix2`, say, or `IxDyn`. Feature
-    /// `ndarray`.
+    /// The elements in their shape, as a view of the `ndarray` crate with `D` dimensions: `Ix2`, say, or `IxDyn`.
+    /// Feature `ndarray`.
     ///
     /// # Errors
     ///

@@ -20,8 +20,8 @@ const MOVE: u32 = 2;
 /// The most nodes that a mask here can tell.
 const MOST: usize = 1024;
 
-/// Says where the pages of the mapped memory from `start` on, `len` bytes, are to be. For memory that is shared it holds for
-/// all who map it.
+/// Says where the pages of the mapped memory from `start` on, `len` bytes, are to be. For memory that is shared it
+/// holds for all who map it.
 pub(crate) fn set_policy(start: *mut u8, len: usize, mode: Mode, nodes: &[usize]) -> io::Result<()> {
     let mut mask = [0_u64; MOST / 64];
     for node in nodes {
@@ -29,8 +29,8 @@ pub(crate) fn set_policy(start: *mut u8, len: usize, mode: Mode, nodes: &[usize]
         *word |= 1 << (node % 64);
     }
     let (mask, bits) = if nodes.is_empty() { (ptr::null(), 0) } else { (mask.as_ptr(), MOST + 1) };
-    // SAFETY: it changes where pages are, and not what is in them; the mask is live and has as many bits as it says (the
-    // kernel counts one less); a range that is not mapped is an error.
+    // SAFETY: it changes where pages are, and not what is in them; the mask is live and has as many bits as it says
+    // (the kernel counts one less); a range that is not mapped is an error.
     let result = unsafe { libc::syscall(libc::SYS_mbind, start, len, mode as i32, mask, bits, MOVE) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -39,8 +39,8 @@ pub(crate) fn set_policy(start: *mut u8, len: usize, mode: Mode, nodes: &[usize]
 pub(crate) fn nodes_of(pages: Range<usize>, page_size: usize) -> io::Result<Vec<Option<usize>>> {
     let addresses: Vec<usize> = pages.step_by(page_size).collect();
     let mut status = vec![-1_i32; addresses.len()];
-    // SAFETY: without nodes it only asks; both arrays are live and have so many elements; what is not mapped has an error
-    // of its own.
+    // SAFETY: without nodes it only asks; both arrays are live and have so many elements; what is not mapped has an
+    // error of its own.
     let result = unsafe {
         libc::syscall(
             libc::SYS_move_pages,

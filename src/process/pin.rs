@@ -7,8 +7,8 @@ use crate::{
 
 /// Processors, by what they are or by how they are to be shared.
 ///
-/// Only those count that the calling thread may use: in a container, or under `taskset`, there may be fewer than the machine
-/// has. Numbers of cores and ranks begin at 0, and ranks begin again after the last processor.
+/// Only those count that the calling thread may use: in a container, or under `taskset`, there may be fewer than the
+/// machine has. Numbers of cores and ranks begin at 0, and ranks begin again after the last processor.
 ///
 /// # Examples
 ///
@@ -38,8 +38,8 @@ pub enum Pin {
     Node(usize),
     /// One: that of this rank, where neighbours share as much as they can: a core, then a socket.
     Compact(usize),
-    /// One: that of this rank, where neighbours share as little as they can: sockets in turn, and second threads of cores
-    /// last.
+    /// One: that of this rank, where neighbours share as little as they can: sockets in turn, and second threads of
+    /// cores last.
     Scatter(usize),
 }
 
@@ -96,8 +96,8 @@ fn at_rank(cpus: &[topology::Cpu], rank: usize) -> Vec<topology::Cpu> {
     rank.checked_rem(cpus.len()).map(|at| cpus[at]).into_iter().collect()
 }
 
-/// Has the calling thread, and the threads and processes that it starts from now on, run on these processors only, which are
-/// the answer. At the beginning of `main` that is the whole process.
+/// Has the calling thread, and the threads and processes that it starts from now on, run on these processors only,
+/// which are the answer. At the beginning of `main` that is the whole process.
 ///
 /// # Errors
 ///

@@ -324,7 +324,8 @@ impl<'a> Directory<'a> {
         let text = name.unwrap_or_default();
         let (hash, at) = (hash(text), self.end());
         let plan = Plan::new(at, text, description, at == self.first())?;
-        // What grows has addresses for all of it, and memory for what is there; claims find room where nothing else does.
+        // What grows has addresses for all of it, and memory for what is there; claims find room where nothing else
+        // does.
         let goes_beyond = description.dims.most().is_some() || description.kind == Kind::Claims;
         let left = if goes_beyond { self.header.size(self.memory).saturating_sub(at) } else { self.left() };
         if plan.size > left {

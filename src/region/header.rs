@@ -189,7 +189,8 @@ impl Header {
         memory.at::<Header>(0).map_err(|_| Error::NotARegion { reason: format!("it has {} bytes only", memory.len()) })
     }
 
-    /// Makes the region in zeroed memory, unless another process has. Returns whether this call did. The first `committed` bytes have memory, or get it when they are touched.
+    /// Makes the region in zeroed memory, unless another process has. Returns whether this call did. The first
+    /// `committed` bytes have memory, or get it when they are touched.
     pub(super) fn make(memory: Memory<'_>, buckets: u64, committed: u64, sparse: bool, epoch: Epoch) -> Result<bool> {
         let header = Self::of(memory)?;
         header.init.make(Wait::Forever, || {

@@ -192,18 +192,18 @@ impl Region {
 
     /// Gives it `size` bytes (rounded up to whole pages), if it has fewer. All who use it can use them at once.
     ///
-    /// All addresses were reserved when it was made ([`RegionOptions::max_size`]), so nothing moves: pointers, guards and
-    /// handles stay what they are, here and in every other process.
+    /// All addresses were reserved when it was made ([`RegionOptions::max_size`]), so nothing moves: pointers, guards
+    /// and handles stay what they are, here and in every other process.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSize`] for more than [`max_size`](Self::max_size), [`Error::OutOfMemory`] when there is no room; it
-    /// then has what it had. [`Error::ReadOnly`], [`Error::Corrupt`].
+    /// [`Error::InvalidSize`] for more than [`max_size`](Self::max_size), [`Error::OutOfMemory`] when there is no room;
+    /// it then has what it had. [`Error::ReadOnly`], [`Error::Corrupt`].
     ///
     /// # If a process dies
     ///
-    /// One that dies meanwhile leaves the old size or the new one. Memory that it had reserved and not given yet is there for
-    /// the next who grows it.
+    /// One that dies meanwhile leaves the old size or the new one. Memory that it had reserved and not given yet is
+    /// there for the next who grows it.
     ///
     /// # Examples
     ///
@@ -385,8 +385,9 @@ impl RegionOptions {
         self
     }
 
-    /// Reserves addresses for so many bytes, so that the region can [grow](Region::grow). They cost nothing but a longer
-    /// mapping (and show as the size of a file or name); memory comes as it grows. Without it a region does not grow.
+    /// Reserves addresses for so many bytes, so that the region can [grow](Region::grow). They cost nothing but a
+    /// longer mapping (and show as the size of a file or name); memory comes as it grows. Without it a region does not
+    /// grow.
     pub fn max_size(mut self, bytes: usize) -> Self {
         self.max_size = bytes;
         self

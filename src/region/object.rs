@@ -303,8 +303,8 @@ pub(super) fn up(offset: u64, align: u64) -> Option<u64> {
     Some(offset.checked_add(align - 1)? & !(align - 1))
 }
 
-/// In `flags`: the first length may grow, as far as the block has room, and the data begin where those of a large object
-/// would.
+/// In `flags`: the first length may grow, as far as the block has room, and the data begin where those of a large
+/// object would.
 const GROWS: u8 = 1;
 
 pub(super) const BUILDING: u8 = 1;

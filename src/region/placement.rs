@@ -12,8 +12,8 @@ use crate::{
 
 /// On which memory node pages are to be, of a region or a part of an array.
 ///
-/// It holds for all processes that share the memory. Memory in ordinary files is the kernel's page cache, for which the system
-/// may not heed it. [`Region::nodes`] tells what came of it.
+/// It holds for all processes that share the memory. Memory in ordinary files is the kernel's page cache, for which the
+/// system may not heed it. [`Region::nodes`] tells what came of it.
 ///
 /// # Examples
 ///
@@ -39,8 +39,9 @@ pub enum Numa {
     Bind(usize),
     /// On the node that the calling thread runs on, as long as that has some.
     Local,
-    /// Each page on the node of whoever touches it first. A region that is made so gets its memory by touches alone, as with
-    /// [`sparse`](super::RegionOptions::sparse): touches should come from the processes that will work with the pages.
+    /// Each page on the node of whoever touches it first. A region that is made so gets its memory by touches alone, as
+    /// with [`sparse`](super::RegionOptions::sparse): touches should come from the processes that will work with the
+    /// pages.
     FirstTouch,
 }
 
@@ -70,11 +71,11 @@ pub enum Pages {
     /// As the system has them.
     #[default]
     Usual,
-    /// Huge ones where the kernel has some to give (`/sys/kernel/mm/transparent_hugepage/shmem_enabled` at `advise` or more),
-    /// usual ones else. Who opens the region later finds the same pages, and may map them in smaller parts.
+    /// Huge ones where the kernel has some to give (`/sys/kernel/mm/transparent_hugepage/shmem_enabled` at `advise` or
+    /// more), usual ones else. Who opens the region later finds the same pages, and may map them in smaller parts.
     Transparent,
-    /// Huge ones that the administrator has set aside (`/proc/sys/vm/nr_hugepages`), of the machine's usual size, or an error.
-    /// For regions without a name only. Sizes are rounded up to whole ones.
+    /// Huge ones that the administrator has set aside (`/proc/sys/vm/nr_hugepages`), of the machine's usual size, or an
+    /// error. For regions without a name only. Sizes are rounded up to whole ones.
     Huge,
 }
 
@@ -111,8 +112,8 @@ impl Region {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] when there is no such node; [`Error::Unsupported`] where the kernel has no NUMA or a sandbox
-    /// forbids it; [`Error::Os`].
+    /// [`Error::InvalidArgument`] when there is no such node; [`Error::Unsupported`] where the kernel has no NUMA or a
+    /// sandbox forbids it; [`Error::Os`].
     ///
     /// # Examples
     ///
@@ -134,8 +135,8 @@ impl Region {
         self.0.nodes(0..self.size())
     }
 
-    /// Touches all pages that it has so far, with so many threads, so that later touches find them: in parallel, for zeroing
-    /// memory takes time, and on the nodes of these threads where those of the first touch count.
+    /// Touches all pages that it has so far, with so many threads, so that later touches find them: in parallel, for
+    /// zeroing memory takes time, and on the nodes of these threads where those of the first touch count.
     ///
     /// # Errors
     ///
