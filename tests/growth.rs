@@ -100,7 +100,12 @@ fn an_array_grows_under_all_who_have_it() {
     guard.extend_from_slice(&[7; 6]).unwrap();
     assert_eq!((guard.shape(), guard.len(), guard[[11, 2]], guard.row(10)), (&[12, 3][..], 36, 7, &[7; 3][..]));
     assert!(matches!(array.try_lock(), Err(Error::WouldBlock)));
+    assert!(guard.get(36).is_none());
+    let outside = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| guard[[12, 0]]));
+    assert!(outside.is_err());
     drop(guard);
+    let error = array.get([12, 0]).unwrap_err();
+    assert!(matches!(&error, Error::OutOfRange { shape, .. } if shape == "[12, 3]"), "{error}");
     for _ in 0..1000 {
         array.extend_from_slice(&[9; 30]).unwrap();
     }

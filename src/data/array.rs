@@ -524,7 +524,7 @@ impl<T: Pod> Array<T> {
     pub fn get(&self, at: impl ArrayIndex<T, Output = T>) -> Result<T> {
         let index = at.describe();
         let guard = self.lock()?;
-        at.get(&guard, guard.shape()).copied().ok_or_else(|| out_of_range(index, guard.shape()))
+        at.get(&guard, self.0.index_shape()).copied().ok_or_else(|| out_of_range(index, guard.shape()))
     }
 
     /// Replaces one element, under the lock.
@@ -563,8 +563,8 @@ impl<T: Pod> Array<T> {
     pub fn update(&self, at: impl ArrayIndex<T, Output = T>, change: impl FnOnce(T) -> T) -> Result<T> {
         let index = at.describe();
         let mut guard = self.lock()?;
-        let shape = self.0.shape_of(guard.len);
-        let element = at.get_mut(&mut guard, shape).ok_or_else(|| out_of_range(index, shape))?;
+        let element = at.get_mut(&mut guard, self.0.index_shape());
+        let element = element.ok_or_else(|| out_of_range(index, self.shape()))?;
         *element = change(*element);
         Ok(*element)
     }
@@ -631,10 +631,21 @@ impl<T: Pod> Array<T> {
     fn acquire(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
         let words = self.0.head();
         let held = Held::lock(&words.mutex, wait)?;
-        if words.is_busy() {
+        // One branch for both: each costs a tenth of the whole.
+        let mut len = self.0.len();
+        if words.is_busy() | self.0.grows() {
+            len = self.look_around(wait)?;
+        }
+        Ok(ArrayGuard { held, array: self, data: self.0.data().cast(), len })
+    }
+
+    /// Waits for claims, if there are any, and tells how long the array is then. For whoever has the lock.
+    #[cold]
+    fn look_around(&self, wait: Wait) -> Result<usize> {
+        if self.0.head().is_busy() {
             self.exclude_claims(false, wait)?;
         }
-        Ok(self.guard(held))
+        Ok(self.0.len_now())
     }
 
     fn acquire_any(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
@@ -891,7 +902,7 @@ impl<T: Pod, I: ArrayIndex<T>> Index<I> for ArrayGuard<'_, T> {
 
     #[inline]
     fn index(&self, at: I) -> &I::Output {
-        match at.get(self, self.shape()) {
+        match at.get(self, self.array.0.index_shape()) {
             Some(part) => part,
             None => outside(self.shape()),
         }
@@ -901,10 +912,10 @@ impl<T: Pod, I: ArrayIndex<T>> Index<I> for ArrayGuard<'_, T> {
 impl<T: Pod, I: ArrayIndex<T>> IndexMut<I> for ArrayGuard<'_, T> {
     #[inline]
     fn index_mut(&mut self, at: I) -> &mut I::Output {
-        let shape = self.array.0.shape_of(self.len);
-        match at.get_mut(self, shape) {
+        let (array, len) = (self.array, self.len);
+        match at.get_mut(self, array.0.index_shape()) {
             Some(part) => part,
-            None => outside(shape),
+            None => outside(array.0.shape_of(len)),
         }
     }
 }

@@ -42,6 +42,9 @@ use crate::{
     raw::{lives::MemberId, points::point},
 };
 
+/// In the place of a length: it is in the region. As a length it is right for one that does not grow.
+const ASK: usize = usize::MAX;
+
 /// An array that grows beyond what has memory gets that much at a time.
 const STRIDE: u64 = 1 << 16;
 
@@ -121,6 +124,7 @@ pub(crate) struct Handle<R> {
     body: NonNull<u8>,
     data: NonNull<u8>,
     shape: Shape,
+    /// [`ASK`] of one that grows.
     len: usize,
     _kind: PhantomData<R>,
 }
@@ -142,9 +146,8 @@ enum Shape {
 struct Growing {
     /// The first length, as it is now; untrusted.
     rows: NonNull<AtomicU64>,
-    /// The others.
-    others: Box<[usize]>,
-    /// The most that the first one can be.
+    /// The most that the first one can be, and the others.
+    widest: Box<[usize]>,
     most: usize,
     /// Elements of a row.
     row: usize,
@@ -178,7 +181,7 @@ impl Growing {
         let at = match known {
             Some(back) => seen.len() - 1 - back,
             None => {
-                seen.push([&[rows], &*self.others].concat().into());
+                seen.push([&[rows], &self.widest[1..]].concat().into());
                 seen.len() - 1
             }
         };
@@ -349,14 +352,15 @@ impl<R: Resident> Handle<R> {
         let shape = match dims.most() {
             None => dims.into(),
             Some(most) => {
-                let others: Box<[usize]> = dims.as_slice()[1..].into();
+                let widest: Box<[usize]> = [&[most], &dims.as_slice()[1..]].concat().into();
                 // Without an overflow: `most` of them lie in the block.
-                let row = others.iter().product();
+                let row = widest[1..].iter().product();
                 let rows = NonNull::from(Block::first_length(memory, spot.at)?);
-                Shape::Growing(Arc::new(Growing { rows, others, most, row, seen: Mutex::default() }))
+                Shape::Growing(Arc::new(Growing { rows, widest, most, row, seen: Mutex::default() }))
             }
         };
-        Ok(Self { at: spot.at, body, data, len: dims.count()?, shape, mapping, _kind: PhantomData })
+        let len = if dims.most().is_some() { ASK } else { dims.count()? };
+        Ok(Self { at: spot.at, body, data, len, shape, mapping, _kind: PhantomData })
     }
 }
 
@@ -380,15 +384,27 @@ impl<R> Handle<R> {
         self.data
     }
 
-    /// The number of elements; 1 for a single value. Of an array that grows as it was when the handle was made.
+    /// The number of elements; 1 for a single value. Not for what grows.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
+    /// Whether the number of elements stands in the region: [`len_now`](Self::len_now) tells it.
+    #[inline]
+    pub(crate) fn grows(&self) -> bool {
+        self.len == ASK
+    }
+
     /// The number of elements now.
     #[inline]
     pub(crate) fn len_now(&self) -> usize {
+        if self.grows() { self.ask_len() } else { self.len }
+    }
+
+    /// Out of the way of the others: a lock is taken in a few nanoseconds.
+    #[cold]
+    fn ask_len(&self) -> usize {
         match &self.shape {
             Shape::Growing(growing) => growing.rows() * growing.row,
             _ => self.len,
@@ -412,7 +428,7 @@ impl<R> Handle<R> {
     #[inline]
     pub(crate) fn others(&self) -> &[usize] {
         match &self.shape {
-            Shape::Growing(growing) => &growing.others,
+            Shape::Growing(growing) => &growing.widest[1..],
             shape => shape.as_slice().get(1..).unwrap_or_default(),
         }
     }
@@ -432,6 +448,18 @@ impl<R> Handle<R> {
         match &self.shape {
             Shape::Growing(growing) if growing.row > 0 => growing.shape(len / growing.row),
             shape => shape.as_slice(),
+        }
+    }
+
+    /// A shape to index elements by, of which there may be fewer: the first length is the most that it can be. It takes no
+    /// time that an index without need of it would pay.
+    #[inline]
+    pub(crate) fn index_shape(&self) -> &[usize] {
+        match &self.shape {
+            Shape::Growing(growing) => &growing.widest,
+            Shape::Grid(lengths) => lengths,
+            Shape::Line(length) => slice::from_ref(length),
+            Shape::Scalar => &[],
         }
     }
 

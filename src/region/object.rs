@@ -287,7 +287,10 @@ impl Description {
 
     /// Bytes that the body can have in the end: those of `layout`, unless it grows.
     pub(super) fn room(&self, layout: Layout) -> Result<u64> {
-        if self.dims.most > 0 && self.row()? == 0 {
+        if self.dims.most == 0 {
+            return Ok(layout.size);
+        }
+        if self.row()? == 0 {
             return Err(Error::invalid_size("rows without a byte, of which there are to be more"));
         }
         let room = self.row()?.checked_mul(self.dims.most as u64).and_then(|bytes| bytes.checked_add(layout.data));
