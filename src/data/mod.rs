@@ -12,6 +12,8 @@ mod raw_array;
 mod read_only;
 mod shape;
 mod value;
+#[cfg(feature = "ndarray")]
+mod views;
 
 pub use self::{
     array::{Array, ArrayGuard},
