@@ -81,13 +81,41 @@ pub(crate) struct RwWords {
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<RwWords>() == 48 + 8 * RECORDS);
 
-/// What keeps the writers out for one read.
+/// What keeps the writers out for one read: the [`MemberId`] in the lower half, in the upper one the record in which it
+/// is counted, or [`ALONE`](Self::ALONE).
+///
+/// A word, so that a guard has no padding and is moved as whole words: of one that was written in parts, the processor
+/// waits for each part before it reads the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reading {
-    /// Counted in this record.
-    Counted(usize),
-    /// The writers' lock.
-    Alone,
+#[repr(transparent)]
+pub(crate) struct Reading(u64);
+
+impl Reading {
+    /// In place of a record: the writers' lock.
+    const ALONE: u32 = u32::MAX;
+
+    #[inline(always)]
+    fn counted(me: MemberId, at: usize) -> Self {
+        Self((at as u64) << 32 | u64::from(me.to_bits()))
+    }
+
+    #[inline(always)]
+    fn alone(me: MemberId) -> Self {
+        Self(u64::from(Self::ALONE) << 32 | u64::from(me.to_bits()))
+    }
+
+    /// Who reads.
+    #[inline(always)]
+    pub(crate) fn member(self) -> Option<MemberId> {
+        MemberId::from_bits(self.0 as u32)
+    }
+
+    /// The record, if it is not the writers' lock.
+    #[inline(always)]
+    fn record(self) -> Option<usize> {
+        let at = (self.0 >> 32) as u32;
+        (at != Self::ALONE).then_some(at as usize)
+    }
 }
 
 fn reads_of(record: u64) -> u32 {
@@ -105,7 +133,7 @@ impl RwWords {
     ///
     /// `Poisoned`, and then nothing is held; `WouldBlock`, `TimedOut`, `WouldDeadlock` for a thread that writes;
     /// `TooManyLocks`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read<L: Lives>(
         &self,
         me: MemberId,
@@ -113,13 +141,35 @@ impl RwWords {
         lives: impl Fn() -> Result<L>,
         wait: Wait,
     ) -> Result<Reading> {
-        if let Some((at, before)) = self.count(me, None::<&L>) {
+        let counted = self.count_in_its_place(me);
+        if counted.is_some() {
+            // After the count: see the module.
+            one_order_for_all();
+            if self.mutex.is_free() && !self.mutex.is_poisoned() {
+                return Ok(Reading::counted(me, place_of(me)));
+            }
+        }
+        self.read_contended(me, counted, again, lives, wait)
+    }
+
+    /// The same, for who may have been [counted](Self::count_in_its_place) already.
+    #[cold]
+    fn read_contended<L: Lives>(
+        &self,
+        me: MemberId,
+        counted: Option<u32>,
+        again: impl FnOnce() -> bool,
+        lives: impl Fn() -> Result<L>,
+        wait: Wait,
+    ) -> Result<Reading> {
+        let counted = counted.map(|before| (place_of(me), before));
+        if let Some((at, before)) = counted.or_else(|| self.count(me, None::<&L>)) {
             // After the count: see the module.
             one_order_for_all();
             let is_free = self.mutex.is_free();
             // With a read that goes on there is no writer, and has been none since it began.
             if is_free && !self.mutex.is_poisoned() || before > 0 && again() {
-                return Ok(Reading::Counted(at));
+                return Ok(Reading::counted(me, at));
             }
             self.uncount(me, at);
             if is_free {
@@ -137,7 +187,7 @@ impl RwWords {
             let more = more.ok_or_else(|| Error::invalid_argument("the lock is read 2^16 times by one thread"))?;
             point();
             self.guest_reads.store(more, Relaxed);
-            return Ok(Reading::Alone);
+            return Ok(Reading::alone(me));
         }
         // A death in here changes nothing of the data.
         self.mutex.lock(Use::Table, wait)?;
@@ -149,26 +199,26 @@ impl RwWords {
         match self.count(me, Some(lives)) {
             Some((at, _)) => {
                 self.mutex.unlock();
-                Ok(Reading::Counted(at))
+                Ok(Reading::counted(me, at))
             }
-            None => Ok(self.be_a_guest()),
+            None => Ok(self.be_a_guest(me)),
         }
     }
 
     /// Makes the writers' lock, which the calling thread has, its only read.
-    fn be_a_guest(&self) -> Reading {
+    fn be_a_guest(&self, me: MemberId) -> Reading {
         point();
         self.guest_reads.store(1, Relaxed);
         self.mutex.use_for(Use::View);
-        Reading::Alone
+        Reading::alone(me)
     }
 
-    /// Ends a read of `me`.
-    #[inline]
-    pub(crate) fn end_read(&self, me: MemberId, reading: Reading) {
-        match reading {
-            Reading::Counted(at) => self.uncount(me, at),
-            Reading::Alone => self.end_guest_read(),
+    /// Ends a read.
+    #[inline(always)]
+    pub(crate) fn end_read(&self, reading: Reading) {
+        match (reading.record(), reading.member()) {
+            (Some(at), Some(me)) => self.uncount(me, at),
+            _ => self.end_guest_read(),
         }
     }
 
@@ -215,9 +265,9 @@ impl RwWords {
         match self.count(me, lives) {
             Some((at, _)) => {
                 self.mutex.unlock();
-                Reading::Counted(at)
+                Reading::counted(me, at)
             }
-            None => self.be_a_guest(),
+            None => self.be_a_guest(me),
         }
     }
 
@@ -234,21 +284,24 @@ impl RwWords {
 
     /// Counts one more read of `me`; returns the record and the reads that it had before. `None` when all records are
     /// in use, by members that live, if `lives` is asked.
-    #[inline]
     fn count<L: Lives>(&self, me: MemberId, lives: Option<&L>) -> Option<(usize, u32)> {
+        let counted = self.count_in_its_place(me).map(|before| (place_of(me), before));
+        counted.or_else(|| self.count_anywhere(me, lives))
+    }
+
+    /// Counts one more read of `me`, if it has the record where it looks first, and nobody changes that meanwhile. Returns
+    /// the reads that it had before.
+    #[inline(always)]
+    fn count_in_its_place(&self, me: MemberId) -> Option<u32> {
         let start = place_of(me);
         let own = self.records[start].load(Relaxed);
-        if reader_of(own) == Some(me)
-            && let Some(more) = own.checked_add(ONE_READ)
-            && self.change(start, own, more)
-        {
-            return Some((start, reads_of(own)));
-        }
-        self.count_anywhere(me, start, lives)
+        let is_counted = reader_of(own) == Some(me) && self.change(start, own, own.checked_add(ONE_READ)?);
+        is_counted.then_some(reads_of(own))
     }
 
     #[cold]
-    fn count_anywhere<L: Lives>(&self, me: MemberId, start: usize, lives: Option<&L>) -> Option<(usize, u32)> {
+    fn count_anywhere<L: Lives>(&self, me: MemberId, lives: Option<&L>) -> Option<(usize, u32)> {
+        let start = place_of(me);
         let first = u64::from(me.to_bits()) | ONE_READ;
         let places = || (start..RECORDS).chain(0..start);
         loop {
@@ -272,24 +325,24 @@ impl RwWords {
     }
 
     /// Takes one read of `me` back.
-    #[inline]
+    #[inline(always)]
     fn uncount(&self, me: MemberId, at: usize) {
-        let mut record = self.records[at].load(Relaxed);
+        let record = self.records[at].load(Relaxed);
         // Anything else is no record of this read, whoever has written there.
-        while reader_of(record) == Some(me) && reads_of(record) > 0 {
-            if self.change(at, record, record - ONE_READ) {
-                // After the record, against the writer that announces its sleep and then looks at the records.
-                one_order_for_all();
-                if self.gate.load(SeqCst) & DRAINING != 0 {
-                    self.wake();
-                }
-                return;
+        if reader_of(record) == Some(me) && reads_of(record) > 0 {
+            point();
+            // As in `change`. A subtraction, since nobody takes a record with reads from one who lives: others of this
+            // process may count there meanwhile.
+            self.records[at].fetch_sub(ONE_READ, SeqCst);
+            // After the record, against the writer that announces its sleep and then looks at the records.
+            one_order_for_all();
+            if self.gate.load(SeqCst) & DRAINING != 0 {
+                self.wake();
             }
-            record = self.records[at].load(Relaxed);
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn change(&self, at: usize, from: u64, to: u64) -> bool {
         point();
         // Sequentially consistent: see the module. It also orders the read itself before the next write.
@@ -368,6 +421,7 @@ impl RwWords {
 
 /// Where a member looks for its record first: neighbours among the members are not neighbours there, so that they do
 /// not share a cache line.
+#[inline(always)]
 fn place_of(me: MemberId) -> usize {
     const LINE: usize = if RECORDS > 8 { 8 } else { 1 };
     let slot = me.slot() % RECORDS;
@@ -420,13 +474,13 @@ mod tests {
             thread::scope(|scope| scope.spawn(write).join().unwrap())
         };
         let reads = [read().unwrap(), read().unwrap(), read().unwrap()];
-        assert_eq!(reads, [Reading::Alone; 3]);
+        assert_eq!(reads, [Reading::alone(me); 3]);
         end_all(&words);
         // A record is free now, for those who do not have the lock.
-        assert_eq!(read().unwrap(), Reading::Alone);
+        assert_eq!(read().unwrap(), Reading::alone(me));
         for left in (0..4).rev() {
             assert!(!can_write());
-            words.end_read(me, Reading::Alone);
+            words.end_read(Reading::alone(me));
             assert_eq!(can_write(), left == 0);
         }
     }
@@ -445,7 +499,7 @@ mod tests {
                         words.downgrade(me, Some(&Half))
                     }
                 });
-                assert_eq!(guest.join().unwrap(), Reading::Alone);
+                assert_eq!(guest.join().unwrap(), Reading::alone(me));
             });
             end_all(&words);
             assert!(words.write(false, lives, Wait::No).unwrap_err().is_would_block());

@@ -28,7 +28,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     Error, Result,
     os::{
-        ends,
+        copy, ends,
         files::{self, FileId},
         identity::Stamp,
         robust,
@@ -276,7 +276,7 @@ impl Flavor for Buffer<'_> {
 
     #[inline(always)]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
+        copy::append(self.0, bytes);
         Ok(())
     }
 

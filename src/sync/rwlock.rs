@@ -8,7 +8,7 @@ use std::{
     marker::PhantomData,
     mem,
     ops::{Deref, DerefMut},
-    ptr::NonNull,
+    ptr::{self, NonNull},
     time::{Duration, Instant},
 };
 
@@ -90,62 +90,73 @@ unsafe impl<T: Pod> Resident for RwLockCell<T> {
 /// The locks of which this thread has read guards, by address and member: a hint that soundness does not rest on. A guard
 /// that was forgotten stays, though another lock may have the address by now; and at the end of a thread there may be
 /// guards when these are gone.
-struct Reads {
-    /// Nearly always the only one.
-    first: Cell<Option<(usize, MemberId)>>,
-    others: RefCell<Vec<(usize, MemberId)>>,
-}
+struct Reads;
+
+type Entry = (usize, Option<MemberId>);
+
+const NO_READ: Entry = (0, None);
 
 thread_local! {
-    static READS: Reads = const { Reads { first: Cell::new(None), others: RefCell::new(Vec::new()) } };
+    /// Nearly always the only one. Apart from the others, for nothing need be dropped: so it is reached by one instruction.
+    static FIRST_READ: Cell<Entry> = const { Cell::new(NO_READ) };
+    static OTHER_READS: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Reads {
-    #[inline]
-    fn add(entry: (usize, MemberId)) {
-        let _ = READS.try_with(|reads| match reads.first.get() {
-            None => reads.first.set(Some(entry)),
-            Some(_) => reads.others.borrow_mut().push(entry),
+    #[inline(always)]
+    fn add(entry: Entry) {
+        if FIRST_READ.get().0 == NO_READ.0 { FIRST_READ.set(entry) } else { Self::add_another(entry) }
+    }
+
+    #[inline(always)]
+    fn remove(entry: Entry) {
+        if FIRST_READ.get() == entry { FIRST_READ.set(NO_READ) } else { Self::remove_another(entry) }
+    }
+
+    #[cold]
+    fn add_another(entry: Entry) {
+        let _ = OTHER_READS.try_with(|reads| reads.borrow_mut().push(entry));
+    }
+
+    #[cold]
+    fn remove_another(entry: Entry) {
+        let _ = OTHER_READS.try_with(|reads| {
+            let mut reads = reads.borrow_mut();
+            if let Some(at) = reads.iter().rposition(|one| *one == entry) {
+                reads.swap_remove(at);
+            }
         });
     }
 
-    #[inline]
-    fn remove(entry: (usize, MemberId)) {
-        let _ = READS.try_with(|reads| {
-            if reads.first.get() == Some(entry) {
-                return reads.first.set(None);
-            }
-            let mut others = reads.others.borrow_mut();
-            if let Some(at) = others.iter().rposition(|one| *one == entry) {
-                others.swap_remove(at);
-            }
-        });
-    }
-
-    fn has(entry: (usize, MemberId)) -> bool {
-        READS
-            .try_with(|reads| reads.first.get() == Some(entry) || reads.others.borrow().contains(&entry))
-            .unwrap_or(false)
+    fn has(entry: Entry) -> bool {
+        FIRST_READ.get() == entry || OTHER_READS.try_with(|reads| reads.borrow().contains(&entry)).unwrap_or(false)
     }
 }
 
 impl<T: Pod> RwLock<T> {
     valued_constructors!("read-write lock", initialise);
 
-    #[inline]
+    /// How this thread's reads of the lock are noted, for the member that it is one of.
+    #[inline(always)]
+    fn entry(&self, member: Option<MemberId>) -> Entry {
+        (ptr::from_ref(self.0.head()).addr(), member)
+    }
+
+    /// Inlined into the user's code, as [`Held::lock`] is, and for the same reason.
+    #[inline(always)]
     fn read_within(&self, wait: Wait) -> Result<RwLockReadGuard<'_, T>> {
-        let (words, member) = (self.0.head(), self.0.member()?);
-        let again = || Reads::has((std::ptr::from_ref(words).addr(), member));
-        let reading = words.read(member, again, || self.0.members(), wait)?;
-        Ok(RwLockReadGuard::new(self, member, reading))
+        let member = self.0.member()?;
+        let again = || Reads::has(self.entry(Some(member)));
+        let reading = self.0.head().read(member, again, || self.0.members(), wait)?;
+        Ok(RwLockReadGuard::new(self, reading))
     }
 
     #[inline]
     fn write_within(&self, wait: Wait, poisoned: bool) -> Result<RwLockWriteGuard<'_, T>> {
         let words = self.0.head();
         // A writer needs to be no member, but for `downgrade`, which then cannot fail.
-        let entry = (std::ptr::from_ref(words).addr(), self.0.member()?);
-        let reads = Reads::has(entry) && words.is_read_by(entry.1);
+        let member = self.0.member()?;
+        let reads = Reads::has(self.entry(Some(member))) && words.is_read_by(member);
         words.write(reads, || self.0.members(), wait)?;
         if !poisoned && words.mutex.is_poisoned() {
             return Err(give_back(&words.mutex));
@@ -168,7 +179,7 @@ impl<T: Pod> RwLock<T> {
     /// # Examples
     ///
     /// See the type.
-    #[inline]
+    #[inline(always)]
     pub fn read(&self) -> Result<RwLockReadGuard<'_, T>> {
         self.read_within(Wait::Forever)
     }
@@ -182,6 +193,7 @@ impl<T: Pod> RwLock<T> {
     /// # Examples
     ///
     /// See the type.
+    #[inline(always)]
     pub fn try_read(&self) -> Result<RwLockReadGuard<'_, T>> {
         self.read_within(Wait::No)
     }
@@ -348,19 +360,17 @@ impl<T: Pod> fmt::Debug for RwLock<T> {
 #[must_use = "if unused the read ends at once"]
 pub struct RwLockReadGuard<'a, T: Pod> {
     lock: &'a RwLock<T>,
-    member: MemberId,
+    /// Invariant: while it stands, nobody writes the value.
     reading: Reading,
-    /// Invariant: while `reading` stands, nobody writes the value.
-    value: NonNull<T>,
     _not_send: PhantomData<*const ()>,
 }
 
 impl<'a, T: Pod> RwLockReadGuard<'a, T> {
-    #[inline]
-    fn new(lock: &'a RwLock<T>, member: MemberId, reading: Reading) -> Self {
-        Reads::add((std::ptr::from_ref(lock.0.head()).addr(), member));
+    #[inline(always)]
+    fn new(lock: &'a RwLock<T>, reading: Reading) -> Self {
+        Reads::add(lock.entry(reading.member()));
         robust::lend();
-        Self { lock, member, reading, value: lock.0.data().cast(), _not_send: PhantomData }
+        Self { lock, reading, _not_send: PhantomData }
     }
 }
 
@@ -369,20 +379,20 @@ impl<T: Pod> Deref for RwLockReadGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the invariant: nobody writes; any bits are a `T`.
-        unsafe { self.value.as_ref() }
+        // SAFETY: the data of the handle is a `T`, of which any bits are one; nobody writes it, by the invariant.
+        unsafe { self.lock.0.data().cast().as_ref() }
     }
 }
 
 impl<T: Pod> Drop for RwLockReadGuard<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        let entry = (std::ptr::from_ref(self.lock.0.head()).addr(), self.member);
-        Reads::remove(entry);
+        let member = self.reading.member();
+        Reads::remove(self.lock.entry(member));
         // A guard that a fork copied is not the child's.
-        if self.lock.0.known_member() == Some(self.member) {
+        if self.lock.0.known_member() == member {
             robust::take_back();
-            self.lock.0.head().end_read(self.member, self.reading);
+            self.lock.0.head().end_read(self.reading);
         }
     }
 }
@@ -422,7 +432,7 @@ impl<'a, T: Pod> RwLockWriteGuard<'a, T> {
         let member = member.expect("a copy that a fork made of a guard holds nothing");
         // The guard's drop is not run: its lock passes to the read, or is released there.
         mem::forget(self);
-        RwLockReadGuard::new(lock, member, lock.0.head().downgrade(member, lock.0.members().ok().as_ref()))
+        RwLockReadGuard::new(lock, lock.0.head().downgrade(member, lock.0.members().ok().as_ref()))
     }
 }
 

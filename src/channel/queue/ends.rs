@@ -396,7 +396,7 @@ impl<T: Message> Ends<T> {
         let (start, rest) = self.parts(at, count);
         let units: *const u8 = self.handle.data().as_ptr();
         buffer.clear();
-        buffer.reserve(count);
+        buffer::reserve(buffer, count);
         let into = buffer.as_mut_ptr();
         // SAFETY: as in `write`, with room for `count` bytes in the buffer.
         unsafe { copy::load(units.wrapping_add(start), into, count - rest) };

@@ -52,7 +52,7 @@ impl Shared {
         let me = Members::id(slot);
         let reading = self.words.read(me, || false, || Ok(&self.members), Wait::Forever)?;
         let seen = self.look();
-        self.words.end_read(me, reading);
+        self.words.end_read(reading);
         Ok(seen)
     }
 
@@ -103,8 +103,8 @@ fn a_read_again_does_not_queue() {
         let before = shared.look();
         let inner = shared.words.read(me, || true, || Ok(&shared.members), Wait::Forever).unwrap();
         assert_eq!(shared.look(), before);
-        shared.words.end_read(me, inner);
-        shared.words.end_read(me, outer);
+        shared.words.end_read(inner);
+        shared.words.end_read(outer);
         writer.join().unwrap();
     });
 }
@@ -118,8 +118,7 @@ fn a_guest_and_a_writer_exclude_each_other() {
             enter(1);
             let shared = Arc::new(Shared::default());
             let others = [1, 2].map(|slot| {
-                let me = Members::id(slot);
-                (me, shared.words.read(me, || false, || Ok(&shared.members), Wait::Forever).unwrap())
+                shared.words.read(Members::id(slot), || false, || Ok(&shared.members), Wait::Forever).unwrap()
             });
             let guest = start(2, &shared, move |shared| {
                 let (me, lives) = (Members::id(0), || Ok(&shared.members));
@@ -132,12 +131,12 @@ fn a_guest_and_a_writer_exclude_each_other() {
                 };
                 let seen = shared.look();
                 let second = shared.words.read(me, || true, lives, Wait::Forever).unwrap();
-                shared.words.end_read(me, first);
+                shared.words.end_read(first);
                 assert_eq!(shared.look(), seen);
-                shared.words.end_read(me, second);
+                shared.words.end_read(second);
             });
-            for (me, reading) in others {
-                shared.words.end_read(me, reading);
+            for reading in others {
+                shared.words.end_read(reading);
             }
             shared.write();
             guest.join().unwrap();
@@ -157,7 +156,7 @@ fn nobody_writes_during_a_downgrade() {
         let written = shared.look();
         let reading = shared.words.downgrade(Members::id(0), Some(&&shared.members));
         assert_eq!(shared.look(), written);
-        shared.words.end_read(Members::id(0), reading);
+        shared.words.end_read(reading);
         writer.join().unwrap();
         assert_eq!(shared.look(), 2);
     });
@@ -179,7 +178,7 @@ fn a_try_never_waits() {
         match shared.words.read(me, || false, || Ok(&shared.members), Wait::No) {
             Ok(reading) => {
                 shared.look();
-                shared.words.end_read(me, reading);
+                shared.words.end_read(reading);
             }
             Err(error) => assert!(matches!(error, Error::WouldBlock)),
         }
