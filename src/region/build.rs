@@ -234,7 +234,8 @@ fn build(fd: OwnedFd, backing: Backing, recipe: Recipe, fill: Fill<'_>) -> Resul
     let memory = mapping.memory();
     let committed = recipe.size - recipe.later;
     Header::make(memory, recipe.buckets, committed, recipe.sparse, Epoch::here(mapping.id())?)?;
-    fill(mapping.directory()?)?;
+    // The file was empty, so what the header does not take is zero.
+    fill(mapping.directory()?.of_new())?;
     Header::of(memory)?.set_complete();
     Ok(mapping)
 }

@@ -56,11 +56,18 @@ pub(crate) struct Directory<'a> {
     memory: Memory<'a>,
     header: &'a Header,
     mapping: &'a Mapping,
+    /// Where objects come, nothing has ever been written.
+    is_new: bool,
 }
 
 impl<'a> Directory<'a> {
     pub(crate) fn new(memory: Memory<'a>, header: &'a Header, mapping: &'a Mapping) -> Self {
-        Self { memory, header, mapping }
+        Self { memory, header, mapping, is_new: false }
+    }
+
+    /// Of a region that this process is making, from a file that was empty.
+    pub(super) fn of_new(self) -> Self {
+        Self { is_new: true, ..self }
     }
 
     /// Makes an object and publishes it: under `name`, or for its offset alone when the name is `None`.
@@ -338,6 +345,10 @@ impl<'a> Directory<'a> {
         point();
         self.header.last.store(at, Relaxed);
         point();
+        // To look whether a large body is zero gives it all of its pages, by reads; the user's writes then fault again.
+        if !(self.is_new && at == self.first()) {
+            plan.clear(self.memory, at)?;
+        }
         plan.write(self.memory, at, hash, text, description)?;
         let spot = plan.spot(at);
         initialise(self.memory, spot)?;
