@@ -121,6 +121,8 @@ mod data;
 mod error;
 #[cfg(not(loom))]
 pub mod manager;
+#[cfg(all(feature = "mpi", not(loom)))]
+pub mod mpi;
 #[cfg_attr(loom, allow(dead_code))]
 mod os;
 #[cfg(not(loom))]

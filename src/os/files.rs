@@ -156,6 +156,22 @@ pub(crate) fn open_existing(path: &Path, read_only: bool) -> io::Result<OwnedFd>
     off_the_streams(open(path, access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK, Mode::empty())?)
 }
 
+/// The file that another process of this user has open under a number, opened once more; it needs no name.
+///
+/// Where the two are no longer of one mind of which file that is, it is another one: the caller compares.
+#[cfg(feature = "mpi")]
+pub(crate) fn open_of(pid: u32, number: RawFd, read_only: bool) -> io::Result<OwnedFd> {
+    let access = if read_only { OFlags::RDONLY } else { OFlags::RDWR };
+    let path = format!("/proc/{pid}/fd/{number}");
+    off_the_streams(open(path, access | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?)
+}
+
+/// Whether nothing can be written by way of this descriptor.
+#[cfg(feature = "mpi")]
+pub(crate) fn is_read_only(fd: impl AsFd) -> io::Result<bool> {
+    Ok(fcntl_getfl(fd)? & OFlags::RWMODE == OFlags::RDONLY)
+}
+
 /// Where an open file is, or was.
 pub(crate) fn path_of(fd: BorrowedFd<'_>) -> io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))
