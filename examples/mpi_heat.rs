@@ -121,14 +121,12 @@ fn simulate(world: &SimpleCommunicator, options: &Options) -> Outcome<()> {
         if compare == 0 && round > 0 {
             break;
         }
-        world.barrier();
-        let began = Instant::now();
-        let part = match messages {
+        let (part, mine) = match messages {
             false => by_shared_memory(world, &node, &start, options)?,
             true => by_messages(world, &node, &start, options)?,
         };
         // As long as the last one takes.
-        let (mine, mut seconds) = (began.elapsed().as_secs_f64(), 0.0);
+        let mut seconds = 0.0;
         world.all_reduce_into(&mine, &mut seconds, SystemOperation::max());
         let whole = gather(world, &start, part, size);
         if let Some((alone, alone_seconds)) = &alone {
@@ -149,9 +147,11 @@ fn simulate(world: &SimpleCommunicator, options: &Options) -> Outcome<()> {
     if rank == 0 {
         println!("all results are equal to the last bit");
         if compare > 0 {
+            // Each against its neighbour in time: machines that others use too have fast and slow minutes.
+            let ratios = times[0].iter().zip(&times[1]).map(|(shared, messages)| messages / shared).collect();
             let [shared, messages] = times.map(median);
             println!("medians of {compare}: shared memory {shared:.3} s, messages {messages:.3} s");
-            println!("shared memory is {:.3} times as fast as messages", messages / shared);
+            println!("shared memory is {:.3} times as fast as messages", median(ratios));
         }
     }
     Ok(())
@@ -168,6 +168,14 @@ fn rows_of(ranks: Range<usize>, world: &SimpleCommunicator, size: usize) -> Rang
     first(ranks.start)..first(ranks.end)
 }
 
+/// Seconds that the steps take, which begin together.
+fn timed<T>(world: &SimpleCommunicator, steps: impl FnOnce() -> Outcome<T>) -> Outcome<(T, f64)> {
+    world.barrier();
+    let began = Instant::now();
+    let value = steps()?;
+    Ok((value, began.elapsed().as_secs_f64()))
+}
+
 /// Rows of the plate, as they are at the end, of those who are to send them.
 struct Part {
     rows: Range<usize>,
@@ -180,7 +188,7 @@ fn by_shared_memory(
     node: &NodeShared,
     start: &[f64],
     &Options { size, steps, .. }: &Options,
-) -> Outcome<Option<Part>> {
+) -> Outcome<(Option<Part>, f64)> {
     let (me, beside) = (node.node(), |other: Option<usize>| node.ranks_of(other?));
     let before: usize = (0..me).filter_map(|other| node.ranks_of(other)).map(<[_]>::len).sum();
     let rows = rows_of(before..before + node.size(), world, size);
@@ -192,33 +200,35 @@ fn by_shared_memory(
         let from = (near.start + slab.start) * size;
         field.claim_rows_mut(slab.clone())?.copy_from_slice(&start[from..from + slab.len() * size]);
     }
-    node.barrier().wait()?;
 
     // The rows that change: all of the slab, but for those of others.
     let mine = slab.start.max(1)..slab.end.min(near.len() - 1);
     let above = beside(me.checked_sub(1)).map(|ranks| ranks[ranks.len() - 1]).filter(|_| slab.start == 0);
     let below = beside(me.checked_add(1)).map(|ranks| ranks[0]).filter(|_| slab.end == near.len());
     let (mut old, mut new) = (&fields[0], &fields[1]);
-    for _ in 0..steps {
-        {
-            // Mine alone, and one row more on each side, which the neighbours read as well.
-            let mut changing = new.claim_rows_mut(slab.clone())?;
-            let seen = old.claim_rows(mine.start - 1..mine.end + 1)?;
-            for y in 0..mine.len() {
-                let place = changing.row_mut(mine.start - slab.start + y);
-                step_row(seen.row(y), seen.row(y + 1), seen.row(y + 2), place);
+    let ((), seconds) = timed(world, || {
+        for _ in 0..steps {
+            {
+                // Mine alone, and one row more on each side, which the neighbours read as well.
+                let mut changing = new.claim_rows_mut(slab.clone())?;
+                let seen = old.claim_rows(mine.start - 1..mine.end + 1)?;
+                for y in 0..mine.len() {
+                    let place = changing.row_mut(mine.start - slab.start + y);
+                    step_row(seen.row(y), seen.row(y + 1), seen.row(y + 2), place);
+                }
+                // The claim is the buffer of the messages.
+                exchange(world, &mut changing, size, above, below);
             }
-            // The claim is the buffer of the messages.
-            exchange(world, &mut changing, size, above, below);
+            node.barrier().wait()?;
+            mem::swap(&mut old, &mut new);
         }
-        node.barrier().wait()?;
-        mem::swap(&mut old, &mut new);
-    }
+        Ok(())
+    })?;
     if node.rank() > 0 {
-        return Ok(None);
+        return Ok((None, seconds));
     }
     let points = old.claim_rows(1..near.len() - 1)?.to_vec();
-    Ok(Some(Part { rows, points }))
+    Ok((Some(Part { rows, points }), seconds))
 }
 
 /// Each rank has its rows to itself.
@@ -227,7 +237,7 @@ fn by_messages(
     node: &NodeShared,
     start: &[f64],
     &Options { size, steps, .. }: &Options,
-) -> Outcome<Option<Part>> {
+) -> Outcome<(Option<Part>, f64)> {
     let order: Vec<Rank> = (0..node.nodes()).filter_map(|other| node.ranks_of(other)).flatten().copied().collect();
     let at = order.iter().position(|rank| *rank == world.rank()).ok_or("a rank of no node")?;
     let rows = rows_of(at..at + 1, world, size);
@@ -235,16 +245,19 @@ fn by_messages(
     let mut new = old.clone();
     let above = at.checked_sub(1).map(|at| order[at]);
     let below = order.get(at + 1).copied();
-    for _ in 0..steps {
-        for y in 1..=rows.len() {
-            let row = |y: usize| &old[y * size..(y + 1) * size];
-            step_row(row(y - 1), row(y), row(y + 1), &mut new[y * size..(y + 1) * size]);
+    let ((), seconds) = timed(world, || {
+        for _ in 0..steps {
+            for y in 1..=rows.len() {
+                let row = |y: usize| &old[y * size..(y + 1) * size];
+                step_row(row(y - 1), row(y), row(y + 1), &mut new[y * size..(y + 1) * size]);
+            }
+            exchange(world, &mut new, size, above, below);
+            mem::swap(&mut old, &mut new);
         }
-        exchange(world, &mut new, size, above, below);
-        mem::swap(&mut old, &mut new);
-    }
+        Ok(())
+    })?;
     let points = old[size..old.len() - size].to_vec();
-    Ok(Some(Part { rows, points }))
+    Ok((Some(Part { rows, points }), seconds))
 }
 
 /// Sends the outer rows to the neighbours that there are, and receives theirs beside them: of rows of `size` points the
