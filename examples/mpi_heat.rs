@@ -1,5 +1,5 @@
-//! Heat that spreads over a plate which is too large for one machine: shared memory inside a node, messages between nodes.
-//! Feature `mpi`.
+//! Heat that spreads over a plate which is too large for one machine: shared memory inside a node, messages between
+//! nodes. Feature `mpi`.
 //!
 //! ```text
 //! cargo build --release --features mpi --example mpi_heat
@@ -9,11 +9,11 @@
 //! srun --ntasks-per-node=32 target/release/examples/mpi_heat --size 16384
 //! ```
 //!
-//! Each node has a stretch of the plate's rows in two arrays, with one row more above and one below: the neighbours' last
-//! ones, or the plate's edge. Each rank has a slab of them. A step reads one array and writes the other. Then the first rank
-//! of the node and the last one exchange their outer rows with the nodes beside them, from the arrays, into the arrays; the
-//! others find what they need where it is. With `--messages` every rank is a node of its own in private memory: what the
-//! same program is without shared memory.
+//! Each node has a stretch of the plate's rows in two arrays, with one row more above and one below: the neighbours'
+//! last ones, or the plate's edge. Each rank has a slab of them. A step reads one array and writes the other. Then the
+//! first rank of the node and the last one exchange their outer rows with the nodes beside them, from the arrays, into
+//! the arrays; the others find what they need where it is. With `--messages` every rank is a node of its own in private
+//! memory: what the same program is without shared memory.
 
 #[path = "heat/plate.rs"]
 mod plate;

@@ -1,7 +1,7 @@
 //! Ranks of MPI programs that share memory inside a node, and what those see who survive another one.
 //!
-//! Each test has `mpirun` start this program, whose ranks play their parts. Not under libtest, which would start MPI in a
-//! thread. Feature `mpi`; needs Open MPI.
+//! Each test has `mpirun` start this program, whose ranks play their parts. Not under libtest, which would start MPI in
+//! a thread. Feature `mpi`; needs Open MPI.
 
 #![expect(unsafe_code, reason = "sets alarms, and kills its own process")]
 
@@ -295,13 +295,13 @@ fn a_rank_that_dies_before_it_arrives_is_a_party() {
 
 fn early_death(world: &SimpleCommunicator) -> Result<()> {
     let node = NodeShared::new(world)?;
-    let survivors = node.share(|| AtomicValue::new(0))?;
+    let (maker, survivors) = node.share(|| Ok((process::id(), AtomicValue::new(0)?)))?;
     if node.rank() == 0 {
         // The maker of all of it.
         die();
     }
     let error = node.barrier().wait().unwrap_err();
-    check(matches!(error, Error::BarrierBroken { .. }), &error.to_string())?;
+    check(matches!(error, Error::BarrierBroken { pid: Some(pid) } if pid == maker), &error.to_string())?;
     leave(world.rank(), &survivors, 1)
 }
 

@@ -35,15 +35,15 @@
 //!
 //! It has no name, so there is nothing to guess, nothing that a death leaves behind, and no limit by the size of
 //! `/dev/shm`. Rank 0 of the node makes it and tells the others its process id and the number of its descriptor, in a
-//! message; they open `/proc/<pid>/fd/<number>`, look whether that is the file that was meant, and map it. The kernel lets
-//! them, since they are processes of the same user; not those of a program that has capabilities of its own, or that has
-//! forbidden it (`PR_SET_DUMPABLE`). Ranks in pid namespaces of their own (each in a container for itself) share no memory,
-//! which is an error in all of them.
+//! message; they open `/proc/<pid>/fd/<number>`, look whether that is the file that was meant, and map it. The kernel
+//! lets them, since they are processes of the same user; not those of a program that has capabilities of its own, or
+//! that has forbidden it (`PR_SET_DUMPABLE`). Ranks in pid namespaces of their own (each in a container for itself)
+//! share no memory, which is an error in all of them.
 //!
 //! # If a process dies
 //!
-//! What MPI makes of a death is its own: usually `mpirun` or `srun` ends the whole job, and nothing is left of the memory.
-//! Where they are told not to (Open MPI: `--enable-recovery`; Slurm: `--kill-on-bad-exit=0`):
+//! What MPI makes of a death is its own: usually `mpirun` or `srun` ends the whole job, and nothing is left of the
+//! memory. Where they are told not to (Open MPI: `--enable-recovery`; Slurm: `--kill-on-bad-exit=0`):
 //!
 //! | dies | the others |
 //! | --- | --- |
@@ -55,9 +55,9 @@
 //! | with a lock, a claim, a permit | as everywhere in this crate: poisoned, with the process id, or given back |
 //! | in a message, or in a collective operation | wait in MPI, which decides |
 //!
-//! So who waits for ranks of its own node should wait in shared memory: there a death is an error at once. Who has seen one
-//! can save what it has, and then end the job with `Communicator::abort`, or itself by `std::process::exit`: the end of MPI
-//! (the drop of its `Universe`) waits for the dead too.
+//! So who waits for ranks of its own node should wait in shared memory: there a death is an error at once. Who has seen
+//! one can save what it has, and then end the job with `Communicator::abort`, or itself by `std::process::exit`: the
+//! end of MPI (the drop of its `Universe`) waits for the dead too.
 //!
 //! # On a cluster, under Slurm
 //!
@@ -72,13 +72,13 @@
 //! srun --mpi=pmix --distribution=block:block --cpu-bind=cores target/release/examples/mpi_heat --size 16384
 //! ```
 //!
-//! * `--mpi` names the interface that MPI was built for: `srun --mpi=list` has those that there are. With `mpirun` inside a
-//!   job it is `mpirun --map-by core --bind-to core`.
+//! * `--mpi` names the interface that MPI was built for: `srun --mpi=list` has those that there are. With `mpirun`
+//!   inside a job it is `mpirun --map-by core --bind-to core`.
 //! * `--distribution=block` puts ranks that follow each other on one node. It costs nothing to do without:
 //!   [`NodeShared`] asks MPI who is where.
-//! * `--cpu-bind` matters: [`NodeShared::array`] has each rank touch its slab first, so that its memory is on the memory node
-//!   of the processor that the rank runs on then, and had better run on later. Where the launcher binds nothing,
-//!   [`process::pin`](crate::process::pin()) with [`Pin::Compact`](crate::process::Pin::Compact) of
+//! * `--cpu-bind` matters: [`NodeShared::array`] has each rank touch its slab first, so that its memory is on the
+//!   memory node of the processor that the rank runs on then, and had better run on later. Where the launcher binds
+//!   nothing, [`process::pin`](crate::process::pin()) with [`Pin::Compact`](crate::process::Pin::Compact) of
 //!   [`rank`](NodeShared::rank) does it, before arrays are made.
 //! * The job's memory limit holds for shared memory too: each page counts once, for whoever has touched it first.
 //! * On large nodes, one region for each socket instead: [`by_color`](NodeShared::by_color) with the socket's number.
@@ -86,9 +86,9 @@
 //! # Threads and processes of ranks
 //!
 //! This crate starts a thread in each rank, which keeps its lifeline and never calls MPI: `Threading::Funneled` is
-//! enough for `rsmpi::initialize_with_threading`. Ranks may start processes ([`Process::spawn`](crate::Process::spawn)) if
-//! `shmkit::init()` stands before the start of MPI, for the child goes no further than that; MPI libraries do not bear
-//! [`StartMethod::Fork`](crate::StartMethod::Fork).
+//! enough for `rsmpi::initialize_with_threading`. Ranks may start processes ([`Process::spawn`](crate::Process::spawn))
+//! if `shmkit::init()` stands before the start of MPI, for the child goes no further than that; MPI libraries do not
+//! bear [`StartMethod::Fork`](crate::StartMethod::Fork).
 
 mod post;
 
@@ -150,7 +150,7 @@ impl NodeShared {
     ///
     /// # Errors
     ///
-    /// The same in all ranks of a node: [`OtherPidNamespace`](Error::OtherPidNamespace) when they are in containers of
+    /// In all ranks of a node: [`OtherPidNamespace`](Error::OtherPidNamespace) when they are in containers of
     /// their own; [`Os`](Error::Os) when the kernel does not let them open each other's memory; and as
     /// [`Region::create`].
     ///
@@ -166,9 +166,9 @@ impl NodeShared {
         Self::of(communicator, node)
     }
 
-    /// As [`new`](Self::new), and splits the ranks of each machine by `color` as well, a number that is not negative: to
-    /// have several nodes on one machine, be it to try a program out, or because the sockets of a large machine are to
-    /// have a region each.
+    /// As [`new`](Self::new), and splits the ranks of each machine by `color` as well, a number that is not negative:
+    /// to have several nodes on one machine, be it to try a program out, or because the sockets of a large machine are
+    /// to have a region each.
     ///
     /// # Errors
     ///
@@ -284,7 +284,8 @@ impl NodeShared {
         self.nodes.len()
     }
 
-    /// The ranks that the processes of a node have in the communicator that was split; `None` when there is no such node.
+    /// The ranks that the processes of a node have in the communicator that was split; `None` when there is no such
+    /// node.
     ///
     /// # Examples
     ///
@@ -312,7 +313,8 @@ impl NodeShared {
         &self.ranks
     }
 
-    /// A barrier of all ranks of this node, through shared memory: faster than MPI's, and an error when one of them dies.
+    /// A barrier of all ranks of this node, through shared memory: faster than MPI's, and an error when one of them
+    /// dies.
     ///
     /// # If a process dies
     ///
@@ -329,13 +331,13 @@ impl NodeShared {
 
     /// What rank 0 of this node makes, for all its ranks. All of them call this, and that of rank 0 is called.
     ///
-    /// It can be anything that a process can be given, of which the shared memory is the point: regions, values, arrays,
-    /// locks, barriers, rings, and tuples of them. What has a socket too cannot go this way: connections, and queues,
-    /// except those that have a [name](crate::Queue::create).
+    /// It can be anything that a process can be given, of which the shared memory is the point: regions, values,
+    /// arrays, locks, barriers, rings, and tuples of them. What has a socket too cannot go this way: connections, and
+    /// queues, except those that have a [name](crate::Queue::create).
     ///
     /// # Errors
     ///
-    /// The same in all ranks: what `make` returns, [`NotSendable`](Error::NotSendable),
+    /// In all ranks: what `make` returns, [`NotSendable`](Error::NotSendable),
     /// [`Unsupported`](Error::Unsupported) for what has a socket, [`Os`](Error::Os).
     ///
     /// # If a process dies
@@ -355,7 +357,7 @@ impl NodeShared {
     ///
     /// # Errors
     ///
-    /// As [`Array::zeros`], the same in all ranks.
+    /// As [`Array::zeros`], in all ranks.
     ///
     /// # If a process dies
     ///

@@ -1,4 +1,5 @@
-//! How what one rank has made comes to the others of its node: bytes by a message, and memory by the process that has it.
+//! How what one rank has made comes to the others of its node: bytes by a message, and memory by the process that has
+//! it.
 //!
 //! | step | dead then: the maker | dead then: another one |
 //! | --- | --- | --- |
