@@ -466,4 +466,26 @@ mod tests {
         assert_eq!(nodes(&[0, 0, 0]), [[0, 1, 2]]);
         assert_eq!(nodes(&[0, 1, 0, 1, 4]), [vec![0, 2], vec![1, 3], vec![4]]);
     }
+
+    #[test]
+    fn memory_comes_slab_by_slab() {
+        use std::os::unix::fs::MetadataExt;
+
+        const LEN: usize = 3_456_789;
+        let array = Array::<u8>::zeros_without_memory(&LEN).unwrap();
+        // The only file of about this size.
+        let allocated = || {
+            let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            let mut facts = files.filter_map(|file| std::fs::metadata(file.path()).ok());
+            let file = facts.find(|facts| (LEN..LEN + 100_000).contains(&(facts.size() as usize))).unwrap();
+            file.blocks() as usize * 512
+        };
+        assert!(allocated() <= 3 * 4096, "{}", allocated());
+        array.commit(array.chunk_for(1, 3).unwrap()).unwrap();
+        assert!((LEN / 3..LEN / 3 + 5 * 4096).contains(&allocated()), "{}", allocated());
+        array.commit(array.chunk_for(0, 3).unwrap()).unwrap();
+        array.commit(array.chunk_for(2, 3).unwrap()).unwrap();
+        assert!(allocated() >= LEN);
+        assert!(array.to_vec().unwrap().iter().all(|byte| *byte == 0));
+    }
 }

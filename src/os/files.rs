@@ -13,9 +13,9 @@ use std::{
 use rustix::{
     buffer::spare_capacity,
     fs::{
-        AtFlags, CWD, FallocateFlags, FileType, FlockOperation, MemfdFlags, Mode, OFlags, SealFlags, Stat, fallocate,
-        fcntl_add_seals, fcntl_get_seals, fcntl_getfl, flock, fstat, fstatfs, fstatvfs, ftruncate, linkat,
-        memfd_create, open, unlink,
+        AtFlags, CWD, FallocateFlags, FileType, FlockOperation, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, Stat,
+        fallocate, fcntl_add_seals, fcntl_get_seals, fcntl_getfl, flock, fstat, fstatfs, fstatvfs, ftruncate, linkat,
+        memfd_create, open, seek, unlink,
     },
     io::{Errno, fcntl_dupfd_cloexec},
 };
@@ -206,6 +206,29 @@ pub(crate) fn commit(fd: impl AsFd, bytes: Range<u64>) -> io::Result<()> {
     }
 }
 
+/// Those of these bytes of a file in memory that may be something else than zero. To look at the others would give them
+/// memory.
+pub(crate) fn written(fd: impl AsFd, bytes: Range<u64>) -> Vec<Range<u64>> {
+    let (mut written, mut at) = (Vec::new(), bytes.start);
+    // Nothing here reads or writes where the descriptor stands.
+    let find = |what| match seek(&fd, what) {
+        Ok(at) => Some(at.min(bytes.end)),
+        Err(Errno::NXIO) => Some(bytes.end),
+        Err(_) => None,
+    };
+    while at < bytes.end {
+        let found = find(SeekFrom::Data(at)).and_then(|start| Some(start..find(SeekFrom::Hole(start))?));
+        // Where the kernel does not tell, any of them may be.
+        let Some(found) = found else { return vec![bytes] };
+        if found.is_empty() {
+            break;
+        }
+        at = found.end;
+        written.push(found);
+    }
+    written
+}
+
 /// Bytes that the file system of `fd` has left.
 pub(crate) fn room(fd: impl AsFd) -> u64 {
     fstatvfs(fd).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
@@ -294,4 +317,23 @@ pub(crate) fn network_file_system(fd: impl AsFd) -> io::Result<Option<&'static s
         0x7375_7245 => Some("Coda"),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_has_written_is_not_looked_at() {
+        let (fd, page) = (anonymous().unwrap(), rustix::param::page_size() as u64);
+        resize(&fd, 10 * page).unwrap();
+        assert_eq!(written(&fd, 0..10 * page), []);
+        rustix::io::pwrite(&fd, b"something", 2 * page).unwrap();
+        rustix::io::pwrite(&fd, b"something", 9 * page).unwrap();
+        assert_eq!(written(&fd, 0..10 * page), [2 * page..3 * page, 9 * page..10 * page]);
+        assert_eq!(written(&fd, 2 * page + 8..9 * page + 8), [2 * page + 8..3 * page, 9 * page..9 * page + 8]);
+        commit(&fd, 0..5 * page).unwrap();
+        let (reader, _writer) = rustix::pipe::pipe().unwrap();
+        assert_eq!(written(&reader, 0..7), [0..7]);
+    }
 }

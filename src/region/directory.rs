@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    os::clock::Wait,
+    os::{clock::Wait, files},
     raw::{
         claims::ClaimWords,
         mutex::{self, Hold, RawMutex, Use},
@@ -338,7 +338,13 @@ impl<'a> Directory<'a> {
         point();
         self.header.last.store(at, Relaxed);
         point();
-        plan.write(self.memory, at, hash, text, description)?;
+        let block = at..at + plan.at_first;
+        let written = match self.header.is_sparse() && self.mapping.backing() != Backing::File {
+            // A look at what nobody has touched would give it memory, here and now.
+            true => files::written(self.mapping, block),
+            false => vec![block],
+        };
+        plan.write(self.memory, at, hash, text, description, &written)?;
         let spot = plan.spot(at);
         initialise(self.memory, spot)?;
         let block = self.memory.at::<Block>(at)?;

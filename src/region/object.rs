@@ -17,6 +17,7 @@ use std::{
     borrow::Cow,
     fmt,
     mem::offset_of,
+    ops::Range,
     sync::atomic::{
         AtomicU8, AtomicU16, AtomicU32, AtomicU64,
         Ordering::{Acquire, Relaxed, Release},
@@ -393,13 +394,25 @@ impl Plan {
         Ok(Self { body: (body - at) as u32, size: end - at, at_first: at_first - at, layout })
     }
 
-    /// Writes the block at `at`, whose bytes nobody else uses: state `BUILDING`, the body zeroed.
-    pub(super) fn write(&self, memory: Memory<'_>, at: u64, hash: u32, name: &str, what: &Description) -> Result<()> {
+    /// Writes the block at `at`, whose bytes nobody else uses: state `BUILDING`, the body zeroed. All that is not `written`
+    /// is zero already.
+    pub(super) fn write(
+        &self,
+        memory: Memory<'_>,
+        at: u64,
+        hash: u32,
+        name: &str,
+        what: &Description,
+        written: &[Range<u64>],
+    ) -> Result<()> {
         memory.bytes(at, self.size, BLOCK_ALIGN)?;
-        for part in memory.slice::<AtomicU64>(at, self.at_first / 8)? {
-            // What died half way may have left anything here.
-            if part.load(Relaxed) != 0 {
-                part.store(0, Relaxed);
+        for bytes in written {
+            // Blocks begin at whole words, pages too.
+            for part in memory.slice::<AtomicU64>(bytes.start, (bytes.end - bytes.start) / 8)? {
+                // What died half way may have left anything here.
+                if part.load(Relaxed) != 0 {
+                    part.store(0, Relaxed);
+                }
             }
         }
         let block = memory.at::<Block>(at)?;
