@@ -14,21 +14,29 @@
 //! first rank of the node and the last one exchange their outer rows with the nodes beside them, from the arrays, into
 //! the arrays; the others find what they need where it is. With `--messages` every rank is a node of its own in private
 //! memory: what the same program is without shared memory.
+//!
+//! A step is a few microseconds where the plate is small, so the arrays are raw ones, with the barrier between steps as the
+//! one rule of who may touch what. `heat`, the same in safe Rust, claims its rows.
+
+#![expect(unsafe_code, reason = "rows of arrays that a barrier alone keeps the peace for")]
 
 #[path = "heat/plate.rs"]
 mod plate;
 
-use std::{env, error::Error, mem, ops::Range, time::Instant};
+use std::{env, error::Error, mem, ops::Range, slice, time::Instant};
 
 use lexopt::{Arg::Long, Arg::Short, Parser, ValueExt};
-use shmkit::mpi::{
-    NodeShared,
-    rsmpi::{
-        self,
-        collective::SystemOperation,
-        request,
-        topology::{Rank, SimpleCommunicator},
-        traits::*,
+use shmkit::{
+    RawArray,
+    mpi::{
+        NodeShared,
+        rsmpi::{
+            self,
+            collective::SystemOperation,
+            request,
+            topology::{Rank, SimpleCommunicator},
+            traits::*,
+        },
     },
 };
 
@@ -206,34 +214,36 @@ fn by_shared_memory(
 ) -> Outcome<(Option<Part>, f64)> {
     let (me, beside) = (node.node(), |other: Option<usize>| node.ranks_of(other?));
     let before: usize = (0..me).filter_map(|other| node.ranks_of(other)).map(<[_]>::len).sum();
-    let rows = rows_of(before..before + node.size(), world, size);
+    let plate_rows = rows_of(before..before + node.size(), world, size);
     // Where the row above them is, and behind the row below.
-    let near = rows.start - 1..rows.end + 1;
-    let fields = [node.array::<f64>([near.len(), size])?, node.array::<f64>([near.len(), size])?];
-    let slab = node.slab(&fields[0], node.rank())?;
-    for field in &fields {
-        let from = (near.start + slab.start) * size;
-        field.claim_rows_mut(slab.clone())?.copy_from_slice(&start[from..from + slab.len() * size]);
-    }
-
-    // The rows that change: all of the slab, but for those of others.
+    let near = plate_rows.start - 1..plate_rows.end + 1;
+    let fields = [node.raw_array::<f64>([near.len(), size])?, node.raw_array::<f64>([near.len(), size])?];
+    let slab = node.rows_of(near.len(), node.rank())?;
+    // What this rank alone changes, and what it reads of the last step: its rows, and one more on each side.
     let mine = slab.start.max(1)..slab.end.min(near.len() - 1);
+    let seen = mine.start - 1..mine.end + 1;
+    for field in &fields {
+        // SAFETY: each rank writes its slab, and nobody reads before the barrier.
+        let place = unsafe { rows_mut(field, &slab, size) };
+        place.copy_from_slice(&start[(near.start + slab.start) * size..(near.start + slab.end) * size]);
+    }
+    node.barrier().wait()?;
+
     let above = beside(me.checked_sub(1)).map(|ranks| ranks[ranks.len() - 1]).filter(|_| slab.start == 0);
     let below = beside(me.checked_add(1)).map(|ranks| ranks[0]).filter(|_| slab.end == near.len());
     let (mut old, mut new) = (&fields[0], &fields[1]);
     let ((), seconds) = timed(world, || {
         for _ in 0..steps {
-            {
-                // Mine alone, and one row more on each side, which the neighbours read as well.
-                let mut changing = new.claim_rows_mut(slab.clone())?;
-                let seen = old.claim_rows(mine.start - 1..mine.end + 1)?;
-                for y in 0..mine.len() {
-                    let place = changing.row_mut(mine.start - slab.start + y);
-                    step_row(seen.row(y), seen.row(y + 1), seen.row(y + 2), place);
-                }
-                // The claim is the buffer of the messages.
-                exchange(world, &mut changing, size, above, below);
+            // SAFETY: in a step each rank writes its slab of the new field, which nobody reads before the barrier at its end.
+            let place = unsafe { rows_mut(new, &slab, size) };
+            // SAFETY: nobody writes to the old field in this step: the barrier has ended the one in which it was the new one.
+            let seen = unsafe { rows(old, &seen, size) };
+            for (y, row) in place.chunks_exact_mut(size).skip(mine.start - slab.start).take(mine.len()).enumerate() {
+                let near = |y: usize| &seen[y * size..(y + 1) * size];
+                step_row(near(y), near(y + 1), near(y + 2), row);
             }
+            // The array is the buffer of the messages.
+            exchange(world, place, size, above, below);
             node.barrier().wait()?;
             mem::swap(&mut old, &mut new);
         }
@@ -242,8 +252,36 @@ fn by_shared_memory(
     if node.rank() > 0 {
         return Ok((None, seconds));
     }
-    let points = old.claim_rows(1..near.len() - 1)?.to_vec();
-    Ok((Some(Part { rows, points }), seconds))
+    // SAFETY: nobody writes after the last barrier.
+    let points = unsafe { rows(old, &(1..near.len() - 1), size) }.to_vec();
+    Ok((Some(Part { rows: plate_rows, points }), seconds))
+}
+
+/// Rows of `size` points each.
+///
+/// # Safety
+///
+/// Nobody in any process writes to them while the slice lives.
+unsafe fn rows<'a>(field: &'a RawArray<f64>, rows: &Range<usize>, size: usize) -> &'a [f64] {
+    assert!(rows.end * size <= field.len());
+    // SAFETY: they lie in the array, just checked.
+    let first = unsafe { field.as_ptr().add(rows.start * size) };
+    // SAFETY: as above, the array lives as long as its handle, and the caller keeps writers away.
+    unsafe { slice::from_raw_parts(first, rows.len() * size) }
+}
+
+/// As [`rows`], to be changed.
+///
+/// # Safety
+///
+/// Nobody else in any process reads or writes them while the slice lives.
+#[expect(clippy::mut_from_ref, reason = "exclusiveness across processes is the caller's promise, not the borrow's")]
+unsafe fn rows_mut<'a>(field: &'a RawArray<f64>, rows: &Range<usize>, size: usize) -> &'a mut [f64] {
+    assert!(rows.end * size <= field.len());
+    // SAFETY: they lie in the array, just checked.
+    let first = unsafe { field.as_mut_ptr().add(rows.start * size) };
+    // SAFETY: as above, and the caller keeps readers away too.
+    unsafe { slice::from_raw_parts_mut(first, rows.len() * size) }
 }
 
 /// Each rank has its rows to itself.
