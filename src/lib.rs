@@ -52,13 +52,18 @@
 //! * [`service!`], which describes structs of the program's own in it.
 //! * [`manager`], the rest of it.
 //!
+//! # Features
+//!
+//! * `ndarray`: guards, claims and raw arrays as views of the `ndarray` crate.
+//! * `mpi`: the module `mpi`, memory that the ranks of an MPI program share inside a node.
+//!
 //! # What it is not
 //!
 //! * Not for data with pointers: no `String`, `Vec` or reference lives in shared memory, and no `bool`, `enum` or tuple,
 //!   which have invalid bits or no fixed layout. [`Value`] and [`Array`] take what is [`bytemuck::Pod`].
 //! * Not a boundary of trust: processes of the same user that share memory can harm each other. What is read from a
 //!   region is checked, but a named one can be truncated (see [`region`]).
-//! * Not past one machine, nor past one pid namespace.
+//! * Not past one machine, nor past one pid namespace. Between machines there are messages (feature `mpi`).
 //! * Not portable yet: 64-bit Linux with glibc.
 //!
 //! A death loses what the dead process had not written, or had taken out of a channel, and may leave the data half
@@ -121,6 +126,8 @@ mod data;
 mod error;
 #[cfg(not(loom))]
 pub mod manager;
+#[cfg(all(feature = "mpi", not(loom)))]
+pub mod mpi;
 #[cfg_attr(loom, allow(dead_code))]
 mod os;
 #[cfg(not(loom))]

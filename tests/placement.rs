@@ -109,6 +109,17 @@ fn memory_is_touched_in_parallel() {
     assert!(matches!(Region::anonymous(1).unwrap().prefault(0), Err(Error::InvalidArgument { .. })));
 }
 
+/// Whoever makes an array does not touch its elements: those who work with them do.
+#[test]
+fn the_maker_of_a_sparse_array_is_not_the_first_to_touch_it() {
+    let region = Region::options().size(4 * SIZE).sparse(true).create().unwrap();
+    let before = region.pages().unwrap().resident;
+    let array = Array::<u8>::zeros_in(&region, "large", 3 * SIZE).unwrap();
+    assert!(region.pages().unwrap().resident <= before + 3 * page());
+    array.lock().unwrap()[SIZE] = 1;
+    assert!(region.pages().unwrap().resident <= before + 4 * page());
+}
+
 /// A sandbox, or a kernel without NUMA.
 #[test]
 fn a_kernel_that_refuses() {

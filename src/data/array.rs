@@ -399,6 +399,18 @@ impl<T: Pod> Array<T> {
         Handle::at_place(&at.into(), Intent::Create, growing(&shape, most)?, &|_| {}).map(Self)
     }
 
+    /// Zeros whose memory comes by [`commit`](Self::commit), from whoever is to work with it.
+    #[cfg(feature = "mpi")]
+    pub(crate) fn zeros_without_memory(shape: &impl crate::Shape) -> Result<Self> {
+        Handle::new_without_memory(dims(shape)?).map(Self)
+    }
+
+    /// Reserves the memory of these elements on the calling thread's node.
+    #[cfg(feature = "mpi")]
+    pub(crate) fn commit(&self, elements: Range<usize>) -> Result<()> {
+        self.0.commit(elements)
+    }
+
     /// Appends a copy of `elements`, which are whole rows, to an array that was made to [grow](Self::growable).
     ///
     /// Nothing moves: pointers, claims and handles stay what they are, here and in every other process, and see the old

@@ -344,7 +344,7 @@ fn within(range: &impl RangeBounds<usize>, len: usize) -> Option<Range<usize>> {
 }
 
 /// The part of `rank` of `0..len` when `size` divide it.
-fn share(len: usize, rank: usize, size: usize) -> Result<Range<usize>> {
+pub(crate) fn share(len: usize, rank: usize, size: usize) -> Result<Range<usize>> {
     if rank >= size {
         return Err(Error::invalid_argument(format!("rank {rank} of {size}")));
     }

@@ -15,6 +15,8 @@ mod value;
 #[cfg(feature = "ndarray")]
 mod views;
 
+#[cfg(feature = "mpi")]
+pub(crate) use self::claim::share;
 pub use self::{
     array::{Array, ArrayGuard},
     atomic::{Atomic, AtomicBits, AtomicElement, AtomicNumber},

@@ -32,6 +32,18 @@ pub struct RawArray<T: Pod>(Handle<RawArrayCell<T>>);
 impl<T: Pod> RawArray<T> {
     array_constructors!(T, from_raw_array);
 
+    /// As `Array::zeros_without_memory`.
+    #[cfg(feature = "mpi")]
+    pub(crate) fn zeros_without_memory(shape: &impl crate::Shape) -> crate::Result<Self> {
+        Handle::new_without_memory(super::shape::dims(shape)?).map(Self)
+    }
+
+    /// As `Array::commit`.
+    #[cfg(feature = "mpi")]
+    pub(crate) fn commit(&self, elements: std::ops::Range<usize>) -> crate::Result<()> {
+        self.0.commit(elements)
+    }
+
     /// The elements.
     ///
     /// # Safety

@@ -13,9 +13,9 @@ use std::{
 use rustix::{
     buffer::spare_capacity,
     fs::{
-        AtFlags, CWD, FallocateFlags, FileType, FlockOperation, MemfdFlags, Mode, OFlags, SealFlags, Stat, fallocate,
-        fcntl_add_seals, fcntl_get_seals, fcntl_getfl, flock, fstat, fstatfs, fstatvfs, ftruncate, linkat,
-        memfd_create, open, unlink,
+        AtFlags, CWD, FallocateFlags, FileType, FlockOperation, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, Stat,
+        fallocate, fcntl_add_seals, fcntl_get_seals, fcntl_getfl, flock, fstat, fstatfs, fstatvfs, ftruncate, linkat,
+        memfd_create, open, seek, unlink,
     },
     io::{Errno, fcntl_dupfd_cloexec},
 };
@@ -156,6 +156,22 @@ pub(crate) fn open_existing(path: &Path, read_only: bool) -> io::Result<OwnedFd>
     off_the_streams(open(path, access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK, Mode::empty())?)
 }
 
+/// The file that another process of this user has open under a number, opened once more; it needs no name.
+///
+/// Where the two are no longer of one mind of which file that is, it is another one: the caller compares.
+#[cfg(feature = "mpi")]
+pub(crate) fn open_of(pid: u32, number: RawFd, read_only: bool) -> io::Result<OwnedFd> {
+    let access = if read_only { OFlags::RDONLY } else { OFlags::RDWR };
+    let path = format!("/proc/{pid}/fd/{number}");
+    off_the_streams(open(path, access | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?)
+}
+
+/// Whether nothing can be written by way of this descriptor.
+#[cfg(feature = "mpi")]
+pub(crate) fn is_read_only(fd: impl AsFd) -> io::Result<bool> {
+    Ok(fcntl_getfl(fd)? & OFlags::RWMODE == OFlags::RDONLY)
+}
+
 /// Where an open file is, or was.
 pub(crate) fn path_of(fd: BorrowedFd<'_>) -> io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))
@@ -188,6 +204,29 @@ pub(crate) fn commit(fd: impl AsFd, bytes: Range<u64>) -> io::Result<()> {
             other => return Ok(other?),
         }
     }
+}
+
+/// Those of these bytes of a file in memory that may be something else than zero. To look at the others would give them
+/// memory.
+pub(crate) fn written(fd: impl AsFd, bytes: Range<u64>) -> Vec<Range<u64>> {
+    let (mut written, mut at) = (Vec::new(), bytes.start);
+    // Nothing here reads or writes where the descriptor stands.
+    let find = |what| match seek(&fd, what) {
+        Ok(at) => Some(at.min(bytes.end)),
+        Err(Errno::NXIO) => Some(bytes.end),
+        Err(_) => None,
+    };
+    while at < bytes.end {
+        let found = find(SeekFrom::Data(at)).and_then(|start| Some(start..find(SeekFrom::Hole(start))?));
+        // Where the kernel does not tell, any of them may be.
+        let Some(found) = found else { return vec![bytes] };
+        if found.is_empty() {
+            break;
+        }
+        at = found.end;
+        written.push(found);
+    }
+    written
 }
 
 /// Bytes that the file system of `fd` has left.
@@ -278,4 +317,23 @@ pub(crate) fn network_file_system(fd: impl AsFd) -> io::Result<Option<&'static s
         0x7375_7245 => Some("Coda"),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_has_written_is_not_looked_at() {
+        let (fd, page) = (anonymous().unwrap(), rustix::param::page_size() as u64);
+        resize(&fd, 10 * page).unwrap();
+        assert_eq!(written(&fd, 0..10 * page), []);
+        rustix::io::pwrite(&fd, b"something", 2 * page).unwrap();
+        rustix::io::pwrite(&fd, b"something", 9 * page).unwrap();
+        assert_eq!(written(&fd, 0..10 * page), [2 * page..3 * page, 9 * page..10 * page]);
+        assert_eq!(written(&fd, 2 * page + 8..9 * page + 8), [2 * page + 8..3 * page, 9 * page..9 * page + 8]);
+        commit(&fd, 0..5 * page).unwrap();
+        let (reader, _writer) = rustix::pipe::pipe().unwrap();
+        assert_eq!(written(&reader, 0..7), vec![0..7]);
+    }
 }

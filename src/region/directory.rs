@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    os::clock::Wait,
+    os::{clock::Wait, files},
     raw::{
         claims::ClaimWords,
         mutex::{self, Hold, RawMutex, Use},
@@ -321,6 +321,24 @@ impl<'a> Directory<'a> {
         Ok(())
     }
 
+    /// Zeroes bytes that nobody uses: what died half way may have left anything there.
+    fn clear(self, bytes: Range<u64>) -> Result<()> {
+        let written = match self.header.is_sparse() && self.mapping.backing() != Backing::File {
+            // A look at what nobody has touched would give it memory, here and now.
+            true => files::written(self.mapping, bytes),
+            false => vec![bytes],
+        };
+        for bytes in written {
+            // Blocks begin at whole words, pages too.
+            for part in self.memory.slice::<AtomicU64>(bytes.start, (bytes.end - bytes.start) / 8)? {
+                if part.load(Relaxed) != 0 {
+                    part.store(0, Relaxed);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Makes an object under the lock; its name is free.
     fn create_locked(
         self,
@@ -347,7 +365,7 @@ impl<'a> Directory<'a> {
         point();
         // To look whether a large body is zero gives it all of its pages, by reads; the user's writes then fault again.
         if !(self.is_new && at == self.first()) {
-            plan.clear(self.memory, at)?;
+            self.clear(at..at + plan.at_first)?;
         }
         plan.write(self.memory, at, hash, text, description)?;
         let spot = plan.spot(at);

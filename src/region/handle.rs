@@ -244,6 +244,15 @@ impl<R: Resident> Handle<R> {
         Self::root(mapping, None)
     }
 
+    /// As [`new`](Self::new), zeroed, and without memory for the elements: see [`commit`](Self::commit).
+    #[cfg(feature = "mpi")]
+    pub(crate) fn new_without_memory(dims: Dims) -> Result<Self> {
+        let description = R::description(dims);
+        let recipe = Recipe { sparse: true, ..single(&description)? };
+        build::check_room(recipe.size - recipe.later)?;
+        Self::root(build::anonymous(recipe, &|directory| fill(directory, &description, &|_| {}))?, None)
+    }
+
     /// In a region, under `name` or without one.
     pub(crate) fn new_in(region: &Region, name: Option<&str>, dims: Dims, initialise: Initialise<'_>) -> Result<Self> {
         let mapping = region.mapping();
@@ -509,6 +518,21 @@ impl<R> Handle<R> {
         R: Resident,
     {
         self.mapping.writable()?.place(self.bytes_of(elements), numa)
+    }
+
+    /// Reserves the memory of the pages that these elements have a part of, where it has none yet: on the node of the
+    /// calling thread, unless the thread or the memory is to have another one.
+    #[cfg(feature = "mpi")]
+    pub(crate) fn commit(&self, elements: Range<usize>) -> Result<()>
+    where
+        R: Resident,
+    {
+        if elements.is_empty() {
+            return Ok(());
+        }
+        let (bytes, page) = (self.bytes_of(elements), crate::os::memory::page_size());
+        let bytes = bytes.start as u64 / page * page..(bytes.end as u64).next_multiple_of(page);
+        build::reserve(self.mapping.writable()?, bytes, self.mapping.backing())
     }
 
     /// The nodes of the pages that these elements have a part of.

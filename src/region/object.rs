@@ -393,16 +393,6 @@ impl Plan {
         Ok(Self { body: (body - at) as u32, size: end - at, at_first: at_first - at, layout })
     }
 
-    /// Zeroes the bytes of the block at `at`, which nobody else uses: what died half way may have left anything there.
-    pub(super) fn clear(&self, memory: Memory<'_>, at: u64) -> Result<()> {
-        for part in memory.slice::<AtomicU64>(at, self.at_first / 8)? {
-            if part.load(Relaxed) != 0 {
-                part.store(0, Relaxed);
-            }
-        }
-        Ok(())
-    }
-
     /// Writes the block at `at`, whose bytes are zero and which nobody else uses: state `BUILDING`.
     pub(super) fn write(&self, memory: Memory<'_>, at: u64, hash: u32, name: &str, what: &Description) -> Result<()> {
         memory.bytes(at, self.size, BLOCK_ALIGN)?;
