@@ -385,9 +385,9 @@ impl<T: Message> Ends<T> {
         let units: *mut u8 = self.handle.data().as_ptr();
         let (first, second) = bytes.split_at(bytes.len() - rest);
         // SAFETY: `parts` gives a start inside the circle, and as many bytes as lie from there to its end at most.
-        unsafe { copy::store(first.as_ptr(), units.wrapping_add(start), first.len()) };
+        unsafe { copy::hand_over(first.as_ptr(), units.wrapping_add(start), first.len()) };
         // SAFETY: the rest fits the circle, of which it fills the beginning.
-        unsafe { copy::store(second.as_ptr(), units, second.len()) };
+        unsafe { copy::hand_over(second.as_ptr(), units, second.len()) };
     }
 
     /// Reads so many bytes, at most as many as the circle has, from a unit on.
