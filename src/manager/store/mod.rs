@@ -582,9 +582,10 @@ mod tests {
     fn insertions_of_a_batch_are_those_of_single_requests() {
         let text = "a text that is longer than a short one".to_string();
         let keys = [
-            Object::from(1),
-            true.into(),
+            Object::from(true),
+            1.into(),
             1.0.into(),
+            (-1.0).into(),
             (-1).into(),
             8191.into(),
             8192.into(),
