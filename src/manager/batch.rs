@@ -1,12 +1,12 @@
 //! Several operations as one.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, mem, sync::Arc};
 
 use super::{
     Dict, List, Namespace,
     client::Server,
     list::{items, nonsense},
-    object::Object,
+    object::{Object, short},
     protocol::{Op, Request, Step, Steps},
     proxy::{Proxy, Remote},
 };
@@ -44,8 +44,6 @@ struct Inner {
     /// The number of the connection when it was begun.
     link: u64,
     steps: Steps,
-    /// How many operations each of them stands for.
-    counts: Vec<usize>,
     /// What they are done with, and what is among the values, which all live until then.
     of: Vec<(Remote, u64)>,
     kept: Vec<Proxy>,
@@ -85,18 +83,12 @@ mod sealed {
 impl Batch {
     pub(super) fn new(server: Arc<Server>) -> Self {
         let link = server.link_number();
-        let (steps, counts, of, kept) = (Steps::default(), Vec::new(), Vec::new(), Vec::new());
-        Self(Box::new(Inner { server, link, steps, counts, of, kept, error: None }))
+        Self(Box::new(Inner { server, link, steps: Steps::default(), of: Vec::new(), kept: Vec::new(), error: None }))
     }
 
-    #[inline]
-    fn add(mut self, remote: &Remote, step: Step) -> Self {
-        self.0.add(remote, &step);
+    fn other(mut self, remote: &Remote, op: Op) -> Self {
+        self.0.add(remote, &Step::Other(&op));
         self
-    }
-
-    fn other(self, remote: &Remote, op: Op) -> Self {
-        self.add(remote, Step::Other(op))
     }
 
     /// The value of a key. Its answer is that.
@@ -105,8 +97,10 @@ impl Batch {
     }
 
     /// Gives a key a value.
-    pub fn insert(self, dict: &impl Keyed, key: impl Into<Object>, value: impl Into<Object>) -> Self {
-        self.add(dict.remote(), Step::Insert(key.into(), value.into()))
+    #[inline]
+    pub fn insert(mut self, dict: &impl Keyed, key: impl Into<Object>, value: impl Into<Object>) -> Self {
+        self.0.insert(dict.remote(), key.into(), value.into());
+        self
     }
 
     /// Takes an item out. Its answer is the value.
@@ -130,8 +124,10 @@ impl Batch {
     }
 
     /// Puts a value at the end of a list.
-    pub fn push(self, list: &List, value: impl Into<Object>) -> Self {
-        self.add(&list.0, Step::Push(value.into()))
+    #[inline]
+    pub fn push(mut self, list: &List, value: impl Into<Object>) -> Self {
+        self.0.add(&list.0, &Step::Push(&value.into()));
+        self
     }
 
     /// Takes the last value out of a list. Its answer is that.
@@ -160,8 +156,9 @@ impl Batch {
     ///
     /// See the type.
     pub fn run(self) -> Result<Vec<Object>> {
-        let Inner { server, mut steps, counts, of, kept, error, .. } = *self.0;
+        let Inner { server, mut steps, of, kept, error, .. } = *self.0;
         error.map_or_else(|| steps.end_run(), Err)?;
+        let counts = steps.take_counts();
         let answers = items(server.call(&Request::All(steps))?)?;
         drop((of, kept));
         if answers.len() != counts.len() {
@@ -179,32 +176,59 @@ impl Batch {
 
 impl Inner {
     #[inline]
-    fn add(&mut self, remote: &Remote, step: &Step) {
+    fn insert(&mut self, remote: &Remote, key: Object, value: Object) {
+        // Numbers after numbers: nearly always the compiler knows where it is so, and then there are no objects at all.
+        if let (Object::Int(number), Object::Int(to)) = (&key, &value)
+            && let (Some(number), Some(to)) = (short(*number), short(*to))
+            && self.insert_another(remote, number, to)
+        {
+            // There is nothing in them to be dropped.
+            mem::forget((key, value));
+            return;
+        }
+        self.add(remote, &Step::Insert(&key, &value));
+    }
+
+    #[inline]
+    fn insert_another(&mut self, remote: &Remote, key: i16, value: i16) -> bool {
+        match self.of.last() {
+            Some((last, id)) if last.is(remote) && self.error.is_none() => self.steps.insert_another(*id, key, value),
+            _ => false,
+        }
+    }
+
+    fn add(&mut self, remote: &Remote, step: &Step<'_>) {
         if self.error.is_some() {
             return;
         }
-        let is_own = remote.instance() == self.server.instance();
-        let other = || Err(Error::invalid_argument("an object of another manager"));
-        let id = if is_own { remote.id_for(self.link) } else { other() };
-        let added = id.and_then(|id| {
-            if self.of.last().is_none_or(|last| last.1 != id) {
-                self.of.push((remote.clone(), id));
-            }
-            self.steps.add(id, step)
-        });
-        match (added, self.counts.last_mut()) {
-            (Ok(false), Some(count)) => *count += 1,
-            (Ok(_), _) => self.counts.push(1),
-            (Err(error), _) => self.error = Some(error),
+        let id = match self.of.last() {
+            Some((last, id)) if last.is(remote) => Ok(*id),
+            _ => self.id_of(remote),
+        };
+        if let Err(error) = id.and_then(|id| self.steps.add(id, step)) {
+            self.error = Some(error);
         }
-        if let Step::Insert(_, value) | Step::Push(value) | Step::Other(Op::Set(_, value)) = step {
+        if let Step::Insert(_, value) | Step::Push(value) | Step::Other(Op::Set(_, value)) = *step
+            && value.has_proxies()
+        {
             value.for_each_proxy(&mut |proxy| self.kept.push(proxy.clone()));
         }
+    }
+
+    fn id_of(&mut self, remote: &Remote) -> Result<u64> {
+        if remote.instance() != self.server.instance() {
+            return Err(Error::invalid_argument("an object of another manager"));
+        }
+        let id = remote.id_for(self.link)?;
+        if self.of.last().is_none_or(|last| last.1 != id) {
+            self.of.push((remote.clone(), id));
+        }
+        Ok(id)
     }
 }
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch").field("steps", &self.0.counts.iter().sum::<usize>()).finish_non_exhaustive()
+        f.debug_struct("Batch").field("steps", &self.0.steps.len()).finish_non_exhaustive()
     }
 }

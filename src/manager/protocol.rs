@@ -3,7 +3,9 @@
 //! A request is a byte that says which one it is, and its fields in their order ([`Wire`]). An answer is a byte, 0 and a value
 //! or 1 and an error as serde and postcard have it: so that errors keep their kinds.
 
-use super::object::{Home, Object, Reader, Wire};
+use std::mem;
+
+use super::object::{Home, Object, Reader, Wire, write_short};
 use crate::{Error, Result};
 
 macro_rules! wire_enum {
@@ -112,6 +114,8 @@ wire_enum! {
 #[derive(Debug, Default)]
 pub(super) struct Steps {
     bytes: Vec<u8>,
+    /// How many operations each of them stands for.
+    counts: Vec<usize>,
     /// The last of them, which the next one may be of.
     run: Run,
 }
@@ -124,18 +128,22 @@ struct Run {
     bytes: Vec<u8>,
 }
 
+impl Run {
+    #[inline]
+    fn is_of(&self, id: u64, op: u8) -> bool {
+        self.count > 0 && (self.id, self.op) == (id, op)
+    }
+}
+
 /// How they are written.
 const EXTEND: u8 = 20;
 const UPDATE: u8 = 35;
 
 impl Steps {
-    /// Whether it is a step of its own.
-    ///
     /// # Errors
     ///
     /// `NotSendable`: then what there is makes no sense.
-    #[inline]
-    pub(super) fn add(&mut self, id: u64, step: &Step) -> Result<bool> {
+    pub(super) fn add(&mut self, id: u64, step: &Step<'_>) -> Result<()> {
         let op = match step {
             Step::Insert(..) => UPDATE,
             Step::Push(_) => EXTEND,
@@ -143,11 +151,11 @@ impl Steps {
                 self.end_run()?;
                 id.write(&mut self.bytes)?;
                 op.write(&mut self.bytes)?;
-                return Ok(true);
+                self.counts.push(1);
+                return Ok(());
             }
         };
-        let is_new = self.run.count == 0 || (self.run.id, self.run.op) != (id, op);
-        if is_new {
+        if !self.run.is_of(id, op) {
             self.end_run()?;
             (self.run.id, self.run.op) = (id, op);
         }
@@ -158,7 +166,19 @@ impl Steps {
         if let Step::Insert(_, value) | Step::Push(value) = step {
             value.write(&mut self.run.bytes)?;
         }
-        Ok(is_new)
+        Ok(())
+    }
+
+    /// Adds an insertion of numbers, if the last step was one into the same dict. Whether it was.
+    #[inline]
+    pub(super) fn insert_another(&mut self, id: u64, key: i16, value: i16) -> bool {
+        let goes_on = self.run.is_of(id, UPDATE);
+        if goes_on {
+            self.run.count += 1;
+            write_short(key, &mut self.run.bytes);
+            write_short(value, &mut self.run.bytes);
+        }
+        goes_on
     }
 
     /// To be called after the last one.
@@ -172,9 +192,19 @@ impl Steps {
             self.bytes.push(self.run.op);
             self.run.count.write(&mut self.bytes)?;
             self.bytes.append(&mut self.run.bytes);
+            self.counts.push(self.run.count);
             self.run.count = 0;
         }
         Ok(())
+    }
+
+    /// How many operations each of what is answered stands for. To be called after [`end_run`](Self::end_run).
+    pub(super) fn take_counts(&mut self) -> Vec<usize> {
+        mem::take(&mut self.counts)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.counts.iter().sum::<usize>() + self.run.count
     }
 
     pub(super) fn reader<'a>(&'a self, home: Home<'a>) -> Reader<'a> {
@@ -201,10 +231,10 @@ impl Begun {
 
 /// An operation of a batch.
 #[derive(Debug)]
-pub(super) enum Step {
-    Insert(Object, Object),
-    Push(Object),
-    Other(Op),
+pub(super) enum Step<'a> {
+    Insert(&'a Object, &'a Object),
+    Push(&'a Object),
+    Other(&'a Op),
 }
 
 /// The last part of a request, which ends where that does.
@@ -215,7 +245,7 @@ impl Wire for Steps {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
-        Ok(Self { bytes: from.rest().into(), run: Run::default() })
+        Ok(Self { bytes: from.rest().into(), ..Self::default() })
     }
 }
 

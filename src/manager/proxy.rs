@@ -175,6 +175,12 @@ impl Remote {
         self.0.instance
     }
 
+    /// Whether it is a clone of the other, of this process.
+    #[inline]
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(super) fn server_of(&self) -> Result<Arc<Server>> {
         self.server().map(|(server, _)| Arc::clone(server))
     }

@@ -386,10 +386,23 @@ mod tests {
         protocol::read_answer(Reader::of_answer(&answer, Home::Server(7)))
     }
 
-    fn all(steps: Vec<(u64, Step)>) -> Vec<u8> {
+    /// A step that has its values.
+    #[derive(Debug)]
+    enum Change {
+        Insert(Object, Object),
+        Push(Object),
+        Other(Op),
+    }
+
+    fn all(changes: Vec<(u64, Change)>) -> Vec<u8> {
         let mut all = Steps::default();
-        for (id, step) in steps {
-            all.add(id, &step).unwrap();
+        for (id, change) in &changes {
+            let step = match change {
+                Change::Insert(key, value) => Step::Insert(key, value),
+                Change::Push(value) => Step::Push(value),
+                Change::Other(op) => Step::Other(op),
+            };
+            all.add(*id, &step).unwrap();
         }
         all.end_run().unwrap();
         written(&Request::All(all))
@@ -411,11 +424,11 @@ mod tests {
         let step = (0_u8..40, vec(value, 3)).prop_map(|(kind, mut values)| {
             let mut next = || values.pop().unwrap_or_default();
             let index = |object: &Object| object.get_as().unwrap_or(0);
-            Step::Other(match kind {
+            Change::Other(match kind {
                 0 => Op::Clear(),
-                1 => return Step::Push(next()),
+                1 => return Change::Push(next()),
                 2 => Op::Push(next()),
-                3..=4 => return Step::Insert(next(), next()),
+                3..=4 => return Change::Insert(next(), next()),
                 5 => Op::Set(next(), next()),
                 6 => Op::Pop(None),
                 7 => Op::InsertAt(index(&next()), next()),
@@ -642,13 +655,13 @@ mod tests {
         let deep = (0..128).fold(Object::None, |inner, _| Object::from([inner]));
         ask(&mut worker, 1, &written(&Request::One(ROOT, Op::Set(1.into(), deep.clone())))).unwrap();
         assert_eq!(
-            ask(&mut worker, 2, &all(vec![(ROOT, Step::Other(Op::Get(1.into())))])).unwrap(),
+            ask(&mut worker, 2, &all(vec![(ROOT, Change::Other(Op::Get(1.into())))])).unwrap(),
             Object::from([&deep])
         );
         let items = Object::from([Object::from([Object::from(1), deep.clone()])]);
-        let chunk = ask(&mut worker, 3, &all(vec![(ROOT, Step::Other(Op::Chunk(0, None)))])).unwrap();
+        let chunk = ask(&mut worker, 3, &all(vec![(ROOT, Change::Other(Op::Chunk(0, None)))])).unwrap();
         assert_eq!(chunk, Object::from([Object::from([1.into(), Object::None, items.clone()])]));
-        assert_eq!(ask(&mut worker, 4, &all(vec![(ROOT, Step::Other(Op::PopItem()))])).unwrap(), items);
+        assert_eq!(ask(&mut worker, 4, &all(vec![(ROOT, Change::Other(Op::PopItem()))])).unwrap(), items);
     }
 
     /// Whoever was not told of an object does not hold it.

@@ -6,7 +6,7 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     mem,
     sync::LazyLock,
 };
@@ -79,29 +79,80 @@ static SECRET: LazyLock<Secret> = LazyLock::new(|| {
 /// Of numbers, nearly all of which are short, a linear function by chance: two that are chosen without knowing it fall together
 /// as seldom as by chance, in any of the bits (Dietzfelbinger, 1996). Of all else SipHash, which takes several times as long.
 #[inline]
-fn hash_of(key: &Object) -> u32 {
+fn hash_of_number(number: i64) -> u32 {
     let secret = &*SECRET;
-    let wide = match key.short_number() {
-        Some(number) => {
-            let number = u128::from(number.cast_unsigned());
-            (secret.factor.wrapping_mul(number).wrapping_add(secret.summand) >> 64) as u64
+    let number = u128::from(number.cast_unsigned());
+    (secret.factor.wrapping_mul(number).wrapping_add(secret.summand) >> 96) as u32
+}
+
+/// Of a key, or of what has the same bytes for a hasher.
+#[inline]
+fn hash_of_other(key: &impl Hash) -> u32 {
+    (SECRET.others.hash_one(key) >> 32) as u32
+}
+
+/// There is no key of this hash that was looked for.
+pub(in super::super) struct Gap(u32);
+
+/// What is looked for: a key, or what a key was read from, so that none is made where there is one already.
+pub(in super::super) trait Sought: Into<Object> {
+    /// That of the key, which has the same however it is written.
+    fn hash_of(&self) -> u32;
+
+    /// Whether it is this key.
+    fn is(&self, key: &Object) -> bool;
+}
+
+impl Sought for Object {
+    #[inline]
+    fn hash_of(&self) -> u32 {
+        self.short_number().map_or_else(|| hash_of_other(self), hash_of_number)
+    }
+
+    #[inline]
+    fn is(&self, key: &Object) -> bool {
+        key == self
+    }
+}
+
+impl Sought for i16 {
+    #[inline]
+    fn hash_of(&self) -> u32 {
+        hash_of_number((*self).into())
+    }
+
+    #[inline]
+    fn is(&self, key: &Object) -> bool {
+        match key {
+            Object::Int(int) => *int == i128::from(*self),
+            other => *other == Object::from(*self),
         }
-        None => secret.others.hash_one(key),
-    };
-    (wide >> 32) as u32
+    }
+}
+
+impl Sought for &str {
+    #[inline]
+    fn hash_of(&self) -> u32 {
+        hash_of_other(self)
+    }
+
+    #[inline]
+    fn is(&self, key: &Object) -> bool {
+        matches!(key, Object::Str(text) if text == self)
+    }
 }
 
 impl Table {
     /// What `find` and `push` want to know of a key.
     #[inline]
-    fn hash(&self, key: &Object) -> u32 {
-        if self.places.is_empty() { 0 } else { hash_of(key) }
+    fn hash(&self, key: &impl Sought) -> u32 {
+        if self.places.is_empty() { 0 } else { key.hash_of() }
     }
 
     /// Where the key is among the items, and among the places if there are any.
     #[inline]
-    fn find(&self, hash: u32, key: &Object) -> Option<(usize, usize)> {
-        let is_it = |item: &Option<(Object, Object)>| item.as_ref().is_some_and(|(found, _)| found == key);
+    fn find(&self, hash: u32, key: &impl Sought) -> Option<(usize, usize)> {
+        let is_it = |item: &Option<(Object, Object)>| item.as_ref().is_some_and(|(found, _)| key.is(found));
         let Some(mask) = self.places.len().checked_sub(1) else {
             return self.items.iter().position(is_it).map(|at| (at, 0));
         };
@@ -147,7 +198,7 @@ impl Table {
         if before.is_empty() {
             for at in 0..self.items.len() {
                 if let Some((key, _)) = &self.items[at] {
-                    self.add_place(hash_of(key), at);
+                    self.add_place(key.hash_of(), at);
                 }
             }
         }
@@ -309,12 +360,28 @@ impl Map {
     /// Gives a key a value, and says where that is. What it had is returned; else it is a new one, at the end.
     #[inline]
     pub(in super::super) fn put_and_tell(&mut self, key: Object, value: Object) -> (usize, Option<Object>) {
-        let table = self.0.get_or_insert_default();
-        let hash = table.hash(&key);
-        match table.find(hash, &key) {
-            Some((at, _)) => (at, self.replace(at, value)),
-            None => (table.push(hash, key, value), None),
+        match self.seek(&key) {
+            Ok((at, old)) => (at, Some(mem::replace(old, value))),
+            Err(gap) => (self.push(gap, key, value), None),
         }
+    }
+
+    /// Where the value of a key is, and that; else what [`push`](Self::push) wants to know.
+    #[inline]
+    pub(in super::super) fn seek(&mut self, key: &impl Sought) -> Result<(usize, &mut Object), Gap> {
+        let table = self.0.get_or_insert_default();
+        let hash = table.hash(key);
+        let found = table.find(hash, key).map(|(at, _)| at);
+        match found.and_then(|at| Some((at, table.items[at].as_mut()?))) {
+            Some((at, (_, value))) => Ok((at, value)),
+            None => Err(Gap(hash)),
+        }
+    }
+
+    /// Puts a key that there was not at the end: where that is.
+    #[inline(never)]
+    pub(in super::super) fn push(&mut self, Gap(hash): Gap, key: Object, value: Object) -> usize {
+        self.0.get_or_insert_default().push(hash, key, value)
     }
 
     /// Takes an item out and leaves a hole where it was: its place, for [`put_back`](Self::put_back).

@@ -14,9 +14,9 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-pub(super) use self::map::is_wasteful;
 pub use self::map::{Map, MapIter};
-pub(super) use self::wire::{Home, Reader, Room, Wire};
+pub(super) use self::map::{Sought, is_wasteful};
+pub(super) use self::wire::{Home, Reader, Room, Wire, short, write_short};
 use super::proxy::Proxy;
 use crate::{Error, Result};
 

@@ -218,10 +218,29 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether this byte is the next one, which then was read.
+    #[inline]
     pub(in super::super) fn skip(&mut self, byte: u8) -> bool {
         let is_it = self.rest.first() == Some(&byte);
         self.rest = &self.rest[usize::from(is_it)..];
         is_it
+    }
+
+    /// The next value, if it is a number of one or two groups, as most are.
+    #[inline]
+    pub(in super::super) fn short_number(&mut self) -> Option<i16> {
+        let (bits, rest) = match self.rest {
+            [INT, byte @ ..0x80, rest @ ..] => (u16::from(*byte), rest),
+            [INT, low, high @ ..0x80, rest @ ..] => (u16::from(*low & 0x7f) | u16::from(*high) << 7, rest),
+            _ => return None,
+        };
+        self.rest = rest;
+        Some(unzigzag(bits))
+    }
+
+    /// The next value, if it is text.
+    #[inline]
+    pub(in super::super) fn text(&mut self) -> Result<Option<&'a str>> {
+        self.skip(STR).then(|| read_text(self)).transpose()
     }
 
     /// So many parts are about to be read.
@@ -360,8 +379,12 @@ impl Wire for String {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
-        String::from_utf8(read_bytes(from)?.to_vec()).map_err(|_| Error::corrupt("text that is not UTF-8"))
+        read_text(from).map(Self::from)
     }
+}
+
+fn read_text<'a>(from: &mut Reader<'a>) -> Result<&'a str> {
+    str::from_utf8(read_bytes(from)?).map_err(|_| Error::corrupt("text that is not UTF-8"))
 }
 
 fn write_bytes(bytes: &[u8], into: &mut Vec<u8>) {
@@ -414,6 +437,22 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
     }
 }
 
+/// A number of one or two groups, as most are.
+#[inline]
+pub(in super::super) fn short(int: i128) -> Option<i16> {
+    (-0x2000..0x2000).contains(&int).then_some(int as i16)
+}
+
+/// Writes such a number, as a value.
+#[inline]
+pub(in super::super) fn write_short(number: i16, into: &mut Vec<u8>) {
+    let bits = zigzag(number);
+    match number {
+        -0x40..0x40 => into.extend_from_slice(&[INT, bits as u8]),
+        _ => into.extend_from_slice(&[INT, bits as u8 | 0x80, (bits >> 7) as u8]),
+    }
+}
+
 /// The sign in the lowest bit.
 fn zigzag(number: i16) -> u16 {
     ((number << 1) ^ (number >> 15)).cast_unsigned()
@@ -437,35 +476,18 @@ const PROXY: u8 = 9;
 impl Wire for Object {
     #[inline]
     fn write(&self, into: &mut Vec<u8>) -> Result<()> {
-        match self {
-            // Most numbers are short: one or two groups.
-            Self::Int(int @ -0x40..0x40) => {
-                into.extend_from_slice(&[INT, zigzag(*int as i16) as u8]);
-                Ok(())
-            }
-            Self::Int(int @ -0x2000..0x2000) => {
-                let bits = zigzag(*int as i16);
-                into.extend_from_slice(&[INT, bits as u8 | 0x80, (bits >> 7) as u8]);
-                Ok(())
-            }
-            _ => write_object(self, DEPTH, into),
+        if let Self::Int(int) = self
+            && let Some(number) = short(*int)
+        {
+            write_short(number, into);
+            return Ok(());
         }
+        write_object(self, DEPTH, into)
     }
 
     #[inline]
     fn read(from: &mut Reader<'_>) -> Result<Self> {
-        match from.rest {
-            // As above.
-            [INT, byte @ ..0x80, rest @ ..] => {
-                from.rest = rest;
-                Ok(Self::Int(unzigzag(u16::from(*byte)).into()))
-            }
-            [INT, low, high @ ..0x80, rest @ ..] => {
-                from.rest = rest;
-                Ok(Self::Int(unzigzag(u16::from(*low & 0x7f) | u16::from(*high) << 7).into()))
-            }
-            _ => Self::read_any(from),
-        }
+        from.short_number().map_or_else(|| Self::read_any(from), |number| Ok(number.into()))
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Body, Shared, Store, chunk, gone, in_short, task::Task, undo::Undo};
 use crate::{
     Error, Result,
     manager::{
-        object::{Map, Object, Reader, Wire},
+        object::{Map, Object, Reader, Sought, Wire},
         protocol::{Kind, Op},
     },
 };
@@ -66,14 +66,28 @@ impl Store {
         let Shared { body, version, links, .. } = self.object(id)?;
         let are_names = matches!(body, Body::Namespace(_));
         let (Body::Dict(map) | Body::Namespace(map)) = body else { return Err(gone(id)) };
+        let are_plain = *links == 0;
         while *left > 0 {
             *left -= 1;
-            let (key, value) = <(Object, Object)>::read(items)?;
-            if are_names { check_name(&key) } else { key.check_key() }?;
-            if *links > 0 || value.has_proxies() {
-                return Ok(Some((key, value)));
+            // A key that is there already is not made again, and nothing is moved that need not be: most are like these.
+            let number = if are_plain && !are_names { items.short_number() } else { None };
+            let aside = if let Some(key) = number {
+                put_next(id, map, version, key, items, task)?
+            } else if let Some(key) = if are_plain { items.text()? } else { None } {
+                put_next(id, map, version, key, items, task)?
+            } else {
+                let (key, value) = <(Object, Object)>::read(items)?;
+                if are_names { check_name(&key) } else { key.check_key() }?;
+                if are_plain && !value.has_proxies() {
+                    put_plainly(id, map, version, (key, value), task);
+                    None
+                } else {
+                    Some((key, value))
+                }
+            };
+            if aside.is_some() {
+                return Ok(aside);
             }
-            put_plainly(id, map, version, (key, value), task);
         }
         Ok(None)
     }
@@ -213,11 +227,40 @@ impl Store {
     }
 }
 
+/// Puts in a key and the value that is read next; if there is something to be counted in that, both are returned instead.
 #[inline]
-fn put_plainly(id: u64, map: &mut Map, version: &mut u64, (key, value): (Object, Object), task: &mut Task) {
-    match map.put_and_tell(key, value) {
-        (at, Some(old)) => task.note(id, || Undo::SetAt(at, old)),
-        (at, None) => {
+fn put_next(
+    id: u64,
+    map: &mut Map,
+    version: &mut u64,
+    key: impl Sought,
+    items: &mut Reader<'_>,
+    task: &mut Task,
+) -> Result<Option<(Object, Object)>> {
+    if let Some(value) = items.short_number() {
+        put_plainly(id, map, version, (key, value), task);
+        return Ok(None);
+    }
+    let value = Object::read(items)?;
+    if value.has_proxies() {
+        return Ok(Some((key.into(), value)));
+    }
+    put_plainly(id, map, version, (key, value), task);
+    Ok(None)
+}
+
+#[inline]
+fn put_plainly(
+    id: u64,
+    map: &mut Map,
+    version: &mut u64,
+    (key, value): (impl Sought, impl Into<Object>),
+    task: &mut Task,
+) {
+    match map.seek(&key) {
+        Ok((at, old)) => task.replace(id, at, old, value),
+        Err(gap) => {
+            let at = map.push(gap, key.into(), value.into());
             *version += 1;
             task.note(id, || Undo::RemoveAt(at));
         }

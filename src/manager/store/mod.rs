@@ -577,6 +577,66 @@ mod tests {
         assert!(matches!(store.one(id, Op::Chunk(128, Some(version))), Err(Error::ChangedMeanwhile)));
     }
 
+    /// Whatever the keys were read from, and whether or not there is something to be counted.
+    #[test]
+    fn insertions_of_a_batch_are_those_of_single_requests() {
+        let text = "a text that is longer than a short one".to_string();
+        let keys = [
+            Object::from(true),
+            1.into(),
+            1.0.into(),
+            (-1.0).into(),
+            (-1).into(),
+            8191.into(),
+            8192.into(),
+            (-8192).into(),
+            (-8193).into(),
+            0.5.into(),
+            "1".into(),
+            "".into(),
+            text.into(),
+            Object::bytes(b"1"),
+            Object::None,
+            [Object::from(1)].into(),
+        ];
+        let keys_of = |dict: &Object| match dict {
+            Object::Dict(map) => map.iter().map(|(key, _)| key).collect::<Object>(),
+            _ => unreachable!("it is one"),
+        };
+        for (count, has_proxy) in [(0, false), (0, true), (20, false), (20, true)] {
+            let first = (0..count).map(|n| (n, n)).collect::<Map>();
+            let (mut store, id) = store(Kind::Dict, Object::Dict(first.clone()));
+            let single = store.create(Kind::Dict, Object::Dict(first)).unwrap();
+            store.hold(single).unwrap();
+            for (n, key) in keys.iter().cycle().take(2 * keys.len()).enumerate() {
+                let proxy = || Object::Proxy(Proxy::of_server(Kind::Dict, 7, ROOT));
+                let value = if has_proxy && n % 7 == 3 { proxy() } else { Object::from(n * n * n) };
+                let item = |value: &Object| Op::Update(vec![("a".into(), 1.into()), (key.clone(), value.clone())]);
+                let before = store.one(id, Op::ToObject()).unwrap();
+                let fails = (id, Op::Get("missing".into()));
+                all(&mut store, vec![(id, item(&value)), fails]).unwrap_err();
+                assert_eq!(store.one(id, Op::Keys()).unwrap(), keys_of(&before));
+                assert_eq!(store.one(id, Op::ToObject()).unwrap(), before);
+                all(&mut store, vec![(id, item(&value))]).unwrap();
+                store.one(single, Op::Set("a".into(), 1.into())).unwrap();
+                store.one(single, Op::Set(key.clone(), value)).unwrap();
+                for op in [Op::ToObject, Op::Keys, Op::Len] {
+                    assert_eq!(store.one(id, op()).unwrap(), store.one(single, op()).unwrap(), "{key}");
+                }
+            }
+            let links = |store: &mut Store, id| store.object(id).unwrap().links;
+            assert_eq!(links(&mut store, id), links(&mut store, single));
+        }
+        let (mut store, id) = store(Kind::Namespace, Object::Dict(Map::new()));
+        for key in [Object::from(1), Object::None] {
+            let items = vec![("a".into(), 1.into()), (key, 1.into())];
+            assert!(matches!(all(&mut store, vec![(id, Op::Update(items))]), Err(Error::TypeMismatch { .. })));
+            assert_eq!(store.one(id, Op::Len()).unwrap(), Object::from(0));
+        }
+        all(&mut store, vec![(id, Op::Update(vec![("a".into(), 1.into()), ("b".into(), "c".into())]))]).unwrap();
+        assert_eq!(store.one(id, Op::Len()).unwrap(), Object::from(2));
+    }
+
     #[test]
     fn memory_is_given_back() {
         const MANY: usize = 10_000;

@@ -1,5 +1,7 @@
 //! What an operation is done for: a request of its own, or a batch, which may have to be undone and has a budget.
 
+use std::{iter, mem};
+
 use super::undo::Undo;
 use crate::{
     Result,
@@ -54,6 +56,19 @@ impl Task {
     pub(super) fn note(&mut self, id: u64, undo: impl FnOnce() -> Undo) {
         if let Some(log) = &mut self.log {
             log.push((id, undo()));
+        }
+    }
+
+    /// Puts another value in the place of one, which goes from there straight into the log. Moved by way of the stack, a value is
+    /// written in parts and read as a whole, for which the processor waits each time until all parts are in the cache.
+    #[inline]
+    pub(super) fn replace(&mut self, id: u64, at: usize, old: &mut Object, new: impl Into<Object>) {
+        match &mut self.log {
+            Some(log) => {
+                // There is room before there is a value.
+                log.extend(iter::once_with(|| (id, Undo::SetAt(at, mem::replace(old, new.into())))));
+            }
+            None => *old = new.into(),
         }
     }
 
