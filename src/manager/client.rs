@@ -32,8 +32,9 @@ use crate::{
 const SOON: Duration = Duration::from_secs(10);
 
 /// For so long the answer to what needs none is awaited, where the next such thing waits for that: nearly always it is there after
-/// tens of microseconds.
-const A_MOMENT: Duration = Duration::from_millis(10);
+/// tens of microseconds. Longer than a server waits for a core of a busy machine, for what is not told now may not be told for long;
+/// and short, for it is waited in a drop, once for a server that is stopped.
+const A_MOMENT: Duration = Duration::from_millis(200);
 
 /// The most objects that are given up by one request, which the line has room for.
 const MOST_RELEASED: usize = 1000;
