@@ -662,7 +662,7 @@ impl<T: Pod> Array<T> {
     fn exclude_claims(&self, recover: bool, wait: Wait) -> Result<()> {
         let Some(claims) = self.0.known_claims()? else { return Ok(()) };
         claims.exclude_all(wait)?;
-        match claims.poison_in(&(0..claims.len)) {
+        match claims.poison_in(&(0..u64::MAX)) {
             Some(poison) if !recover => Err(poison.into()),
             _ => Ok(()),
         }
@@ -721,7 +721,7 @@ impl<T: Pod> ArrayGuard<'_, T> {
             return self.held.poison();
         }
         let claims = self.array.0.known_claims().ok()??;
-        claims.poison_in(&(0..claims.len))
+        claims.poison_in(&(0..u64::MAX))
     }
 
     /// Declares the array to be whole again, all its parts.
@@ -853,13 +853,15 @@ impl<T: Pod> Release for ArrayGuard<'_, T> {
 
     fn take_again(&mut self, depth: u32, wait: ForAWait) -> Result<()> {
         self.held.take_again(depth, wait)?;
-        // It may have grown meanwhile.
-        self.len = self.array.0.len_now();
         // Others may have claimed parts meanwhile. If that fails the lock has been released.
-        match self.array.0.known_claims() {
-            Ok(Some(claims)) if claims.words.is_busy() => claims.exclude_all(Wait::Forever),
-            _ => Ok(()),
+        if let Ok(Some(claims)) = self.array.0.known_claims()
+            && claims.words.is_busy()
+        {
+            claims.exclude_all(Wait::Forever)?;
         }
+        // It may have grown meanwhile, also while it waited for a claim.
+        self.len = self.array.0.len_now();
+        Ok(())
     }
 
     fn poisoned(&self) -> Option<Poison> {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error, Result,
     os::clock::Wait,
-    raw::claims::{ClaimSlot, ClaimWords, Claims, Mode, PoisonList},
+    raw::claims::{ClaimSlot, ClaimWords, Claims, Length, Mode, PoisonList},
 };
 
 /// Claims on an array that there can be at a time; on one of `WIDE` bytes or more, which more will share.
@@ -58,6 +58,12 @@ pub(super) fn no_table(at: u64) -> Error {
     Error::corrupt(format!("there can be no table of claims at {at}"))
 }
 
+impl<R: Resident> Length for Handle<R> {
+    fn now(&self) -> u64 {
+        self.len_now() as u64
+    }
+}
+
 impl<R: Resident<Head = ClaimWords>> Handle<R> {
     /// The claims on this array, if there ever was one.
     pub(crate) fn known_claims(&self) -> Result<Option<Claims<'_>>> {
@@ -77,7 +83,7 @@ impl<R: Resident<Head = ClaimWords>> Handle<R> {
     #[inline]
     fn claims_at(&self, at: u64) -> Option<Claims<'_>> {
         let (poison, slots) = table(self.memory(), at, self.slots())?;
-        Some(Claims { words: self.head(), poison, slots, len: self.len_now() as u64 })
+        Some(Claims { words: self.head(), poison, slots, len: self })
     }
 
     /// The claims that there can be at a time.
