@@ -1,6 +1,8 @@
 //! Regions and arrays that grow while others have them: in this process, in others, and under processes that are
 //! killed.
 
+#![expect(unsafe_code, reason = "sets a limit of the process")]
+
 mod support;
 
 use std::{
@@ -278,7 +280,7 @@ fn poison_behind_the_end_that_a_waiter_knew() {
         victim.wait();
         drop(mine);
         assert_eq!(waiter.wait(), End::Code(i32::from(!is_let_in)));
-        array.claim(..150).unwrap();
+        assert_eq!(array.claim(..150).unwrap().len(), 150);
         let error = array.claim(160..161).unwrap_err();
         assert!(matches!(&error, Error::Poisoned { range: Some(range), .. } if *range == (150..200)), "{error}");
         assert!(matches!(array.lock(), Err(Error::Poisoned { .. })));
@@ -314,7 +316,7 @@ fn poison_of_a_guard_that_has_grown() {
     assert!(matches!(&error, Error::Poisoned { range: Some(range), .. } if *range == (0..200)), "{error}");
     // It is no poison of what comes later.
     array.grow(300).unwrap();
-    array.claim(200..).unwrap();
+    assert_eq!(array.claim(200..).unwrap().len(), 100);
 }
 
 /// Two who grow a region, and arrays in it, at once: nobody loses what another one has.
@@ -348,4 +350,24 @@ fn two_growers_at_once() {
             assert!(mine.eq(0..EACH / 8), "grower {who}");
         }
     }
+}
+
+/// A limit on the size of files (`ulimit -f`), which kills whoever meets it.
+#[test]
+fn a_limit_on_files_is_an_error() {
+    let mut child = Child::start(|| {
+        let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
+        // SAFETY: reads a live struct.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+        let too_large = [
+            Array::<u8>::growable(0, 1 << 30).map(drop),
+            Region::options().size(4096).max_size(2 << 20).create().map(drop),
+            Region::anonymous(2 << 20).map(drop),
+        ];
+        let are_told = too_large
+            .iter()
+            .all(|made| matches!(made, Err(Error::InvalidSize { reason }) if reason.contains("RLIMIT_FSIZE")));
+        i32::from(!(are_told && Region::anonymous(1 << 20).is_ok()))
+    });
+    assert_eq!(child.wait(), End::Code(0));
 }

@@ -164,3 +164,57 @@ fn processes_are_pinned() {
     }
     assert!(matches!(Process::builder(allowed).pin(Pin::Core(100_000)).start(), Err(Error::InvalidArgument { .. })));
 }
+
+/// Huge pages that there are not are an error also where memory is to come by touches.
+#[test]
+fn huge_pages_that_are_not_there() {
+    for options in [Region::options().sparse(true), Region::options().numa(Numa::FirstTouch)] {
+        let mut child = Child::start(|| match options.size(SIZE).pages(Pages::Huge).create() {
+            Ok(_) | Err(Error::Unsupported { .. }) => 0,
+            Err(_) => 1,
+        });
+        assert_eq!(child.wait(), End::Code(0));
+    }
+}
+
+/// Whoever can have no more threads touches by itself.
+#[test]
+fn memory_is_touched_without_threads() {
+    let region = Region::options().size(SIZE).sparse(true).create().unwrap();
+    if obtained(Region::options().size(page()).create().unwrap().prefault(1)).is_none() {
+        return;
+    }
+    let mut child = Child::start(|| {
+        if !refuse(libc::SYS_clone3) || !refuse(libc::SYS_clone) {
+            return 0;
+        }
+        let is_touched = region.prefault(8).is_ok() && region.pages().unwrap().resident >= SIZE;
+        i32::from(!is_touched)
+    });
+    assert_eq!(child.wait(), End::Code(0));
+}
+
+/// A region whose memory cannot be touched is not made, and leaves no name.
+#[test]
+fn a_prefault_that_fails_leaves_nothing() {
+    let name = format!("shmkit-test-prefault-{}", std::process::id());
+    let options = Region::options().name(&name).size(SIZE);
+    assert!(matches!(options.clone().prefault(0).create(), Err(Error::InvalidArgument { .. })));
+    assert!(matches!(Region::open(&name), Err(Error::NotFound { .. })));
+    let mut child = Child::start(|| {
+        if !refuse(libc::SYS_madvise) {
+            return 0;
+        }
+        i32::from(options.clone().prefault(1).create().is_ok())
+    });
+    let end = child.wait();
+    let left = Region::open(&name);
+    let _ = Region::unlink(&name);
+    assert_eq!(end, End::Code(0));
+    assert!(matches!(left, Err(Error::NotFound { .. })), "{left:?}");
+    // One that is there keeps its own.
+    let region = Region::options().name(&name).size(SIZE).sparse(true).create().unwrap();
+    let again = Region::options().name(&name).size(SIZE).prefault(1).open_or_create();
+    Region::unlink(&name).unwrap();
+    assert!(again.unwrap().is_same(&region) && region.pages().unwrap().resident < SIZE);
+}

@@ -676,7 +676,7 @@ fn single(description: &Description) -> Result<Recipe> {
     }
     let size = whole_pages(size)?;
     let (later, numa, pages) = (size - at_first, None, Pages::Usual);
-    Ok(Recipe { size, buckets: header::SINGLE, later, sparse: false, dump: false, numa, pages })
+    Ok(Recipe { size, buckets: header::SINGLE, later, sparse: false, dump: false, numa, pages, prefault: None })
 }
 
 fn fill(directory: Directory<'_>, description: &Description, initialise: Initialise<'_>) -> Result<()> {

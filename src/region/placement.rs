@@ -4,11 +4,18 @@ use std::{io, ops::Range, thread};
 
 use memmap2::Advice;
 
-use super::{Region, mapping::Mapping};
+use super::{
+    Region,
+    build::check_room,
+    mapping::{Backing, Mapping},
+};
 use crate::{
     Error, Result,
-    os::{memory::page_size, numa, pages, topology},
+    os::{files, memory::page_size, numa, pages, topology},
 };
+
+/// The most threads that touch the pages of a region.
+const MOST_THREADS: usize = 1024;
 
 /// On which memory node pages are to be, of a region or a part of an array.
 ///
@@ -135,13 +142,13 @@ impl Region {
         self.0.nodes(0..self.size())
     }
 
-    /// Touches all pages that it has so far, with so many threads, so that later touches find them: in parallel, for
+    /// Touches all pages that it has so far, with so many threads (or fewer, if there can be no more), so that later touches find them: in parallel, for
     /// zeroing memory takes time, and on the nodes of these threads where those of the first touch count.
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] before kernel 5.14, [`Error::InvalidArgument`] for no threads, [`Error::ReadOnly`],
-    /// [`Error::Os`] when there is no memory.
+    /// [`Error::OutOfMemory`] when there is no room for what it has not yet, [`Error::Unsupported`] before kernel 5.14,
+    /// [`Error::InvalidArgument`] for no threads, [`Error::ReadOnly`], [`Error::Os`].
     ///
     /// # Examples
     ///
@@ -200,18 +207,48 @@ impl Mapping {
         if threads == 0 {
             return Err(Error::invalid_argument("memory is touched by 1 thread or more"));
         }
+        self.check_room_for(len)?;
         let page = self.page_size()?;
-        let part = len.div_ceil(threads).next_multiple_of(page);
-        let touch = |start: usize| self.advise(Advice::PopulateWrite, start..len.min(start + part));
+        // More than this wait for each other, whatever the machine.
+        let part = len.div_ceil(threads.min(MOST_THREADS)).next_multiple_of(page).max(page);
+        let touch = |bytes: Range<usize>| match bytes.is_empty() {
+            true => Ok(()),
+            false => self.advise(Advice::PopulateWrite, bytes),
+        };
         let touched: io::Result<()> = thread::scope(|scope| {
-            let others: Vec<_> = (part..len).step_by(part).map(|start| scope.spawn(move || touch(start))).collect();
-            let first = touch(0);
-            others.into_iter().fold(first, |so_far, other| so_far.and(other.join().expect("it does not panic")))
+            let (mut others, mut next) = (Vec::new(), part.min(len));
+            while next < len {
+                let bytes = next..len.min(next + part);
+                let other = thread::Builder::new().spawn_scoped(scope, {
+                    let bytes = bytes.clone();
+                    move || touch(bytes)
+                });
+                // If there can be no more threads, the caller does the rest.
+                let Ok(other) = other else { break };
+                others.push(other);
+                next = bytes.end;
+            }
+            let mine = touch(0..part.min(len)).and_then(|()| touch(next..len));
+            others.into_iter().fold(mine, |so_far, other| so_far.and(other.join().expect("it does not panic")))
         });
-        touched.map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidInput => Error::unsupported("MADV_POPULATE_WRITE (Linux 5.14)"),
+        touched.map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => Error::unsupported("MADV_POPULATE_WRITE (Linux 5.14)"),
+            // The first where a touch would be a signal.
+            Some(libc::EFAULT | libc::ENOMEM) => {
+                Error::OutOfMemory { needed: len as u64, left: files::room(self), place: "to be touched".into() }
+            }
             _ => Error::os("touching memory", error),
         })
+    }
+
+    /// Compares what these bytes need beyond what they have with what there is.
+    fn check_room_for(&self, len: usize) -> Result<()> {
+        if self.backing() == Backing::File || self.page_size()? != page_size() as usize {
+            // Of a file the system writes out what has no room; huge pages are other memory.
+            return Ok(());
+        }
+        let facts = files::facts(self).map_err(|error| Error::os("fstat", error))?;
+        check_room((len as u64).saturating_sub(facts.allocated))
     }
 }
 
