@@ -20,7 +20,8 @@ const MOST_THREADS: usize = 1024;
 /// On which memory node pages are to be, of a region or a part of an array.
 ///
 /// It holds for all processes that share the memory. Memory in ordinary files is the kernel's page cache, for which the
-/// system may not heed it. [`Region::nodes`] tells what came of it.
+/// system may not heed it. In [huge pages](Pages::Huge) it holds for those that are there at first, and for those that
+/// this process touches first; they [grow](Region::grow) without it. [`Region::nodes`] tells what came of it.
 ///
 /// # Examples
 ///
@@ -42,9 +43,10 @@ const MOST_THREADS: usize = 1024;
 pub enum Numa {
     /// Page by page on all nodes in turn.
     Interleave,
-    /// On this node alone; memory that it has not is an error.
+    /// On this node alone. More than it has is not noticed before: the system then swaps, or ends a process to get
+    /// memory.
     Bind(usize),
-    /// On the node that the calling thread runs on, as long as that has some.
+    /// On the node that the calling thread runs on, as long as that has some; a node without any memory is an error.
     Local,
     /// Each page on the node of whoever touches it first. A region that is made so gets its memory by touches alone, as
     /// with [`sparse`](super::RegionOptions::sparse): touches should come from the processes that will work with the
@@ -119,14 +121,14 @@ impl Region {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] when there is no such node; [`Error::Unsupported`] where the kernel has no NUMA or a
-    /// sandbox forbids it; [`Error::Os`].
+    /// [`Error::InvalidArgument`] when there is no such node, or none of its memory for this process (`cpuset`);
+    /// [`Error::Unsupported`] where the kernel has no NUMA or a sandbox forbids it; [`Error::ReadOnly`]; [`Error::Os`].
     ///
     /// # Examples
     ///
     /// See [`Numa`].
     pub fn place(&self, numa: Numa) -> Result<()> {
-        self.0.place(0..self.0.memory().len() as usize, numa)
+        self.0.writable()?.place(0..self.0.memory().len() as usize, numa)
     }
 
     /// The node of each page that it has so far, `None` for those that this process has not touched.
@@ -171,7 +173,7 @@ impl Region {
 impl Mapping {
     /// Says where the whole pages among these bytes are to be.
     pub(super) fn place(&self, bytes: Range<usize>, numa: Numa) -> Result<()> {
-        let (page, addresses) = (page_size() as usize, self.addresses());
+        let (page, addresses) = (self.page_size()?, self.addresses());
         let (start, end) = (bytes.start.next_multiple_of(page), bytes.end / page * page);
         if start >= end {
             return Ok(());
@@ -192,12 +194,18 @@ impl Mapping {
         };
         debug_assert!(end <= addresses.len());
         let place = self.memory().bytes(start as u64, (end - start) as u64, 1)?;
-        numa::set_policy(place.as_ptr(), end - start, mode, &nodes).map_err(|error| refused("mbind", error))
+        numa::set_policy(place.as_ptr(), end - start, mode, &nodes).map_err(|error| match error.raw_os_error() {
+            // There is such a node, but not for this process.
+            Some(libc::EINVAL) => {
+                Error::invalid_argument(format!("{numa:?}: of the nodes {nodes:?} this process can have no memory"))
+            }
+            _ => refused("mbind", error),
+        })
     }
 
     /// The nodes of all pages that have any of these bytes.
     pub(super) fn nodes(&self, bytes: Range<usize>) -> Result<Vec<Option<usize>>> {
-        let (page, addresses) = (page_size() as usize, self.addresses());
+        let (page, addresses) = (self.page_size()?, self.addresses());
         let pages = addresses.start + bytes.start / page * page..addresses.start + bytes.end.min(addresses.len());
         numa::nodes_of(pages, page).map_err(|error| refused("move_pages", error))
     }
