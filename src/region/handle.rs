@@ -149,9 +149,10 @@ struct Growing {
     /// The most that the first one can be, and the others.
     widest: Box<[usize]>,
     most: usize,
-    /// Elements of a row.
+    /// Elements of a row: 1 or more.
     row: usize,
-    /// The shapes that were asked for. What is in a box here is never changed, and stays as long as this.
+    /// The shapes that were asked for, in the order of their first lengths. What is in a box here is never changed, and
+    /// stays as long as this.
     seen: Mutex<Vec<Box<[usize]>>>,
 }
 
@@ -176,15 +177,11 @@ impl Growing {
     /// The shape with so many rows.
     fn shape(&self, rows: usize) -> &[usize] {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        // The last one nearly always.
-        let known = seen.iter().rev().position(|shape| shape[0] == rows);
-        let at = match known {
-            Some(back) => seen.len() - 1 - back,
-            None => {
-                seen.push([&[rows], &self.widest[1..]].concat().into());
-                seen.len() - 1
-            }
-        };
+        let at = seen.binary_search_by_key(&rows, |shape| shape[0]).unwrap_or_else(|at| {
+            // At the end nearly always.
+            seen.insert(at, [&[rows], &self.widest[1..]].concat().into());
+            at
+        });
         let shape: *const [usize] = &*seen[at];
         // SAFETY: the field's promise: the box stays unchanged as long as `self`.
         unsafe { &*shape }
@@ -442,12 +439,31 @@ impl<R> Handle<R> {
         }
     }
 
+    /// The first length when it has, or had, `len` elements.
+    #[inline]
+    pub(crate) fn rows_of(&self, len: usize) -> usize {
+        match &self.shape {
+            Shape::Growing(growing) => len / growing.row,
+            shape => shape.as_slice()[0],
+        }
+    }
+
     /// The shape when it has, or had, `len` elements.
     #[inline]
-    pub(crate) fn shape_of(&self, len: usize) -> &[usize] {
+    pub(crate) fn shape_of<'a>(&'a self, len: &'a usize) -> &'a [usize] {
         match &self.shape {
-            Shape::Growing(growing) if growing.row > 0 => growing.shape(len / growing.row),
+            Shape::Growing(growing) if growing.widest.len() == 1 => slice::from_ref(len),
+            Shape::Growing(growing) => growing.shape(len / growing.row),
             shape => shape.as_slice(),
+        }
+    }
+
+    /// The same for a moment: nothing is kept.
+    #[cold]
+    pub(crate) fn lengths_of(&self, len: usize) -> Vec<usize> {
+        match &self.shape {
+            Shape::Growing(_) => [&[self.rows_of(len)], self.others()].concat(),
+            shape => shape.as_slice().to_vec(),
         }
     }
 
