@@ -144,6 +144,9 @@ fn threads_are_pinned() {
         assert!(!all.is_empty());
         let cpus = pin(&Pin::Scatter(0)).unwrap();
         assert_eq!(allowed(), cpus[0].to_string());
+        // What there is not is no part of the answer.
+        assert_eq!(pin(&Pin::Cpus(vec![cpus[0], 4000])).unwrap(), cpus);
+        assert!(matches!(pin(&Pin::Cpus(vec![4000])), Err(Error::Os { .. })));
         // What it may not use any more does not count.
         assert_eq!(Pin::Compact(5).cpus().unwrap(), cpus);
         assert!(matches!(Pin::Socket(100_000).cpus(), Err(Error::InvalidArgument { .. })));
