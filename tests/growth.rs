@@ -371,3 +371,57 @@ fn a_limit_on_files_is_an_error() {
     });
     assert_eq!(child.wait(), End::Code(0));
 }
+
+/// `/dev/shm` with no room left, of the child's own. `false` where a child may not have that.
+fn small_shm(bytes: &std::ffi::CStr) -> bool {
+    let mount = |source: &std::ffi::CStr, target: &std::ffi::CStr, flags, data: *const libc::c_char| {
+        // SAFETY: texts that live as long as the call.
+        unsafe { libc::mount(source.as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), flags, data.cast()) == 0 }
+    };
+    // SAFETY: takes a number, or none.
+    let is_apart = unsafe {
+        let more = if libc::geteuid() == 0 { 0 } else { libc::CLONE_NEWUSER };
+        libc::unshare(libc::CLONE_NEWNS | more) == 0
+    };
+    is_apart
+        && mount(c"none", c"/", libc::MS_REC | libc::MS_PRIVATE, std::ptr::null())
+        && mount(c"none", c"/dev/shm", 0, bytes.as_ptr())
+}
+
+#[test]
+fn a_full_file_system() {
+    let _deadline = Deadline::seconds(60, "a_full_file_system");
+    let mut child = Child::start(|| {
+        if !small_shm(c"size=256k") {
+            return 0;
+        }
+        let is_full = |result: Result<()>| assert!(matches!(result, Err(Error::OutOfMemory { .. })));
+        let sparse = Region::options().name("sparse").size(1 << 20).sparse(true).create().unwrap();
+        is_full(sparse.prefault(2));
+        is_full(Region::options().name("touched").size(1 << 20).sparse(true).prefault(1).create().map(drop));
+        drop(sparse);
+        Region::unlink("sparse").unwrap();
+
+        let region = Region::options().name("region").size(4096).max_size(1 << 24).create().unwrap();
+        is_full(region.grow(1 << 20));
+        assert_eq!(region.size(), 4096);
+        region.grow(1 << 14).unwrap();
+        let array = Array::<u64>::growable_in(&region, "array", 0, 1 << 16).unwrap();
+        let mut count = 0;
+        is_full(loop {
+            match array.extend_from_slice(&[count; 512]) {
+                Ok(()) => count += 1,
+                error => break error,
+            }
+        });
+        assert!(count >= 16 && array.len() as u64 == 512 * count);
+        let elements = array.lock().unwrap();
+        assert!(elements.chunks(512).enumerate().all(|(at, part)| part.iter().all(|n| *n == at as u64)));
+        // Nothing at all is left.
+        let rest = std::fs::File::create("/dev/shm/rest").unwrap();
+        while std::io::Write::write_all(&mut &rest, &[1; 512]).is_ok() {}
+        is_full(Region::options().name("no-room").size(1 << 20).sparse(true).create().map(drop));
+        0
+    });
+    assert_eq!(child.wait(), End::Code(0));
+}

@@ -177,8 +177,8 @@ macro_rules! array_constructors {
         /// use shmkit::{Array, Error, region::Numa};
         ///
         /// let field = Array::<f64>::zeros([1024, 1024])?;
-        /// match field.place(0..512 * 1024, Numa::Bind(0)) {
-        ///     Ok(()) => assert_eq!(field.nodes(0..512 * 1024)?.len(), 512 * 1024 * 8 / 4096 + 1),
+        /// match field.place(0..512 * 1024, Numa::Bind(0)).and_then(|()| field.nodes(0..512 * 1024)) {
+        ///     Ok(nodes) => assert_eq!(nodes.len(), 512 * 1024 * 8 / 4096 + 1),
         ///     Err(Error::Unsupported { reason }) => println!("{reason}"),
         ///     Err(error) => return Err(error),
         /// }
@@ -403,8 +403,9 @@ impl<T: Pod> Array<T> {
     /// Appends a copy of `elements`, which are whole rows, to an array that was made to [grow](Self::growable).
     ///
     /// Nothing moves: pointers, claims and handles stay what they are, here and in every other process, and see the old
-    /// length or the new one, with all of its elements. It waits for whoever has the lock, and not for claims. To take
-    /// the lock another way, or to do more under it, use [the guard's](ArrayGuard::extend_from_slice).
+    /// length or the new one, with all of its elements. It waits for whoever has the lock, and not for claims; who would
+    /// claim a part waits until the copy is made. To take the lock another way, or to do more under it, use [the
+    /// guard's](ArrayGuard::extend_from_slice).
     ///
     /// # Errors
     ///

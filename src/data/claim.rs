@@ -98,8 +98,8 @@ impl<T: Pod> Array<T> {
         /// Its claims are free as soon as the whole process has ended; those to change elements poison them.
         ///
         /// A process that is stopped, and not dead, in the few steps in which it enters a claim holds up all who claim any
-        /// part of this array, until it goes on or dies. Those who have a time limit are told in time, and those who do not
-        /// wait at all after a second at most.
+        /// part of this array, until it goes on or dies; so does one that appends to the array, as long as it copies.
+        /// Those who have a time limit are told in time, and those who do not wait at all after a second at most.
         ///
         /// # Examples
         ///
