@@ -136,12 +136,12 @@ impl Mode {
 }
 
 /// The claims on one array.
-#[derive(Clone, Copy)]
-pub(crate) struct Claims<'a> {
+pub(crate) struct Claims<'a, L> {
     pub(crate) words: &'a ClaimWords,
     pub(crate) poison: &'a PoisonList,
     pub(crate) slots: &'a [ClaimSlot],
-    pub(crate) len: &'a dyn Length,
+    /// What has the array's length. Not the length itself: see [the module](self).
+    pub(crate) len: &'a L,
 }
 
 /// An array that knows how long it is.
@@ -183,7 +183,7 @@ impl ClaimWords {
     }
 }
 
-impl<'a> Claims<'a> {
+impl<'a, L: Length> Claims<'a, L> {
     /// Claims `wanted`, which is not empty, if that takes no waiting, no repair and no error: [`claim`](Self::claim) for
     /// the common case, as [`RawMutex::lock_uncontended`] is for a lock. Returns the claim's slot.
     #[inline]

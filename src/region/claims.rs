@@ -10,7 +10,7 @@
 use std::{ops::Range, sync::atomic::Ordering::Acquire};
 
 use super::{
-    handle::{Handle, Resident},
+    handle::{Handle, Resident, Shape},
     memory::Memory,
     object::{Description, Dims, Kind, Layout},
 };
@@ -58,15 +58,16 @@ pub(super) fn no_table(at: u64) -> Error {
     Error::corrupt(format!("there can be no table of claims at {at}"))
 }
 
-impl<R: Resident> Length for Handle<R> {
+impl Length for Shape {
+    #[cold]
     fn now(&self) -> u64 {
-        self.len_now() as u64
+        self.count() as u64
     }
 }
 
 impl<R: Resident<Head = ClaimWords>> Handle<R> {
     /// The claims on this array, if there ever was one.
-    pub(crate) fn known_claims(&self) -> Result<Option<Claims<'_>>> {
+    pub(crate) fn known_claims(&self) -> Result<Option<Claims<'_, Shape>>> {
         match self.table() {
             0 => Ok(None),
             at => self.claims_at(at).map(Some).ok_or_else(|| no_table(at)),
@@ -81,9 +82,9 @@ impl<R: Resident<Head = ClaimWords>> Handle<R> {
     }
 
     #[inline]
-    fn claims_at(&self, at: u64) -> Option<Claims<'_>> {
+    fn claims_at(&self, at: u64) -> Option<Claims<'_, Shape>> {
         let (poison, slots) = table(self.memory(), at, self.slots())?;
-        Some(Claims { words: self.head(), poison, slots, len: self })
+        Some(Claims { words: self.head(), poison, slots, len: self.kept_shape() })
     }
 
     /// The claims that there can be at a time.
@@ -122,7 +123,7 @@ impl<R: Resident<Head = ClaimWords>> Handle<R> {
     }
 
     /// The claims on this array, from now on.
-    fn claims(&self) -> Result<Claims<'_>> {
+    fn claims(&self) -> Result<Claims<'_, Shape>> {
         if let Some(claims) = self.known_claims()? {
             return Ok(claims);
         }

@@ -131,7 +131,7 @@ pub(crate) struct Handle<R> {
 
 /// [`Dims`] as handles keep them, of which there may be thousands, nearly all of single values.
 #[derive(Debug, Clone)]
-enum Shape {
+pub(crate) enum Shape {
     Scalar,
     Line(usize),
     Grid(Arc<[usize]>),
@@ -143,7 +143,7 @@ enum Shape {
 ///
 /// Invariant: `rows` points into the mapping of the handle that has this.
 #[derive(Debug)]
-struct Growing {
+pub(crate) struct Growing {
     /// The first length, as it is now; untrusted.
     rows: NonNull<AtomicU64>,
     /// The most that the first one can be, and the others.
@@ -205,6 +205,14 @@ impl Shape {
             Self::Line(length) => slice::from_ref(length),
             Self::Grid(lengths) => lengths,
             Self::Growing(growing) => growing.shape(growing.rows()),
+        }
+    }
+
+    /// How many elements there are now.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::Growing(growing) => growing.rows() * growing.row,
+            shape => shape.as_slice().iter().product(),
         }
     }
 }
@@ -402,10 +410,13 @@ impl<R> Handle<R> {
     /// Out of the way of the others: a lock is taken in a few nanoseconds.
     #[cold]
     fn ask_len(&self) -> usize {
-        match &self.shape {
-            Shape::Growing(growing) => growing.rows() * growing.row,
-            _ => self.len,
-        }
+        self.shape.count()
+    }
+
+    /// The shape as the handle has it.
+    #[inline]
+    pub(super) fn kept_shape(&self) -> &Shape {
+        &self.shape
     }
 
     /// The most elements that there can be.

@@ -40,7 +40,7 @@ impl Length for AtomicU32 {
 }
 
 impl Shared {
-    fn claims(&self) -> Claims<'_> {
+    fn claims(&self) -> Claims<'_, AtomicU32> {
         Claims { words: &self.words, poison: &self.poison, slots: &self.slots, len: &self.missing }
     }
 
