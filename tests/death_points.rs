@@ -204,17 +204,23 @@ fn growth() {
 fn growth_by_a_guard() {
     let _alone = alone("growth_by_a_guard");
     let array = Array::<u64>::growable(0, 1 << 20).unwrap();
+    let mut poisoned = [0; 2];
     let points = at_every_point(|n| {
         let before = array.len();
         let mut victim = armed(n, || array.lock_timeout(SOON).unwrap().extend_from_slice(&[7; 1000]).unwrap());
         let end = victim.wait();
         let mut guard = array.recover_timeout(SOON).unwrap();
         assert!([before, before + 1000].contains(&guard.len()));
+        if let Some(poison) = guard.poison() {
+            assert_eq!(poison.range, None);
+            poisoned[usize::from(guard.len() > before)] += 1;
+        }
         assert!(guard[before..].iter().all(|x| *x == 7));
         guard.clear_poison();
         end
     });
     assert!(points >= 5, "{points} points");
+    assert!(poisoned.iter().all(|times| *times > 0), "before it is longer, and after: {poisoned:?}");
 }
 
 /// Dies at every step of becoming a member, of taking a permit, and of giving both up.

@@ -1,6 +1,8 @@
 //! Regions and arrays that grow while others have them: in this process, in others, and under processes that are
 //! killed.
 
+#![expect(unsafe_code, reason = "sets a limit of the process")]
+
 mod support;
 
 use std::{
@@ -9,7 +11,7 @@ use std::{
 };
 
 use shmkit::{Array, Error, Process, Region, Result, Value, process::StartMethod, region::Place};
-use support::{Board, Child, Deadline, End, Random, eventually};
+use support::{Board, Child, Deadline, End, Flag, Random, eventually, is_raised, raise, sleep_for_ever};
 
 shmkit::init_in_tests!();
 
@@ -47,14 +49,14 @@ fn smoke() {
 
 #[test]
 fn what_is_there_at_first_takes_no_more_memory() {
-    let before = Region::options().size(1 << 16).max_size(1 << 40).create().unwrap();
+    let before = Region::options().size(1 << 16).max_size(1 << 45).create().unwrap();
     assert!(before.left().unwrap() < 1 << 16);
-    let error = before.grow(1 << 40).unwrap_err();
+    let error = before.grow(1 << 45).unwrap_err();
     assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
     assert_eq!(before.size(), 1 << 16);
-    let sparse = Region::options().size(1 << 16).max_size(1 << 40).sparse(true).create().unwrap();
-    sparse.grow(1 << 40).unwrap();
-    assert_eq!(sparse.size(), 1 << 40);
+    let sparse = Region::options().size(1 << 16).max_size(1 << 45).sparse(true).create().unwrap();
+    sparse.grow(1 << 45).unwrap();
+    assert_eq!(sparse.size(), 1 << 45);
 }
 
 #[test]
@@ -239,4 +241,187 @@ fn appenders_are_killed() {
     let elements = array.lock().unwrap();
     assert!(elements.len() as u64 >= 7 * done.load(SeqCst));
     assert!(elements.chunks(7).all(|seven| seven.iter().all(|n| *n == seven[0])));
+}
+
+/// The poison of what was appended and half changed while somebody waited for something else: whoever waits finds the
+/// dead one's claim, and has to know how long the array is by then.
+#[test]
+fn poison_behind_the_end_that_a_waiter_knew() {
+    let _deadline = Deadline::seconds(60, "poison_behind_the_end_that_a_waiter_knew");
+    let wait_for_part = |array: &Array<u8>| array.claim_mut(..10).map(drop);
+    let repair_part = |array: &Array<u8>| array.recover_claim_mut(..10).map(drop);
+    let wait_for_all = |array: &Array<u8>| array.lock().map(drop);
+    let recover_all = |array: &Array<u8>| {
+        let poison = array.recover()?.poison();
+        assert!(poison.is_some_and(|poison| poison.range == Some(150..200)));
+        Ok(())
+    };
+    let ways: [(fn(&Array<u8>) -> Result<()>, bool); 4] =
+        [(wait_for_part, true), (repair_part, true), (wait_for_all, false), (recover_all, true)];
+    for (wait, is_let_in) in ways {
+        let array = Array::<u8>::growable(100, 1000).unwrap();
+        let mine = array.claim_mut(..10).unwrap();
+        let mut waiter = Child::start(|| match wait(&array) {
+            Ok(()) => 0,
+            Err(Error::Poisoned { range: Some(range), .. }) if range == (150..200) => 1,
+            Err(_) => 2,
+        });
+        waiter.wait_until_asleep();
+        let is_changing = Board::<Flag>::new();
+        let mut victim = Child::start(|| {
+            array.grow(200).unwrap();
+            let mut claim = array.claim_mut(150..200).unwrap();
+            claim[..25].fill(1);
+            raise(&is_changing);
+            sleep_for_ever()
+        });
+        victim.brings_about(|| is_raised(&is_changing));
+        victim.kill();
+        victim.wait();
+        drop(mine);
+        assert_eq!(waiter.wait(), End::Code(i32::from(!is_let_in)));
+        assert_eq!(array.claim(..150).unwrap().len(), 150);
+        let error = array.claim(160..161).unwrap_err();
+        assert!(matches!(&error, Error::Poisoned { range: Some(range), .. } if *range == (150..200)), "{error}");
+        assert!(matches!(array.lock(), Err(Error::Poisoned { .. })));
+    }
+}
+
+/// The same of one who had it all, and had made it longer.
+#[test]
+fn poison_of_a_guard_that_has_grown() {
+    let _deadline = Deadline::seconds(60, "poison_of_a_guard_that_has_grown");
+    let array = Array::<u8>::growable(100, 1000).unwrap();
+    drop(array.claim(..1).unwrap());
+    let steps = Board::<[Flag; 2]>::new();
+    let mut victim = Child::start(|| {
+        let mut guard = array.lock().unwrap();
+        raise(&steps[0]);
+        eventually(|| is_raised(&steps[1]));
+        guard.extend_from_slice(&[1; 100]).unwrap();
+        sleep_for_ever()
+    });
+    victim.brings_about(|| is_raised(&steps[0]));
+    let mut waiter = Child::start(|| {
+        let Ok(claim) = array.recover_claim_mut(..10) else { return 1 };
+        i32::from(claim.poison().is_none())
+    });
+    waiter.wait_until_asleep();
+    raise(&steps[1]);
+    victim.brings_about(|| array.len() == 200);
+    victim.kill();
+    victim.wait();
+    assert_eq!(waiter.wait(), End::Code(0));
+    let error = array.claim(150..).unwrap_err();
+    assert!(matches!(&error, Error::Poisoned { range: Some(range), .. } if *range == (0..200)), "{error}");
+    // It is no poison of what comes later.
+    array.grow(300).unwrap();
+    assert_eq!(array.claim(200..).unwrap().len(), 100);
+}
+
+/// Two who grow a region, and arrays in it, at once: nobody loses what another one has.
+#[test]
+fn two_growers_at_once() {
+    const EACH: u64 = 20_000;
+    let _deadline = Deadline::seconds(120, "two_growers_at_once");
+    let region = Region::options().size(1 << 14).max_size(1 << 24).create().unwrap();
+    let arrays = ["one", "other"].map(|name| Array::<u64>::growable_in(&region, name, 0, 1 << 18).unwrap());
+    let mut growers: Vec<_> = (0..4)
+        .map(|who| {
+            let (array, region) = (&arrays[who % 2], &region);
+            Child::start(move || {
+                for n in 0..EACH / 8 {
+                    array.extend_from_slice(&[(who as u64) << 32 | n; 8]).unwrap();
+                    if n % 64 == 0 {
+                        region.grow(region.size() + 4096).unwrap();
+                    }
+                }
+                0
+            })
+        })
+        .collect();
+    assert!(growers.iter_mut().all(|grower| grower.wait() == End::Code(0)));
+    for (which, array) in arrays.iter().enumerate() {
+        let all = array.to_vec().unwrap();
+        assert_eq!(all.len() as u64, 2 * EACH);
+        assert!(all.chunks(8).all(|eight| eight.iter().all(|n| *n == eight[0])));
+        for who in [which, which + 2] {
+            let mine = all.iter().step_by(8).filter(|n| **n >> 32 == who as u64).map(|n| n & 0xFFFF_FFFF);
+            assert!(mine.eq(0..EACH / 8), "grower {who}");
+        }
+    }
+}
+
+/// A limit on the size of files (`ulimit -f`), which kills whoever meets it.
+#[test]
+fn a_limit_on_files_is_an_error() {
+    let mut child = Child::start(|| {
+        let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
+        // SAFETY: reads a live struct.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+        let too_large = [
+            Array::<u8>::growable(0, 1 << 30).map(drop),
+            Region::options().size(4096).max_size(2 << 20).create().map(drop),
+            Region::anonymous(2 << 20).map(drop),
+        ];
+        let are_told = too_large
+            .iter()
+            .all(|made| matches!(made, Err(Error::InvalidSize { reason }) if reason.contains("RLIMIT_FSIZE")));
+        i32::from(!(are_told && Region::anonymous(1 << 20).is_ok()))
+    });
+    assert_eq!(child.wait(), End::Code(0));
+}
+
+/// `/dev/shm` with no room left, of the child's own. `false` where a child may not have that.
+fn small_shm(bytes: &std::ffi::CStr) -> bool {
+    let mount = |source: &std::ffi::CStr, target: &std::ffi::CStr, flags, data: *const libc::c_char| {
+        // SAFETY: texts that live as long as the call.
+        unsafe { libc::mount(source.as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), flags, data.cast()) == 0 }
+    };
+    // SAFETY: takes a number, or none.
+    let is_apart = unsafe {
+        let more = if libc::geteuid() == 0 { 0 } else { libc::CLONE_NEWUSER };
+        libc::unshare(libc::CLONE_NEWNS | more) == 0
+    };
+    is_apart
+        && mount(c"none", c"/", libc::MS_REC | libc::MS_PRIVATE, std::ptr::null())
+        && mount(c"none", c"/dev/shm", 0, bytes.as_ptr())
+}
+
+#[test]
+fn a_full_file_system() {
+    let _deadline = Deadline::seconds(60, "a_full_file_system");
+    let mut child = Child::start(|| {
+        if !small_shm(c"size=256k") {
+            return 0;
+        }
+        let is_full = |result: Result<()>| assert!(matches!(result, Err(Error::OutOfMemory { .. })));
+        let sparse = Region::options().name("sparse").size(1 << 20).sparse(true).create().unwrap();
+        is_full(sparse.prefault(2));
+        is_full(Region::options().name("touched").size(1 << 20).sparse(true).prefault(1).create().map(drop));
+        drop(sparse);
+        Region::unlink("sparse").unwrap();
+
+        let region = Region::options().name("region").size(4096).max_size(1 << 24).create().unwrap();
+        is_full(region.grow(1 << 20));
+        assert_eq!(region.size(), 4096);
+        region.grow(1 << 14).unwrap();
+        let array = Array::<u64>::growable_in(&region, "array", 0, 1 << 16).unwrap();
+        let mut count = 0;
+        is_full(loop {
+            match array.extend_from_slice(&[count; 512]) {
+                Ok(()) => count += 1,
+                error => break error,
+            }
+        });
+        assert!(count >= 16 && array.len() as u64 == 512 * count);
+        let elements = array.lock().unwrap();
+        assert!(elements.chunks(512).enumerate().all(|(at, part)| part.iter().all(|n| *n == at as u64)));
+        // Nothing at all is left.
+        let rest = std::fs::File::create("/dev/shm/rest").unwrap();
+        while std::io::Write::write_all(&mut &rest, &[1; 512]).is_ok() {}
+        is_full(Region::options().name("no-room").size(1 << 20).sparse(true).create().map(drop));
+        0
+    });
+    assert_eq!(child.wait(), End::Code(0));
 }

@@ -40,12 +40,30 @@ fn nodes() -> usize {
     })
 }
 
+/// What the kernel was told of the memory at this address: `bind:0`.
+fn policy(address: usize) -> String {
+    let maps = fs::read_to_string("/proc/self/numa_maps").unwrap_or_default();
+    let areas = maps.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        Some((usize::from_str_radix(words.next()?, 16).ok()?, words.next()?))
+    });
+    areas.take_while(|(start, _)| *start <= address).last().map_or(String::new(), |(_, policy)| policy.into())
+}
+
 #[test]
 fn regions_on_nodes() {
     for numa in [Numa::Interleave, Numa::Bind(0), Numa::Local, Numa::FirstTouch] {
         let Some(region) = obtained(Region::options().size(SIZE).numa(numa).create()) else { continue };
         let array = Array::<u8>::zeros_in(&region, "array", SIZE / 2).unwrap();
         array.lock().unwrap().fill(1);
+        let told = policy(array.lock().unwrap().as_ptr().addr());
+        let expected = match numa {
+            Numa::Interleave => "interleave:",
+            Numa::Bind(_) => "bind:0",
+            Numa::Local => "prefer",
+            _ => "default",
+        };
+        assert!(told.is_empty() || told.starts_with(expected), "{numa:?}: {told}");
         let Some(found) = obtained(region.nodes()) else { continue };
         assert_eq!(found.len(), SIZE / page());
         let touched: Vec<_> = found[..SIZE / 2 / page()].iter().map(|node| node.unwrap()).collect();
@@ -99,11 +117,11 @@ fn huge_pages_or_a_word() {
 fn memory_is_touched_in_parallel() {
     for threads in [1, 3, 7] {
         let region = Region::options().size(SIZE + page()).max_size(1 << 30).sparse(true).create().unwrap();
-        assert!(region.pages().unwrap().resident < SIZE);
         if obtained(region.prefault(threads)).is_none() {
             return;
         }
-        assert_eq!(region.pages().unwrap().resident, SIZE + page());
+        // More where the system has huge pages for all.
+        assert!(region.pages().unwrap().resident >= SIZE + page());
     }
     assert!(Region::options().size(SIZE).prefault(100_000).create().is_ok());
     assert!(matches!(Region::anonymous(1).unwrap().prefault(0), Err(Error::InvalidArgument { .. })));
@@ -155,6 +173,9 @@ fn threads_are_pinned() {
         assert!(!all.is_empty());
         let cpus = pin(&Pin::Scatter(0)).unwrap();
         assert_eq!(allowed(), cpus[0].to_string());
+        // What there is not is no part of the answer.
+        assert_eq!(pin(&Pin::Cpus(vec![cpus[0], 4000])).unwrap(), cpus);
+        assert!(matches!(pin(&Pin::Cpus(vec![4000])), Err(Error::Os { .. })));
         // What it may not use any more does not count.
         assert_eq!(Pin::Compact(5).cpus().unwrap(), cpus);
         assert!(matches!(Pin::Socket(100_000).cpus(), Err(Error::InvalidArgument { .. })));
@@ -174,4 +195,59 @@ fn processes_are_pinned() {
         }
     }
     assert!(matches!(Process::builder(allowed).pin(Pin::Core(100_000)).start(), Err(Error::InvalidArgument { .. })));
+}
+
+/// Huge pages that there are not are an error also where memory is to come by touches.
+#[test]
+fn huge_pages_that_are_not_there() {
+    for options in [Region::options().sparse(true), Region::options().numa(Numa::FirstTouch)] {
+        let mut child = Child::start(|| match options.size(SIZE).pages(Pages::Huge).create() {
+            Ok(_) | Err(Error::Unsupported { .. }) => 0,
+            Err(_) => 1,
+        });
+        assert_eq!(child.wait(), End::Code(0));
+    }
+}
+
+/// Whoever can have no more threads touches by itself.
+#[test]
+fn memory_is_touched_without_threads() {
+    let region = Region::options().size(SIZE).sparse(true).create().unwrap();
+    if obtained(Region::options().size(page()).create().unwrap().prefault(1)).is_none() {
+        return;
+    }
+    let mut child = Child::start(|| {
+        if !refuse(libc::SYS_clone3) || !refuse(libc::SYS_clone) {
+            return 0;
+        }
+        let is_touched = region.prefault(8).is_ok() && region.pages().unwrap().resident >= SIZE;
+        i32::from(!is_touched)
+    });
+    assert_eq!(child.wait(), End::Code(0));
+}
+
+/// A region whose memory cannot be touched is not made, and leaves no name.
+#[test]
+fn a_prefault_that_fails_leaves_nothing() {
+    let name = format!("shmkit-test-prefault-{}", std::process::id());
+    let options = Region::options().name(&name).size(SIZE);
+    assert!(matches!(options.clone().prefault(0).create(), Err(Error::InvalidArgument { .. })));
+    assert!(matches!(Region::open(&name), Err(Error::NotFound { .. })));
+    let mut child = Child::start(|| {
+        if !refuse(libc::SYS_madvise) {
+            return 0;
+        }
+        i32::from(options.clone().prefault(1).create().is_ok())
+    });
+    let end = child.wait();
+    let left = Region::open(&name);
+    let _ = Region::unlink(&name);
+    assert_eq!(end, End::Code(0));
+    assert!(matches!(left, Err(Error::NotFound { .. })), "{left:?}");
+    // One that is there keeps its own.
+    let region = Region::options().name(&name).size(SIZE).sparse(true).create().unwrap();
+    let before = region.pages().unwrap();
+    let again = Region::options().name(&name).size(SIZE).prefault(1).open_or_create();
+    Region::unlink(&name).unwrap();
+    assert!(again.unwrap().is_same(&region) && region.pages().unwrap() == before);
 }

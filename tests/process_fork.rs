@@ -11,7 +11,7 @@ use std::{
 
 use shmkit::{
     Array, Error, Lock, Process, RLock, Ring, RwLock, RwLockReadGuard, Value, ValueGuard,
-    process::{self, ScopedProcess, StartMethod},
+    process::{self, Pin, ScopedProcess, StartMethod},
 };
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -32,6 +32,7 @@ fn main() {
         ("a_closure_may_borrow", a_closure_may_borrow),
         ("a_scope_is_of_one_process", a_scope_is_of_one_process),
         ("the_same_functions_as_by_spawn", the_same_functions_as_by_spawn),
+        ("processors_are_chosen_before_the_fork", processors_are_chosen_before_the_fork),
         ("refused_with_a_guard", refused_with_a_guard),
         ("refused_with_what_a_thread_kept", refused_with_what_a_thread_kept),
         ("errors_and_panics", errors_and_panics),
@@ -88,6 +89,15 @@ fn the_same_functions_as_by_spawn() {
         assert_eq!(joined(&child).unwrap(), total.get().unwrap());
     }
     assert_eq!(total.get().unwrap(), 3);
+}
+
+fn processors_are_chosen_before_the_fork() {
+    let fork = |pin| Process::builder(process::cpu_count).start_method(StartMethod::Fork).pin(pin).start();
+    let child = fork(Pin::Compact(0)).unwrap();
+    assert_eq!(joined(&child).unwrap(), 1);
+    assert!(matches!(fork(Pin::Core(100_000)), Err(Error::InvalidArgument { .. })));
+    let error = joined(&fork(Pin::Cpus(vec![4000])).unwrap()).unwrap_err();
+    assert!(matches!(error, Error::Os { .. }), "{error}");
 }
 
 fn refused_with_a_guard() {

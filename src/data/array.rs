@@ -177,8 +177,8 @@ macro_rules! array_constructors {
         /// use shmkit::{Array, Error, region::Numa};
         ///
         /// let field = Array::<f64>::zeros([1024, 1024])?;
-        /// match field.place(0..512 * 1024, Numa::Bind(0)) {
-        ///     Ok(()) => assert_eq!(field.nodes(0..512 * 1024)?.len(), 512 * 1024 * 8 / 4096 + 1),
+        /// match field.place(0..512 * 1024, Numa::Bind(0)).and_then(|()| field.nodes(0..512 * 1024)) {
+        ///     Ok(nodes) => assert_eq!(nodes.len(), 512 * 1024 * 8 / 4096 + 1),
         ///     Err(Error::Unsupported { reason }) => println!("{reason}"),
         ///     Err(error) => return Err(error),
         /// }
@@ -320,8 +320,8 @@ impl<T: Pod> Array<T> {
     }
 
     /// Zeros that can become more: the array can [grow](Self::extend_from_slice) at its end, up to `most` rows
-    /// (elements, if it has one dimension). It has addresses for all of them from the start, and memory for those that
-    /// there are.
+    /// (elements, if it has one dimension), and a few more where they are smaller than 8 bytes, of which its room is a
+    /// multiple. It has addresses for all of them from the start, and memory for those that there are.
     ///
     /// # Errors
     ///
@@ -346,7 +346,8 @@ impl<T: Pod> Array<T> {
 
     /// As [`growable`](Self::growable), in a region, which grows with the array if it can. The room for `most` rows is
     /// the array's, whether there are so many or not; what is made after it gets room when the region has grown past
-    /// it.
+    /// it. A region has memory from its beginning up to some end: when an array grows that was made after this one, all of
+    /// this one's room gets memory too, unless the region is [sparse](crate::region::RegionOptions::sparse).
     ///
     /// # Errors
     ///
@@ -414,8 +415,9 @@ impl<T: Pod> Array<T> {
     /// Appends a copy of `elements`, which are whole rows, to an array that was made to [grow](Self::growable).
     ///
     /// Nothing moves: pointers, claims and handles stay what they are, here and in every other process, and see the old
-    /// length or the new one, with all of its elements. It waits for whoever has the lock, and not for claims. To take
-    /// the lock another way, or to do more under it, use [the guard's](ArrayGuard::extend_from_slice).
+    /// length or the new one, with all of its elements. It waits for whoever has the lock, and not for claims; who would
+    /// claim a part waits until the copy is made. To take the lock another way, or to do more under it, use [the
+    /// guard's](ArrayGuard::extend_from_slice).
     ///
     /// # Errors
     ///
@@ -536,7 +538,7 @@ impl<T: Pod> Array<T> {
     pub fn get(&self, at: impl ArrayIndex<T, Output = T>) -> Result<T> {
         let index = at.describe();
         let guard = self.lock()?;
-        at.get(&guard, self.0.index_shape()).copied().ok_or_else(|| out_of_range(index, guard.shape()))
+        at.get(&guard, self.0.index_shape()).copied().ok_or_else(|| out_of_range(index, &self.0.lengths_of(guard.len)))
     }
 
     /// Replaces one element, under the lock.
@@ -575,8 +577,9 @@ impl<T: Pod> Array<T> {
     pub fn update(&self, at: impl ArrayIndex<T, Output = T>, change: impl FnOnce(T) -> T) -> Result<T> {
         let index = at.describe();
         let mut guard = self.lock()?;
+        let len = guard.len;
         let element = at.get_mut(&mut guard, self.0.index_shape());
-        let element = element.ok_or_else(|| out_of_range(index, self.shape()))?;
+        let element = element.ok_or_else(|| out_of_range(index, &self.0.lengths_of(len)))?;
         *element = change(*element);
         Ok(*element)
     }
@@ -612,7 +615,7 @@ impl<T: Pod> Array<T> {
     /// # }
     /// ```
     pub fn load_into(&self, at: usize, buffer: &mut [T]) -> Result<()> {
-        check_span(at, buffer.len(), self.len(), self.shape())?;
+        self.check_span(at, buffer.len())?;
         buffer.copy_from_slice(&self.lock()?[at..at + buffer.len()]);
         Ok(())
     }
@@ -634,9 +637,14 @@ impl<T: Pod> Array<T> {
     /// # }
     /// ```
     pub fn store_from(&self, at: usize, elements: &[T]) -> Result<()> {
-        check_span(at, elements.len(), self.len(), self.shape())?;
+        self.check_span(at, elements.len())?;
         self.lock()?[at..at + elements.len()].copy_from_slice(elements);
         Ok(())
+    }
+
+    fn check_span(&self, at: usize, count: usize) -> Result<()> {
+        let len = self.len();
+        check_span(at, count, len, || self.0.lengths_of(len))
     }
 
     #[inline(always)]
@@ -674,7 +682,7 @@ impl<T: Pod> Array<T> {
     fn exclude_claims(&self, recover: bool, wait: Wait) -> Result<()> {
         let Some(claims) = self.0.known_claims()? else { return Ok(()) };
         claims.exclude_all(wait)?;
-        match claims.poison_in(&(0..claims.len)) {
+        match claims.poison_in(&(0..u64::MAX)) {
             Some(poison) if !recover => Err(poison.into()),
             _ => Ok(()),
         }
@@ -733,7 +741,7 @@ impl<T: Pod> ArrayGuard<'_, T> {
             return self.held.poison();
         }
         let claims = self.array.0.known_claims().ok()??;
-        claims.poison_in(&(0..claims.len))
+        claims.poison_in(&(0..u64::MAX))
     }
 
     /// Declares the array to be whole again, all its parts.
@@ -761,18 +769,19 @@ impl<T: Pod> ArrayGuard<'_, T> {
     ///
     /// See [`ClaimMut::split_mut`](crate::ClaimMut::split_mut).
     pub fn split_mut(&mut self, parts: usize) -> impl ExactSizeIterator<Item = &mut [T]> {
-        let rows = self.shape()[0];
+        let rows = self.array.0.rows_of(self.len);
         split(self, rows, parts)
     }
 
-    /// The lengths of the dimensions.
+    /// The lengths of the dimensions. Of an array that grows, and has more than one, each answer is kept as long as the
+    /// array's handle.
     ///
     /// # Examples
     ///
     /// See [`Shape`](crate::Shape).
     #[must_use]
     pub fn shape(&self) -> &[usize] {
-        self.array.0.shape_of(self.len)
+        self.array.0.shape_of(&self.len)
     }
 
     /// Appends a copy of `elements`, which are whole rows, to an array that was made to [grow](Array::growable). The
@@ -828,7 +837,7 @@ impl<T: Pod> ArrayGuard<'_, T> {
     /// ```
     #[must_use]
     pub fn row(&self, i: usize) -> &[T] {
-        let row = row_of(i, self.len, self.shape());
+        let row = self.row_of(i);
         &(**self)[row]
     }
 
@@ -842,15 +851,20 @@ impl<T: Pod> ArrayGuard<'_, T> {
     ///
     /// See [`row`](Self::row).
     pub fn row_mut(&mut self, i: usize) -> &mut [T] {
-        let row = row_of(i, self.len, self.shape());
+        let row = self.row_of(i);
         &mut (**self)[row]
+    }
+
+    fn row_of(&self, i: usize) -> Range<usize> {
+        let array = &self.array.0;
+        row_of(i, array.rows_of(self.len), self.len, || array.lengths_of(self.len))
     }
 }
 
-/// The elements of row `i` of `len` elements in this shape.
-pub(super) fn row_of(i: usize, len: usize, shape: &[usize]) -> Range<usize> {
-    assert!(i < shape[0], "row {i} of an array of shape {shape:?}");
-    let row = len / shape[0];
+/// The elements of row `i` of `rows`, which have `len` elements in this shape.
+pub(super) fn row_of<S: fmt::Debug>(i: usize, rows: usize, len: usize, shape: impl FnOnce() -> S) -> Range<usize> {
+    assert!(i < rows, "row {i} of an array of shape {:?}", shape());
+    let row = len / rows;
     i * row..(i + 1) * row
 }
 
@@ -865,13 +879,15 @@ impl<T: Pod> Release for ArrayGuard<'_, T> {
 
     fn take_again(&mut self, depth: u32, wait: ForAWait) -> Result<()> {
         self.held.take_again(depth, wait)?;
-        // It may have grown meanwhile.
-        self.len = self.array.0.len_now();
         // Others may have claimed parts meanwhile. If that fails the lock has been released.
-        match self.array.0.known_claims() {
-            Ok(Some(claims)) if claims.words.is_busy() => claims.exclude_all(Wait::Forever),
-            _ => Ok(()),
+        if let Ok(Some(claims)) = self.array.0.known_claims()
+            && claims.words.is_busy()
+        {
+            claims.exclude_all(Wait::Forever)?;
         }
+        // It may have grown meanwhile, also while it waited for a claim.
+        self.len = self.array.0.len_now();
+        Ok(())
     }
 
     fn poisoned(&self) -> Option<Poison> {
@@ -897,7 +913,7 @@ impl<T: Pod> ArrayGuard<'_, T> {
     pub(super) fn parts_mut(&mut self) -> (&mut [T], &[usize]) {
         // SAFETY: as in `deref_mut`.
         let elements = unsafe { slice::from_raw_parts_mut(self.data.as_ptr(), self.len) };
-        (elements, self.array.0.shape_of(self.len))
+        (elements, self.array.0.shape_of(&self.len))
     }
 }
 
@@ -916,7 +932,7 @@ impl<T: Pod, I: ArrayIndex<T>> Index<I> for ArrayGuard<'_, T> {
     fn index(&self, at: I) -> &I::Output {
         match at.get(self, self.array.0.index_shape()) {
             Some(part) => part,
-            None => outside(self.shape()),
+            None => outside(&self.array.0.lengths_of(self.len)),
         }
     }
 }
@@ -927,7 +943,7 @@ impl<T: Pod, I: ArrayIndex<T>> IndexMut<I> for ArrayGuard<'_, T> {
         let (array, len) = (self.array, self.len);
         match at.get_mut(self, array.0.index_shape()) {
             Some(part) => part,
-            None => outside(array.0.shape_of(len)),
+            None => outside(&array.0.lengths_of(len)),
         }
     }
 }

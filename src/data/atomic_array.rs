@@ -73,7 +73,7 @@ impl<T: AtomicElement> AtomicArray<T> {
     /// See the type.
     #[inline]
     pub fn load_into(&self, at: usize, buffer: &mut [T]) -> Result<()> {
-        check_span(at, buffer.len(), self.len(), self.shape())?;
+        check_span(at, buffer.len(), self.len(), || self.shape())?;
         copying::load(&self[at..at + buffer.len()], buffer);
         Ok(())
     }
@@ -89,7 +89,7 @@ impl<T: AtomicElement> AtomicArray<T> {
     /// See the type.
     #[inline]
     pub fn store_from(&self, at: usize, elements: &[T]) -> Result<()> {
-        check_span(at, elements.len(), self.len(), self.shape())?;
+        check_span(at, elements.len(), self.len(), || self.shape())?;
         copying::store(&self[at..at + elements.len()], elements);
         Ok(())
     }

@@ -98,8 +98,8 @@ impl<T: Pod> Array<T> {
         /// Its claims are free as soon as the whole process has ended; those to change elements poison them.
         ///
         /// A process that is stopped, and not dead, in the few steps in which it enters a claim holds up all who claim any
-        /// part of this array, until it goes on or dies. Those who have a time limit are told in time, and those who do not
-        /// wait at all after a second at most.
+        /// part of this array, until it goes on or dies; so does one that appends to the array, as long as it copies.
+        /// Those who have a time limit are told in time, and those who do not wait at all after a second at most.
         ///
         /// # Examples
         ///
@@ -266,7 +266,7 @@ impl<T: Pod> Array<T> {
             Bound::Excluded(end) => end.to_string(),
             Bound::Unbounded => String::new(),
         };
-        out_of_range(format!("{start}..{end}"), self.shape())
+        out_of_range(format!("{start}..{end}"), &self.handle().lengths_of(self.len()))
     }
 
     #[inline(always)]
@@ -518,7 +518,8 @@ macro_rules! part_of_array {
             /// ```
             #[must_use]
             pub fn row(&self, i: usize) -> &[T] {
-                let row = row_of(i, self.len(), self.shape());
+                let shape = self.shape();
+                let row = row_of(i, shape[0], self.len(), || shape);
                 &(**self)[row]
             }
         }
@@ -566,7 +567,8 @@ impl<'a, T: Pod> ClaimMut<'a, T> {
     /// See [`row`](Self::row).
     #[must_use]
     pub fn row_mut(&mut self, i: usize) -> &mut [T] {
-        let row = row_of(i, self.len(), self.shape());
+        let shape = self.shape();
+        let row = row_of(i, shape[0], self.len(), || shape);
         &mut (**self)[row]
     }
 

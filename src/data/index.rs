@@ -115,10 +115,15 @@ pub(crate) fn check_range(range: Range<usize>, len: usize) -> Result<Range<usize
 
 /// The elements from `at` on, `count` of them, of `len`.
 #[inline]
-pub(crate) fn check_span(at: usize, count: usize, len: usize, shape: &[usize]) -> Result<()> {
+pub(crate) fn check_span<S: AsRef<[usize]>>(
+    at: usize,
+    count: usize,
+    len: usize,
+    shape: impl FnOnce() -> S,
+) -> Result<()> {
     match at.checked_add(count) {
         Some(end) if end <= len => Ok(()),
-        _ => Err(span_out_of_range(at, count, shape)),
+        _ => Err(span_out_of_range(at, count, shape().as_ref())),
     }
 }
 

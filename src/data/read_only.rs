@@ -78,7 +78,7 @@ impl<T: Copy> Elements<T> {
     }
 
     fn load(&self, at: usize, buffer: &mut [MaybeUninit<T>]) -> Result<()> {
-        check_span(at, buffer.len(), self.place.len(), self.place.shape())?;
+        check_span(at, buffer.len(), self.place.len(), || self.place.shape())?;
         // SAFETY: `at` is at most the number of elements, each of the size of a `T`.
         let from = unsafe { self.place.data().cast::<T>().add(at) };
         // SAFETY: the invariant: `buffer.len()` elements lie from there on, by the check above.

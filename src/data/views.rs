@@ -65,7 +65,8 @@ impl<T: Pod> ArrayGuard<'_, T> {
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](Error::InvalidArgument) when the array has another number of dimensions.
+    /// [`InvalidArgument`](Error::InvalidArgument) when the array has another number of dimensions, or lengths that
+    /// `ndarray` has not though there is no element (`[usize::MAX, 0]`).
     ///
     /// # Examples
     ///
@@ -117,7 +118,7 @@ impl<T: Pod> Claim<'_, T> {
     ///
     /// # Errors
     ///
-    /// [`InvalidArgument`](Error::InvalidArgument) when they have another number of dimensions.
+    /// As [`ArrayGuard::view`].
     ///
     /// # Examples
     ///

@@ -229,6 +229,11 @@ pub(crate) fn written(fd: impl AsFd, bytes: Range<u64>) -> Vec<Range<u64>> {
     written
 }
 
+/// The most bytes that files of this process may get: it is killed when it makes one longer.
+pub(crate) fn size_limit() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current.unwrap_or(u64::MAX)
+}
+
 /// Bytes that the file system of `fd` has left.
 pub(crate) fn room(fd: impl AsFd) -> u64 {
     fstatvfs(fd).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Requests below this are not checked: reading the limits would take longer than making the memory.
-const UNCHECKED: u64 = 1 << 20;
+pub(crate) const UNCHECKED: u64 = 1 << 20;
 
 /// Less is left than was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

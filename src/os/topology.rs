@@ -56,7 +56,12 @@ fn cpus_of(read: Read<'_>) -> Option<Vec<Cpu>> {
     for cpu in online {
         // Some machines tell -1, some virtual ones nothing: then each processor is a core of one socket.
         let socket = number(format!("cpu/cpu{cpu}/topology/physical_package_id")).unwrap_or(0);
-        let core = number(format!("cpu/cpu{cpu}/topology/core_id")).unwrap_or(cpu);
+        // The first of its hardware threads names a core. Its number may be that of another one too, in another cluster.
+        let first = |file| list(&read(&format!("cpu/cpu{cpu}/topology/{file}"))?)?.first().copied();
+        let core = first("core_cpus_list")
+            .or_else(|| first("thread_siblings_list"))
+            .or_else(|| number(format!("cpu/cpu{cpu}/topology/core_id")))
+            .unwrap_or(cpu);
         let thread = cpus.iter().filter(|other| (other.socket, other.core) == (socket, core)).count();
         let node = nodes.iter().find(|(_, cpus)| cpus.contains(&cpu)).map_or(0, |(node, _)| *node);
         cpus.push(Cpu { number: cpu, socket, core, thread, node });
@@ -149,6 +154,25 @@ mod tests {
         assert_eq!(cpus_of(&minus).unwrap().len(), 2);
         assert_eq!(cpus_of(&|_| None), None);
         assert_eq!(nodes_of(&|_| None), [0]);
+    }
+
+    /// As boards are described whose clusters number their cores each from 0.
+    #[test]
+    fn a_machine_of_clusters() {
+        let clusters = |path: &str| {
+            let text = match path {
+                "cpu/online" => "0-3",
+                "cpu/cpu0/topology/thread_siblings_list" => "0",
+                "cpu/cpu1/topology/core_cpus_list" => "1",
+                "cpu/cpu2/topology/core_cpus_list" | "cpu/cpu3/topology/core_cpus_list" => "2-3",
+                _ if path.ends_with("core_id") => "0",
+                _ => return None,
+            };
+            Some(text.to_owned())
+        };
+        let cpus = cpus_of(&clusters).unwrap();
+        let told: Vec<_> = cpus.iter().map(|cpu| (cpu.core, cpu.thread)).collect();
+        assert_eq!(told, [(0, 0), (1, 0), (2, 0), (2, 1)]);
     }
 
     #[test]

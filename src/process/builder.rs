@@ -215,7 +215,8 @@ impl<F, A> Builder<F, A> {
     ///
     /// # Errors
     ///
-    /// Those of [`Pin::cpus`] come from [`start`](Self::start).
+    /// Those of [`Pin::cpus`] come from [`start`](Self::start), and one about processors that it may not use from
+    /// [`join`](Process::join).
     ///
     /// # Examples
     ///
@@ -459,6 +460,7 @@ impl Plan {
             ));
         }
         self.check_environment()?;
+        let cpus = self.cpus()?;
         let origin = self.origin()?;
         let streams = mem::take(&mut self.streams).prepare(&origin.name)?;
         let (ours, theirs) = socket_pair()?;
@@ -480,7 +482,7 @@ impl Plan {
             }
             None => {
                 drop(ours);
-                self.run_in_fork(origin, directory, streams, &theirs, belongings, run)
+                self.run_in_fork(origin, (directory, cpus), streams, &theirs, belongings, run)
             }
         }
     }
@@ -502,7 +504,7 @@ impl Plan {
     fn run_in_fork<R: Outcome>(
         self,
         origin: Origin,
-        directory: Option<OwnedFd>,
+        whereabouts: (Option<OwnedFd>, Vec<usize>),
         streams: Prepared,
         socket: &OwnedFd,
         belongings: Belongings,
@@ -512,7 +514,7 @@ impl Plan {
         let _guard = start::ExitOnUnwind;
         let code = report::run(socket, || {
             streams.take_over()?;
-            self.settle(&origin, directory)?;
+            self.settle(&origin, whereabouts)?;
             family::set_origin(origin);
             belongings.arrived()?;
             run().into_result()
@@ -521,7 +523,7 @@ impl Plan {
         start::exit_now(code)
     }
 
-    fn settle(&self, origin: &Origin, directory: Option<OwnedFd>) -> Result<()> {
+    fn settle(&self, origin: &Origin, (directory, cpus): (Option<OwnedFd>, Vec<usize>)) -> Result<()> {
         for (name, value) in &self.environment {
             match value {
                 // SAFETY: the child of a fork has one thread.
@@ -533,7 +535,6 @@ impl Plan {
         if let Some(directory) = directory {
             start::enter(&directory).map_err(|error| Error::os("changing to the directory to work in", error))?;
         }
-        let cpus = self.cpus()?;
         if !cpus.is_empty() {
             pin::pin_to(&cpus)?;
         }

@@ -67,7 +67,8 @@ impl Pin {
             return if cpus.is_empty() { Err(Error::invalid_argument("no processors")) } else { Ok(cpus.clone()) };
         }
         let mut cpus = topology::cpus().map_err(|error| Error::unsupported(error.to_string()))?;
-        cpus.retain(|cpu| affinity::allows(cpu.number));
+        let allowed = affinity::Cpus::allowed().map_err(|error| Error::os("sched_getaffinity", error))?;
+        cpus.retain(|cpu| allowed.has(cpu.number));
         self.among(cpus)
             .ok_or_else(|| Error::invalid_argument(format!("{self:?}: this thread may use no such processor")))
     }
@@ -96,8 +97,8 @@ fn at_rank(cpus: &[topology::Cpu], rank: usize) -> Vec<topology::Cpu> {
     rank.checked_rem(cpus.len()).map(|at| cpus[at]).into_iter().collect()
 }
 
-/// Has the calling thread, and the threads and processes that it starts from now on, run on these processors only,
-/// which are the answer. At the beginning of `main` that is the whole process.
+/// Has the calling thread, and the threads and processes that it starts from now on, run on these processors only. The
+/// answer is those of them that there are for it. At the beginning of `main` that is the whole process.
 ///
 /// # Errors
 ///
@@ -107,9 +108,9 @@ fn at_rank(cpus: &[topology::Cpu], rank: usize) -> Vec<topology::Cpu> {
 ///
 /// See [`Pin`].
 pub fn pin(pin: &Pin) -> Result<Vec<usize>> {
-    let cpus = pin.cpus()?;
-    pin_to(&cpus)?;
-    Ok(cpus)
+    pin_to(&pin.cpus()?)?;
+    let allowed = affinity::Cpus::allowed().map_err(|error| Error::os("sched_getaffinity", error))?;
+    Ok(allowed.numbers().collect())
 }
 
 pub(super) fn pin_to(cpus: &[usize]) -> Result<()> {

@@ -32,6 +32,13 @@
 //! A slot whose claimant died changing things is poisoned and keeps its range until somebody who holds the array's lock
 //! moves it to the list of poisoned ranges, which touching ones share. When the list is full the whole array is poisoned.
 //! The slot is cleared after the list is complete, so a death on the way does it again.
+//!
+//! # An array that grows
+//!
+//! Invariant: the length changes under the array's lock alone, and never shrinks. Whoever waits gives that lock up, so a
+//! length from before is none for what is found afterwards: somebody may have appended, claimed what was appended, and
+//! died. So what needs the length asks for it ([`Length`]) while it holds the lock, and keeps it no longer than that. A
+//! range that was checked stays inside of the array, and needs no second look.
 
 #[cfg(not(loom))]
 use std::sync::atomic::Ordering::Relaxed;
@@ -129,13 +136,18 @@ impl Mode {
 }
 
 /// The claims on one array.
-#[derive(Clone, Copy)]
-pub(crate) struct Claims<'a> {
+pub(crate) struct Claims<'a, L> {
     pub(crate) words: &'a ClaimWords,
     pub(crate) poison: &'a PoisonList,
     pub(crate) slots: &'a [ClaimSlot],
-    /// The number of the array's elements.
-    pub(crate) len: u64,
+    /// What has the array's length. Not the length itself: see [the module](self).
+    pub(crate) len: &'a L,
+}
+
+/// An array that knows how long it is.
+pub(crate) trait Length {
+    /// The number of elements. It holds as long as the caller keeps the array's lock.
+    fn now(&self) -> u64;
 }
 
 /// What stands in the way of a claim.
@@ -171,7 +183,7 @@ impl ClaimWords {
     }
 }
 
-impl<'a> Claims<'a> {
+impl<'a, L: Length> Claims<'a, L> {
     /// Claims `wanted`, which is not empty, if that takes no waiting, no repair and no error: [`claim`](Self::claim) for
     /// the common case, as [`RawMutex::lock_uncontended`] is for a lock. Returns the claim's slot.
     #[inline]
@@ -415,7 +427,7 @@ impl<'a> Claims<'a> {
 
     /// Records that `range` may be half changed. For the holder of the array's lock.
     pub(crate) fn add_poison(&self, range: Range<u64>, culprit: u64) {
-        let range = range.start..range.end.min(self.len);
+        let range = range.start..range.end.min(self.len.now());
         if range.is_empty() {
             return;
         }
@@ -464,7 +476,7 @@ impl<'a> Claims<'a> {
                 range.set_end(0);
             }
             // A death on the way leaves the array poisoned still.
-            self.add_poison(0..self.len, culprit);
+            self.add_poison(0..self.len.now(), culprit);
             self.words.mutex.clear_poison();
         }
     }

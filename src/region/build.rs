@@ -20,7 +20,10 @@ use std::{
     ops::Range,
     os::fd::{AsFd, OwnedFd},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use memmap2::Advice;
@@ -51,6 +54,8 @@ pub(super) struct Recipe {
     pub(super) dump: bool,
     pub(super) numa: Option<Numa>,
     pub(super) pages: Pages,
+    /// How many threads are to touch it, if it is to be touched.
+    pub(super) prefault: Option<usize>,
 }
 
 /// Puts into a new region what it is made for.
@@ -189,27 +194,41 @@ fn refuse_network(fd: &OwnedFd) -> Result<()> {
 
 /// Gives a file its size, memory, header and contents.
 fn build(fd: OwnedFd, backing: Backing, recipe: Recipe, fill: Fill<'_>) -> Result<Mapping> {
+    let (committed, is_huge) = (recipe.size - recipe.later, recipe.pages == Pages::Huge);
     if backing == Backing::File {
         refuse_network(&fd)?;
-    } else if !recipe.sparse && recipe.pages != Pages::Huge {
-        check_room(recipe.size - recipe.later)?;
+    } else if !recipe.sparse && !is_huge {
+        check_room(committed)?;
     }
+    // A signal would say so, and end the process.
+    let limit = files::size_limit();
+    if recipe.size > limit {
+        let size = recipe.size;
+        return Err(Error::invalid_size(format!(
+            "{size} bytes; files of this process may have {limit} (RLIMIT_FSIZE)"
+        )));
+    }
+    let resize =
+        || files::resize(&fd, recipe.size).map_err(|error| Error::os(format!("making {} bytes", recipe.size), error));
     point();
     // What a mapping says of its pages must be said before there are any.
     let is_later = recipe.numa.is_some() || recipe.pages == Pages::Transparent;
     if recipe.sparse || is_later {
-        files::resize(&fd, recipe.size).map_err(|error| Error::os(format!("making {} bytes", recipe.size), error))?;
+        resize()?;
+        // The header is touched by a process that is to be told if it cannot be. (One usual page is no huge one later.)
+        if recipe.pages != Pages::Transparent {
+            let page = files::page_size(&fd).map_err(|error| Error::os("fstatfs", error))?;
+            match reserve(&fd, 0..page as u64, backing) {
+                // A file system that reserves nothing.
+                Err(Error::Unsupported { .. }) => {}
+                other => other.map_err(|error| scarce(error, is_huge))?,
+            }
+        }
     } else {
         // Reserves the memory and sets the size in one step.
-        reserve(&fd, 0..recipe.size - recipe.later, backing).map_err(|error| match error {
-            Error::OutOfMemory { needed, left, .. } if recipe.pages == Pages::Huge => Error::unsupported(format!(
-                "huge pages: {needed} bytes of them are needed, {left} are free (/proc/sys/vm/nr_hugepages sets some aside)"
-            )),
-            other => other,
-        })?;
+        reserve(&fd, 0..committed, backing).map_err(|error| scarce(error, is_huge))?;
         if recipe.later > 0 {
-            files::resize(&fd, recipe.size)
-                .map_err(|error| Error::os(format!("making {} bytes", recipe.size), error))?;
+            resize()?;
         }
     }
     if backing == Backing::Anonymous {
@@ -218,6 +237,8 @@ fn build(fd: OwnedFd, backing: Backing, recipe: Recipe, fill: Fill<'_>) -> Resul
     let facts = files::facts(&fd).map_err(|error| Error::os("fstat", error))?;
     let mapping = Mapping::new(fd, facts, backing, false, recipe.dump)?;
     if let Some(numa) = recipe.numa {
+        // So that it moves with the others.
+        mapping.memory().at::<AtomicU64>(0)?.load(Relaxed);
         mapping.place(0..recipe.size as usize, numa)?;
     }
     if recipe.pages == Pages::Transparent {
@@ -225,19 +246,34 @@ fn build(fd: OwnedFd, backing: Backing, recipe: Recipe, fill: Fill<'_>) -> Resul
         let _ = mapping.advise(Advice::HugePage, 0..recipe.size as usize);
         if !recipe.sparse {
             // By touches: a reservation would take usual pages. Where it fails, the reservation says why.
-            let _ = mapping.advise(Advice::PopulateWrite, 0..(recipe.size - recipe.later) as usize);
+            let _ = mapping.advise(Advice::PopulateWrite, 0..committed as usize);
         }
     }
     if is_later && !recipe.sparse {
-        reserve(&mapping, 0..recipe.size - recipe.later, backing)?;
+        // A file of huge pages knows of no nodes: the mapping does.
+        let there_is =
+            if is_huge { mapping.prefault(committed as usize, 1) } else { reserve(&mapping, 0..committed, backing) };
+        there_is.map_err(|error| scarce(error, is_huge))?;
     }
     let memory = mapping.memory();
-    let committed = recipe.size - recipe.later;
     Header::make(memory, recipe.buckets, committed, recipe.sparse, Epoch::here(mapping.id())?)?;
     // The file was empty, so what the header does not take is zero.
     fill(mapping.directory()?.of_new())?;
+    if let Some(threads) = recipe.prefault {
+        mapping.prefault(committed as usize, threads)?;
+    }
     Header::of(memory)?.set_complete();
     Ok(mapping)
+}
+
+/// What is to be said of memory that there is not: huge pages are none that the machine makes when they are wanted.
+fn scarce(error: Error, is_huge: bool) -> Error {
+    match error {
+        Error::OutOfMemory { needed, left, .. } if is_huge => Error::unsupported(format!(
+            "huge pages: {needed} bytes of them are needed, {left} are free (/proc/sys/vm/nr_hugepages sets some aside)"
+        )),
+        other => other,
+    }
 }
 
 /// Whether the machine has so much memory left.

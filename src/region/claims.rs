@@ -10,14 +10,14 @@
 use std::{ops::Range, sync::atomic::Ordering::Acquire};
 
 use super::{
-    handle::{Handle, Resident},
+    handle::{Handle, Resident, Shape},
     memory::Memory,
     object::{Description, Dims, Kind, Layout},
 };
 use crate::{
     Error, Result,
     os::clock::Wait,
-    raw::claims::{ClaimSlot, ClaimWords, Claims, Mode, PoisonList},
+    raw::claims::{ClaimSlot, ClaimWords, Claims, Length, Mode, PoisonList},
 };
 
 /// Claims on an array that there can be at a time; on one of `WIDE` bytes or more, which more will share.
@@ -58,9 +58,16 @@ pub(super) fn no_table(at: u64) -> Error {
     Error::corrupt(format!("there can be no table of claims at {at}"))
 }
 
+impl Length for Shape {
+    #[cold]
+    fn now(&self) -> u64 {
+        self.count() as u64
+    }
+}
+
 impl<R: Resident<Head = ClaimWords>> Handle<R> {
     /// The claims on this array, if there ever was one.
-    pub(crate) fn known_claims(&self) -> Result<Option<Claims<'_>>> {
+    pub(crate) fn known_claims(&self) -> Result<Option<Claims<'_, Shape>>> {
         match self.table() {
             0 => Ok(None),
             at => self.claims_at(at).map(Some).ok_or_else(|| no_table(at)),
@@ -75,9 +82,9 @@ impl<R: Resident<Head = ClaimWords>> Handle<R> {
     }
 
     #[inline]
-    fn claims_at(&self, at: u64) -> Option<Claims<'_>> {
+    fn claims_at(&self, at: u64) -> Option<Claims<'_, Shape>> {
         let (poison, slots) = table(self.memory(), at, self.slots())?;
-        Some(Claims { words: self.head(), poison, slots, len: self.len_now() as u64 })
+        Some(Claims { words: self.head(), poison, slots, len: self.kept_shape() })
     }
 
     /// The claims that there can be at a time.
@@ -116,7 +123,7 @@ impl<R: Resident<Head = ClaimWords>> Handle<R> {
     }
 
     /// The claims on this array, from now on.
-    fn claims(&self) -> Result<Claims<'_>> {
+    fn claims(&self) -> Result<Claims<'_, Shape>> {
         if let Some(claims) = self.known_claims()? {
             return Ok(claims);
         }

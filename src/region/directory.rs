@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    os::{clock::Wait, files},
+    os::{clock::Wait, files, memory},
     raw::{
         claims::ClaimWords,
         mutex::{self, Hold, RawMutex, Use},
@@ -261,6 +261,9 @@ impl<'a> Directory<'a> {
             return Ok(());
         }
         let size = self.header.size(self.memory);
+        let page = self.mapping.page_size()? as u64;
+        // A huge page is there as a whole.
+        let bytes = up(bytes, page).filter(|whole| *whole <= size).unwrap_or(bytes);
         if bytes > size {
             let reason = format!("a region of {bytes} bytes; it was made for at most {size}");
             return Err(Error::InvalidSize { reason });
@@ -280,8 +283,11 @@ impl<'a> Directory<'a> {
         if self.header.is_sparse() || bytes.is_empty() {
             return Ok(());
         }
-        if self.mapping.backing() != Backing::File {
-            build::check_room(bytes.end - bytes.start)?;
+        let is_huge = self.mapping.page_size()? as u64 != memory::page_size();
+        // Of small steps those that reach another mebibyte ask for one: many of them are much.
+        let is_much = bytes.start / memory::UNCHECKED != bytes.end / memory::UNCHECKED;
+        if self.mapping.backing() != Backing::File && !is_huge && is_much {
+            build::check_room((bytes.end - bytes.start).max(memory::UNCHECKED))?;
         }
         build::reserve(self.mapping, bytes, self.mapping.backing())
     }

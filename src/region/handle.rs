@@ -131,7 +131,7 @@ pub(crate) struct Handle<R> {
 
 /// [`Dims`] as handles keep them, of which there may be thousands, nearly all of single values.
 #[derive(Debug, Clone)]
-enum Shape {
+pub(crate) enum Shape {
     Scalar,
     Line(usize),
     Grid(Arc<[usize]>),
@@ -143,15 +143,16 @@ enum Shape {
 ///
 /// Invariant: `rows` points into the mapping of the handle that has this.
 #[derive(Debug)]
-struct Growing {
+pub(crate) struct Growing {
     /// The first length, as it is now; untrusted.
     rows: NonNull<AtomicU64>,
     /// The most that the first one can be, and the others.
     widest: Box<[usize]>,
     most: usize,
-    /// Elements of a row.
+    /// Elements of a row: 1 or more.
     row: usize,
-    /// The shapes that were asked for. What is in a box here is never changed, and stays as long as this.
+    /// The shapes that were asked for, in the order of their first lengths. What is in a box here is never changed, and
+    /// stays as long as this.
     seen: Mutex<Vec<Box<[usize]>>>,
 }
 
@@ -176,15 +177,11 @@ impl Growing {
     /// The shape with so many rows.
     fn shape(&self, rows: usize) -> &[usize] {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        // The last one nearly always.
-        let known = seen.iter().rev().position(|shape| shape[0] == rows);
-        let at = match known {
-            Some(back) => seen.len() - 1 - back,
-            None => {
-                seen.push([&[rows], &self.widest[1..]].concat().into());
-                seen.len() - 1
-            }
-        };
+        let at = seen.binary_search_by_key(&rows, |shape| shape[0]).unwrap_or_else(|at| {
+            // At the end nearly always.
+            seen.insert(at, [&[rows], &self.widest[1..]].concat().into());
+            at
+        });
         let shape: *const [usize] = &*seen[at];
         // SAFETY: the field's promise: the box stays unchanged as long as `self`.
         unsafe { &*shape }
@@ -208,6 +205,14 @@ impl Shape {
             Self::Line(length) => slice::from_ref(length),
             Self::Grid(lengths) => lengths,
             Self::Growing(growing) => growing.shape(growing.rows()),
+        }
+    }
+
+    /// How many elements there are now.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::Growing(growing) => growing.rows() * growing.row,
+            shape => shape.as_slice().iter().product(),
         }
     }
 }
@@ -414,10 +419,13 @@ impl<R> Handle<R> {
     /// Out of the way of the others: a lock is taken in a few nanoseconds.
     #[cold]
     fn ask_len(&self) -> usize {
-        match &self.shape {
-            Shape::Growing(growing) => growing.rows() * growing.row,
-            _ => self.len,
-        }
+        self.shape.count()
+    }
+
+    /// The shape as the handle has it.
+    #[inline]
+    pub(super) fn kept_shape(&self) -> &Shape {
+        &self.shape
     }
 
     /// The most elements that there can be.
@@ -451,12 +459,31 @@ impl<R> Handle<R> {
         }
     }
 
+    /// The first length when it has, or had, `len` elements.
+    #[inline]
+    pub(crate) fn rows_of(&self, len: usize) -> usize {
+        match &self.shape {
+            Shape::Growing(growing) => len / growing.row,
+            shape => shape.as_slice()[0],
+        }
+    }
+
     /// The shape when it has, or had, `len` elements.
     #[inline]
-    pub(crate) fn shape_of(&self, len: usize) -> &[usize] {
+    pub(crate) fn shape_of<'a>(&'a self, len: &'a usize) -> &'a [usize] {
         match &self.shape {
-            Shape::Growing(growing) if growing.row > 0 => growing.shape(len / growing.row),
+            Shape::Growing(growing) if growing.widest.len() == 1 => slice::from_ref(len),
+            Shape::Growing(growing) => growing.shape(len / growing.row),
             shape => shape.as_slice(),
+        }
+    }
+
+    /// The same for a moment: nothing is kept.
+    #[cold]
+    pub(crate) fn lengths_of(&self, len: usize) -> Vec<usize> {
+        match &self.shape {
+            Shape::Growing(_) => [&[self.rows_of(len)], self.others()].concat(),
+            shape => shape.as_slice().to_vec(),
         }
     }
 
@@ -700,7 +727,7 @@ fn single(description: &Description) -> Result<Recipe> {
     }
     let size = whole_pages(size)?;
     let (later, numa, pages) = (size - at_first, None, Pages::Usual);
-    Ok(Recipe { size, buckets: header::SINGLE, later, sparse: false, dump: false, numa, pages })
+    Ok(Recipe { size, buckets: header::SINGLE, later, sparse: false, dump: false, numa, pages, prefault: None })
 }
 
 fn fill(directory: Directory<'_>, description: &Description, initialise: Initialise<'_>) -> Result<()> {

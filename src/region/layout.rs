@@ -39,6 +39,7 @@ mod tests {
             });
             assert_eq!(end, size, "{heading}");
         }
+        assert!(TEXT.contains(&format!("\n{} bytes at offset 0.\n", header::SIZE)));
         assert!(TEXT.contains(&format!("This is version {LAYOUT_VERSION}.")));
     }
 

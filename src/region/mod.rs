@@ -187,7 +187,8 @@ impl Region {
     /// See [`grow`](Self::grow).
     #[must_use]
     pub fn max_size(&self) -> usize {
-        self.0.memory().len() as usize
+        // What was checked when it was mapped is there.
+        self.0.directory().map_or(0, Directory::size) as usize
     }
 
     /// Gives it `size` bytes (rounded up to whole pages), if it has fewer. All who use it can use them at once.
@@ -386,8 +387,8 @@ impl RegionOptions {
     }
 
     /// Reserves addresses for so many bytes, so that the region can [grow](Region::grow). They cost nothing but a
-    /// longer mapping (and show as the size of a file or name); memory comes as it grows. Without it a region does not
-    /// grow.
+    /// longer mapping (and show as the size of a file or name, which `ulimit -f` may bound); memory comes as it grows.
+    /// Without it a region does not grow.
     pub fn max_size(mut self, bytes: usize) -> Self {
         self.max_size = bytes;
         self
@@ -433,7 +434,8 @@ impl RegionOptions {
         self
     }
 
-    /// Touches all of a new region's memory, with so many threads: see [`Region::prefault`].
+    /// Touches all of a new region's memory, with so many threads: see [`Region::prefault`]. Where that fails there is no
+    /// region. One that is there already is left as it is.
     pub fn prefault(mut self, threads: usize) -> Self {
         self.prefault = Some(threads);
         self
@@ -492,12 +494,15 @@ impl RegionOptions {
         {
             return Err(Error::invalid_argument(format!("{members} members; 1 to {} are possible", MemberId::MOST)));
         }
+        if self.prefault == Some(0) {
+            return Err(Error::invalid_argument("memory is touched by 1 thread or more"));
+        }
         let most = whole(self.max_size.max(self.size))?;
         // Enough for what it grows to, as long as they are a small part of what there is at first.
         let buckets = header::buckets_for(most).min(header::buckets_for(size.saturating_mul(8)));
         let sparse = self.sparse || self.numa == Some(Numa::FirstTouch);
-        let (later, numa, pages) = (most - size, self.numa, self.pages);
-        Ok(Recipe { size: most, buckets, later, sparse, dump: self.core_dump, numa, pages })
+        let (later, numa, pages, prefault) = (most - size, self.numa, self.pages, self.prefault);
+        Ok(Recipe { size: most, buckets, later, sparse, dump: self.core_dump, numa, pages, prefault })
     }
 
     /// What a new region begins with.
@@ -506,14 +511,11 @@ impl RegionOptions {
     }
 
     fn make(&self, intent: Intent, recipe: Recipe, fill: build::Fill<'_>) -> Result<Region> {
-        let region = Region(match &self.place {
-            Some(place) => build::at_place(place, intent, recipe, fill)?,
-            None => build::anonymous(recipe, fill)?,
-        });
-        if let Some(threads) = self.prefault {
-            region.prefault(threads)?;
-        }
-        Ok(region)
+        let mapping = match &self.place {
+            Some(place) => build::at_place(place, intent, recipe, fill),
+            None => build::anonymous(recipe, fill),
+        };
+        mapping.map(Region)
     }
 }
 

@@ -244,6 +244,9 @@ impl fmt::Display for Description {
         if self.dims != Dims::NONE {
             write!(f, " of shape {:?}", self.dims)?;
         }
+        if let Some(most) = self.dims.most() {
+            write!(f, " that grows to {most} rows")?;
+        }
         Ok(())
     }
 }
@@ -512,7 +515,9 @@ impl Block {
             dims,
         };
         let corrupt = |error: Error| Error::corrupt(error.to_string());
+        // One look: it may be another number by now than the one that `at` has checked.
         let (body, size) = (self.body(at)?, self.size.load(Relaxed));
+        memory.bytes(at, size, BLOCK_ALIGN)?;
         let grows = self.flags.load(Relaxed) & GROWS != 0 && rank > 0;
         // Any number has the same layout; how many there can be follows from it.
         description.dims.most = usize::from(grows);
@@ -523,14 +528,14 @@ impl Block {
             if most == 0 {
                 return Err(Error::corrupt("an array that grows and has no room for a row"));
             }
-            // Fewer than the region has bytes.
+            // Fewer than the region has bytes: all of them lie in it.
             description.dims.most = most as usize;
         }
         let fits = body >= at + head && body.checked_add(layout.size).is_some_and(|end| end <= at.saturating_add(size));
         if !fits || body % layout.align != 0 {
             return Err(Error::corrupt(format!("{description} has its body at {} of {size} bytes", body - at)));
         }
-        memory.bytes(body, layout.size, layout.align)?;
+        memory.bytes(body, description.room(layout).map_err(corrupt)?, layout.align)?;
         Ok(Found { spot: Spot { at, body, layout }, description })
     }
 
@@ -571,6 +576,24 @@ mod tests {
         assert_eq!(array, Layout { size: 64 + 2400, align: 64, data: 64 });
         let small = description(Kind::RawArray, 1, 1, Dims::new(&[3]).unwrap()).layout().unwrap();
         assert_eq!(small, Layout { size: 3, align: 8, data: 0 });
+    }
+
+    /// As it may be when somebody writes there between two looks.
+    #[test]
+    fn a_block_that_leaves_the_region_is_refused() {
+        #[repr(align(4096))]
+        struct Page([AtomicU64; 64]);
+        let page = Page([const { AtomicU64::new(0) }; 64]);
+        // SAFETY: `page` is 512 bytes, aligned, and outlives `memory`.
+        let memory = unsafe { Memory::new(std::ptr::NonNull::from(&page).cast(), 512) };
+        let what = description(Kind::Array, 8, 8, Dims::new(&[1]).unwrap().growing(8).unwrap());
+        let plan = Plan::new(0, "", &what, true).unwrap();
+        plan.write(memory, 0, 0, "", &what).unwrap();
+        let block = Block::at(memory, 0, 512).unwrap();
+        assert_eq!(block.read(memory, 0).unwrap().description.dims.most(), Some(8));
+        block.size.store(1 << 20, Relaxed);
+        assert!(block.read(memory, 0).is_err());
+        assert_eq!(page.0[0].load(Relaxed), 1 << 20);
     }
 
     #[test]

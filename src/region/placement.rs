@@ -4,16 +4,24 @@ use std::{io, ops::Range, thread};
 
 use memmap2::Advice;
 
-use super::{Region, mapping::Mapping};
+use super::{
+    Region,
+    build::check_room,
+    mapping::{Backing, Mapping},
+};
 use crate::{
     Error, Result,
-    os::{memory::page_size, numa, pages, topology},
+    os::{files, memory::page_size, numa, pages, topology},
 };
+
+/// The most threads that touch the pages of a region.
+const MOST_THREADS: usize = 1024;
 
 /// On which memory node pages are to be, of a region or a part of an array.
 ///
 /// It holds for all processes that share the memory. Memory in ordinary files is the kernel's page cache, for which the
-/// system may not heed it. [`Region::nodes`] tells what came of it.
+/// system may not heed it. In [huge pages](Pages::Huge) it holds for those that are there at first, and for those that
+/// this process touches first; they [grow](Region::grow) without it. [`Region::nodes`] tells what came of it.
 ///
 /// # Examples
 ///
@@ -21,8 +29,8 @@ use crate::{
 /// # fn main() -> shmkit::Result<()> {
 /// use shmkit::{Error, Region, region::Numa};
 ///
-/// match Region::options().size(1 << 20).numa(Numa::Interleave).create() {
-///     Ok(region) => assert_eq!(region.nodes()?.len(), (1 << 20) / 4096),
+/// match Region::options().size(1 << 20).numa(Numa::Interleave).create().and_then(|region| region.nodes()) {
+///     Ok(nodes) => assert_eq!(nodes.len(), (1 << 20) / 4096),
 ///     // A kernel without NUMA, or a sandbox.
 ///     Err(Error::Unsupported { reason }) => println!("{reason}"),
 ///     Err(error) => return Err(error),
@@ -35,9 +43,10 @@ use crate::{
 pub enum Numa {
     /// Page by page on all nodes in turn.
     Interleave,
-    /// On this node alone; memory that it has not is an error.
+    /// On this node alone. More than it has is not noticed before: the system then swaps, or ends a process to get
+    /// memory.
     Bind(usize),
-    /// On the node that the calling thread runs on, as long as that has some.
+    /// On the node that the calling thread runs on, as long as that has some; a node without any memory is an error.
     Local,
     /// Each page on the node of whoever touches it first. A region that is made so gets its memory by touches alone, as
     /// with [`sparse`](super::RegionOptions::sparse): touches should come from the processes that will work with the
@@ -112,14 +121,14 @@ impl Region {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] when there is no such node; [`Error::Unsupported`] where the kernel has no NUMA or a
-    /// sandbox forbids it; [`Error::Os`].
+    /// [`Error::InvalidArgument`] when there is no such node, or none of its memory for this process (`cpuset`);
+    /// [`Error::Unsupported`] where the kernel has no NUMA or a sandbox forbids it; [`Error::ReadOnly`]; [`Error::Os`].
     ///
     /// # Examples
     ///
     /// See [`Numa`].
     pub fn place(&self, numa: Numa) -> Result<()> {
-        self.0.place(0..self.0.memory().len() as usize, numa)
+        self.0.writable()?.place(0..self.0.memory().len() as usize, numa)
     }
 
     /// The node of each page that it has so far, `None` for those that this process has not touched.
@@ -135,13 +144,13 @@ impl Region {
         self.0.nodes(0..self.size())
     }
 
-    /// Touches all pages that it has so far, with so many threads, so that later touches find them: in parallel, for
+    /// Touches all pages that it has so far, with so many threads (or fewer, if there can be no more), so that later touches find them: in parallel, for
     /// zeroing memory takes time, and on the nodes of these threads where those of the first touch count.
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] before kernel 5.14, [`Error::InvalidArgument`] for no threads, [`Error::ReadOnly`],
-    /// [`Error::Os`] when there is no memory.
+    /// [`Error::OutOfMemory`] when there is no room for what it has not yet, [`Error::Unsupported`] before kernel 5.14,
+    /// [`Error::InvalidArgument`] for no threads, [`Error::ReadOnly`], [`Error::Os`].
     ///
     /// # Examples
     ///
@@ -149,7 +158,7 @@ impl Region {
     /// # fn main() -> shmkit::Result<()> {
     /// let region = shmkit::Region::options().size(1 << 20).sparse(true).create()?;
     /// match region.prefault(2) {
-    ///     Ok(()) => assert_eq!(region.pages()?.resident, 1 << 20),
+    ///     Ok(()) => assert!(region.pages()?.resident >= 1 << 20),
     ///     Err(shmkit::Error::Unsupported { reason }) => println!("{reason}"),
     ///     Err(error) => return Err(error),
     /// }
@@ -164,7 +173,7 @@ impl Region {
 impl Mapping {
     /// Says where the whole pages among these bytes are to be.
     pub(super) fn place(&self, bytes: Range<usize>, numa: Numa) -> Result<()> {
-        let (page, addresses) = (page_size() as usize, self.addresses());
+        let (page, addresses) = (self.page_size()?, self.addresses());
         let (start, end) = (bytes.start.next_multiple_of(page), bytes.end / page * page);
         if start >= end {
             return Ok(());
@@ -185,12 +194,18 @@ impl Mapping {
         };
         debug_assert!(end <= addresses.len());
         let place = self.memory().bytes(start as u64, (end - start) as u64, 1)?;
-        numa::set_policy(place.as_ptr(), end - start, mode, &nodes).map_err(|error| refused("mbind", error))
+        numa::set_policy(place.as_ptr(), end - start, mode, &nodes).map_err(|error| match error.raw_os_error() {
+            // There is such a node, but not for this process.
+            Some(libc::EINVAL) => {
+                Error::invalid_argument(format!("{numa:?}: of the nodes {nodes:?} this process can have no memory"))
+            }
+            _ => refused("mbind", error),
+        })
     }
 
     /// The nodes of all pages that have any of these bytes.
     pub(super) fn nodes(&self, bytes: Range<usize>) -> Result<Vec<Option<usize>>> {
-        let (page, addresses) = (page_size() as usize, self.addresses());
+        let (page, addresses) = (self.page_size()?, self.addresses());
         let pages = addresses.start + bytes.start / page * page..addresses.start + bytes.end.min(addresses.len());
         numa::nodes_of(pages, page).map_err(|error| refused("move_pages", error))
     }
@@ -200,18 +215,48 @@ impl Mapping {
         if threads == 0 {
             return Err(Error::invalid_argument("memory is touched by 1 thread or more"));
         }
+        self.check_room_for(len)?;
         let page = self.page_size()?;
-        let part = len.div_ceil(threads).next_multiple_of(page);
-        let touch = |start: usize| self.advise(Advice::PopulateWrite, start..len.min(start + part));
+        // More than this wait for each other, whatever the machine.
+        let part = len.div_ceil(threads.min(MOST_THREADS)).next_multiple_of(page).max(page);
+        let touch = |bytes: Range<usize>| match bytes.is_empty() {
+            true => Ok(()),
+            false => self.advise(Advice::PopulateWrite, bytes),
+        };
         let touched: io::Result<()> = thread::scope(|scope| {
-            let others: Vec<_> = (part..len).step_by(part).map(|start| scope.spawn(move || touch(start))).collect();
-            let first = touch(0);
-            others.into_iter().fold(first, |so_far, other| so_far.and(other.join().expect("it does not panic")))
+            let (mut others, mut next) = (Vec::new(), part.min(len));
+            while next < len {
+                let bytes = next..len.min(next + part);
+                let other = thread::Builder::new().spawn_scoped(scope, {
+                    let bytes = bytes.clone();
+                    move || touch(bytes)
+                });
+                // If there can be no more threads, the caller does the rest.
+                let Ok(other) = other else { break };
+                others.push(other);
+                next = bytes.end;
+            }
+            let mine = touch(0..part.min(len)).and_then(|()| touch(next..len));
+            others.into_iter().fold(mine, |so_far, other| so_far.and(other.join().expect("it does not panic")))
         });
-        touched.map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidInput => Error::unsupported("MADV_POPULATE_WRITE (Linux 5.14)"),
+        touched.map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => Error::unsupported("MADV_POPULATE_WRITE (Linux 5.14)"),
+            // The first where a touch would be a signal.
+            Some(libc::EFAULT | libc::ENOMEM) => {
+                Error::OutOfMemory { needed: len as u64, left: files::room(self), place: "to be touched".into() }
+            }
             _ => Error::os("touching memory", error),
         })
+    }
+
+    /// Compares what these bytes need beyond what they have with what there is.
+    fn check_room_for(&self, len: usize) -> Result<()> {
+        if self.backing() == Backing::File || self.page_size()? != page_size() as usize {
+            // Of a file the system writes out what has no room; huge pages are other memory.
+            return Ok(());
+        }
+        let facts = files::facts(self).map_err(|error| Error::os("fstat", error))?;
+        check_room((len as u64).saturating_sub(facts.allocated))
     }
 }
 

@@ -8,10 +8,13 @@ use std::ops::Range;
 
 use loom::{
     cell::UnsafeCell,
-    sync::{Arc, atomic::AtomicU32},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
 };
 
-use super::{ClaimSlot, ClaimWords, Claims, Mode, PoisonList, Use};
+use super::{ClaimSlot, ClaimWords, Claims, Length, Mode, PoisonList, Use};
 use crate::{
     Error, Result,
     os::clock::Wait,
@@ -26,11 +29,26 @@ struct Shared {
     poison: PoisonList,
     slots: [ClaimSlot; 2],
     elements: [UnsafeCell<u32>; 2],
+    /// How many elements are yet to come: it grows to both.
+    missing: AtomicU32,
+}
+
+impl Length for AtomicU32 {
+    fn now(&self) -> u64 {
+        2 - u64::from(self.load(Relaxed))
+    }
 }
 
 impl Shared {
-    fn claims(&self) -> Claims<'_> {
-        Claims { words: &self.words, poison: &self.poison, slots: &self.slots, len: 2 }
+    fn claims(&self) -> Claims<'_, AtomicU32> {
+        Claims { words: &self.words, poison: &self.poison, slots: &self.slots, len: &self.missing }
+    }
+
+    /// Appends the second element.
+    fn grow(&self) {
+        self.words.mutex.lock(Use::Table, Wait::Forever).unwrap();
+        self.missing.store(0, Relaxed);
+        self.words.mutex.unlock();
     }
 
     fn words(&self) -> [&AtomicU32; 3] {
@@ -307,5 +325,29 @@ fn who_tidies_dies_at_every_point() {
         assert_eq!((pid, range), (Some(3), Some(0..1)));
         shared.repair(0..1);
         shared.change_all().unwrap();
+    });
+}
+
+/// One dies changing what was appended while others waited for the first element: nobody loses its poison.
+#[test]
+fn who_has_appended_dies() {
+    explore(2, || {
+        enter(1);
+        let shared = Arc::new(Shared::default());
+        shared.missing.store(1, Relaxed);
+        let mine = shared.claim(&(0..1), Mode::Change, Wait::Forever).unwrap();
+        let waiter = start(2, &shared, |shared| shared.change(0..1).unwrap());
+        let victim = start(3, &shared, |shared| {
+            mortal_with(0, &shared.words(), || {
+                shared.grow();
+                shared.claim(&(1..2), Mode::Change, Wait::Forever).unwrap();
+                die_here();
+            });
+        });
+        victim.join().unwrap();
+        mine.mutex.unlock();
+        waiter.join().unwrap();
+        let Err(Error::Poisoned { pid, range }) = shared.read(0..2) else { panic!("the poison is lost") };
+        assert_eq!((pid, range), (Some(3), Some(1..2)));
     });
 }
