@@ -92,6 +92,18 @@ fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
+/// That there are so many descriptors and no children. The thread that waits for a server's end has two descriptors of it until
+/// it has run.
+#[track_caller]
+fn nothing_is_left_but(before: usize, left: u64) {
+    let now = || (descriptors(), process::active_children().len());
+    let end = Instant::now() + LONG;
+    while now() != (before, 0) {
+        assert!(Instant::now() < end, "with {left} left: {:?} in place of {before} and 0", now());
+        thread::yield_now();
+    }
+}
+
 /// Takes all numbers of descriptors below the first one that is free from there on, which it tells.
 fn fill() -> (Vec<fs::File>, u64) {
     let numbers = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().file_name());
@@ -132,12 +144,7 @@ fn no_descriptors_left(method: StartMethod) {
                     }
                 }
                 joined(&start(method, &value).unwrap()).unwrap_or_else(|error| panic!("afterwards: {error}"));
-                // The thread that waits for the server's end has two of it until it has run.
-            let (now, end) = (|| (descriptors(), process::active_children().len()), Instant::now() + LONG);
-            while now() != (before, 0) {
-                assert!(Instant::now() < end, "{left} left: {:?} in place of {before}", now());
-                thread::yield_now();
-            }
+                nothing_is_left_but(before, left);
             }
             assert!(failed > 0 && worked > 5, "{method:?}: {failed} {worked}");
         });
@@ -171,12 +178,7 @@ fn no_descriptors_for_a_pool(method: StartMethod) {
                     failed += 1;
                 }
             }
-            // The thread that waits for the server's end has two of it until it has run.
-            let (now, end) = (|| (descriptors(), process::active_children().len()), Instant::now() + LONG);
-            while now() != (before, 0) {
-                assert!(Instant::now() < end, "{left} left: {:?} in place of {before}", now());
-                thread::yield_now();
-            }
+            nothing_is_left_but(before, left);
         }
         assert!(failed > 3, "{method:?}: {failed}");
         // One that has started, and cannot replace those that die: those that are left do all, or an error says why.
@@ -276,12 +278,7 @@ fn no_processes_left(method: StartMethod) {
             }
             joined(&start(method, &value).unwrap()).unwrap_or_else(|error| panic!("afterwards: {error}"));
             end_server();
-            // The thread that waits for the server's end has two of it until it has run.
-            let (now, end) = (|| (descriptors(), process::active_children().len()), Instant::now() + LONG);
-            while now() != (before, 0) {
-                assert!(Instant::now() < end, "{left} left: {:?} in place of {before}", now());
-                thread::yield_now();
-            }
+            nothing_is_left_but(before, left);
         }
         // The thread that waits for the server's end is one to the kernel.
         let needed = if method == StartMethod::ForkServer { 3 } else { 1 };
@@ -320,12 +317,7 @@ fn no_processes_for_a_pool(method: StartMethod) {
             end_server();
             works(&start().unwrap());
             end_server();
-            // The thread that waits for the server's end has two of it until it has run.
-            let (now, end) = (|| (descriptors(), process::active_children().len()), Instant::now() + LONG);
-            while now() != (before, 0) {
-                assert!(Instant::now() < end, "{left} left: {:?} in place of {before}", now());
-                thread::yield_now();
-            }
+            nothing_is_left_but(before, left);
         }
         assert!(failed > 2 && worked > 2, "{method:?}: {failed} {worked}");
     });
