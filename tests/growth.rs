@@ -6,6 +6,7 @@
 mod support;
 
 use std::{
+    ops::Range,
     sync::atomic::{AtomicU64, Ordering::SeqCst},
     time::Duration,
 };
@@ -256,14 +257,15 @@ fn poison_behind_the_end_that_a_waiter_knew() {
         assert!(poison.is_some_and(|poison| poison.range == Some(150..200)));
         Ok(())
     };
-    let ways: [(fn(&Array<u8>) -> Result<()>, bool); 4] =
+    type Way = fn(&Array<u8>) -> Result<()>;
+    let ways: [(Way, bool); 4] =
         [(wait_for_part, true), (repair_part, true), (wait_for_all, false), (recover_all, true)];
     for (wait, is_let_in) in ways {
         let array = Array::<u8>::growable(100, 1000).unwrap();
         let mine = array.claim_mut(..10).unwrap();
         let mut waiter = Child::start(|| match wait(&array) {
             Ok(()) => 0,
-            Err(Error::Poisoned { range: Some(range), .. }) if range == (150..200) => 1,
+            Err(Error::Poisoned { range: Some(Range { start: 150, end: 200 }), .. }) => 1,
             Err(_) => 2,
         });
         waiter.wait_until_asleep();
@@ -378,11 +380,11 @@ fn small_shm(bytes: &std::ffi::CStr) -> bool {
         // SAFETY: texts that live as long as the call.
         unsafe { libc::mount(source.as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), flags, data.cast()) == 0 }
     };
-    // SAFETY: takes a number, or none.
-    let is_apart = unsafe {
-        let more = if libc::geteuid() == 0 { 0 } else { libc::CLONE_NEWUSER };
-        libc::unshare(libc::CLONE_NEWNS | more) == 0
-    };
+    // SAFETY: takes nothing.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    let parts = libc::CLONE_NEWNS | if is_root { 0 } else { libc::CLONE_NEWUSER };
+    // SAFETY: takes a number.
+    let is_apart = unsafe { libc::unshare(parts) } == 0;
     is_apart
         && mount(c"none", c"/", libc::MS_REC | libc::MS_PRIVATE, std::ptr::null())
         && mount(c"none", c"/dev/shm", 0, bytes.as_ptr())

@@ -536,6 +536,7 @@ impl<R> Handle<R> {
         point();
         // Release: publishes the elements; pairs with the Acquire of `Growing::rows`.
         growing.word().store((rows + count / row) as u64, Release);
+        point();
         Ok(())
     }
 
