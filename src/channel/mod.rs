@@ -24,6 +24,8 @@ pub(crate) use forms::four_forms;
 
 use crate::{Error, Result, raw::ring::MOST_SLOTS, region::Dims};
 
+#[cfg(feature = "capi")]
+pub(crate) use self::ring::RingCell;
 pub use self::{
     queue::{Iter as QueueIter, Queue, QueueOptions},
     ring::{Ring, RingRef, RingSlot},

@@ -161,7 +161,7 @@ impl<T: Pod> Ring<T> {
     }
 
     #[inline]
-    fn raw(&self) -> Raw<'_, Place<T>> {
+    fn raw(&self) -> Raw<'_, &[Place<T>]> {
         Raw { words: self.0.head(), slots: self.0.elements() }
     }
 

@@ -392,7 +392,7 @@ impl<T: Pod> Array<T> {
     }
 
     #[inline(always)]
-    fn acquire(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
+    pub(crate) fn acquire(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
         let words = self.0.head();
         let held = Held::lock(&words.mutex, wait)?;
         if words.is_busy() {
@@ -401,7 +401,7 @@ impl<T: Pod> Array<T> {
         Ok(self.guard(held))
     }
 
-    fn acquire_any(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
+    pub(crate) fn acquire_any(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
         let words = self.0.head();
         let held = Held::recover(&words.mutex, wait)?;
         if words.is_busy() {
@@ -426,7 +426,15 @@ impl<T: Pod> Array<T> {
         ArrayGuard { held, array: self, data: self.0.data().cast(), len: self.0.len() }
     }
 
-    pub(super) fn handle(&self) -> &Handle<ArrayCell<T>> {
+    /// The guard that this thread forgot, if it holds the lock.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn regain(&self) -> Option<ArrayGuard<'_, T>> {
+        let mutex = &self.0.head().mutex;
+        mutex.is_mine().then(|| self.guard(Held::new(mutex)))
+    }
+
+    pub(crate) fn handle(&self) -> &Handle<ArrayCell<T>> {
         &self.0
     }
 }

@@ -13,6 +13,8 @@ mod read_only;
 mod shape;
 mod value;
 
+#[cfg(feature = "capi")]
+pub(crate) use self::cells::{ArrayCell, AtomicArrayCell, ValueCell};
 pub use self::{
     array::{Array, ArrayGuard},
     atomic::{Atomic, AtomicBits, AtomicElement, AtomicNumber},

@@ -96,10 +96,31 @@ pub(crate) trait Slot {
     fn state(&self) -> &AtomicU64;
 }
 
+/// The places of a ring, one after the other.
+pub(crate) trait Slots {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// The state of the place at `at`, if there is one.
+    fn state(&self, at: usize) -> Option<&AtomicU64>;
+}
+
+impl<S: Slot> Slots for &[S] {
+    #[inline]
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    #[inline]
+    fn state(&self, at: usize) -> Option<&AtomicU64> {
+        self.get(at).map(S::state)
+    }
+}
+
 /// The ring with its slots, at least one.
 pub(crate) struct Ring<'a, S> {
     pub(crate) words: &'a RingWords,
-    pub(crate) slots: &'a [S],
+    pub(crate) slots: S,
 }
 
 /// A slot that the caller has: to write, or to read.
@@ -196,7 +217,7 @@ impl State {
     }
 }
 
-impl<S: Slot> Ring<'_, S> {
+impl<S: Slots> Ring<'_, S> {
     /// Claims the next slot to put a value in.
     ///
     /// # Errors
@@ -299,14 +320,20 @@ impl<S: Slot> Ring<'_, S> {
         let head = Position(self.words.head.0.load(Acquire));
         let tail = Position(self.words.tail.0.load(Acquire));
         let laps = i64::from(tail.lap().wrapping_sub(head.lap()) as i32);
-        let slots = self.slots.len() as i64;
+        let slots = self.slots.count() as i64;
         // Each may lag behind the other for a moment, see the module.
         (laps * slots + tail.index() as i64 - head.index() as i64).clamp(0, slots) as usize
     }
 
     #[inline]
     fn state(&self, claimed: Claimed) -> &AtomicU64 {
-        self.slots[claimed.at].state()
+        self.state_at(claimed.at)
+    }
+
+    /// The state of a slot that is known to be there.
+    #[inline]
+    fn state_at(&self, at: usize) -> &AtomicU64 {
+        self.slots.state(at).expect("a claimed slot is one of the ring's")
     }
 
     /// The position in `end`, and the slot there.
@@ -317,7 +344,7 @@ impl<S: Slot> Ring<'_, S> {
     #[inline]
     fn look(&self, end: &AtomicU64) -> Result<(Position, &AtomicU64, State)> {
         let position = Position(end.load(Acquire));
-        let slot = self.slots.get(position.index()).ok_or_else(|| no_slot(position))?.state();
+        let slot = self.slots.state(position.index()).ok_or_else(|| no_slot(position))?;
         // Sequentially consistent: after an announcement, and after a look at `closed`. It also brings the value.
         Ok((position, slot, State(slot.load(SeqCst))))
     }
@@ -327,7 +354,7 @@ impl<S: Slot> Ring<'_, S> {
     fn advance(&self, end: &AtomicU64, from: Position) {
         point();
         // Release: who sees the end there sees the slot claimed.
-        let _ = end.compare_exchange(from.0, from.next(self.slots.len()).0, Release, Relaxed);
+        let _ = end.compare_exchange(from.0, from.next(self.slots.count()).0, Release, Relaxed);
     }
 
     #[inline]
@@ -507,7 +534,7 @@ impl<S: Slot> Ring<'_, S> {
             _ => State::new(state.lap().wrapping_add(1), Phase::Empty, None),
         };
         point();
-        if self.slots[at].state().compare_exchange(state.0, next.0, SeqCst, Relaxed).is_ok() {
+        if self.state_at(at).compare_exchange(state.0, next.0, SeqCst, Relaxed).is_ok() {
             self.notify_values(u32::MAX);
             self.notify_room(u32::MAX);
         }
@@ -562,8 +589,8 @@ mod tests {
             whole
         }
 
-        fn ring(&self) -> Ring<'_, Place> {
-            Ring { words: &self.words, slots: &self.slots }
+        fn ring(&self) -> Ring<'_, &[Place]> {
+            Ring { words: &self.words, slots: &self.slots[..] }
         }
 
         fn push(&self, value: u64) -> Result<()> {

@@ -83,7 +83,7 @@ impl<R: Resident<Head = ClaimWords>> Handle<R> {
     /// The claims that there can be at a time.
     #[inline]
     fn slots(&self) -> usize {
-        slots_for(self.len() as u64 * size_of::<R::Stored>() as u64)
+        slots_for(self.len() as u64 * self.stride() as u64)
     }
 
     /// [`Claims::claim_uncontended`], if anybody ever claimed a part of this array.

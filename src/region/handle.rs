@@ -99,7 +99,9 @@ fn last_segment<T: 'static>() -> &'static str {
 
 /// An object of kind `R` in a mapped region.
 ///
-/// Invariant: `body` points at a body of `R::description(dims)` inside `mapping`, checked when the handle was made.
+/// Invariant: `body` points at a body of `R::description(dims)` inside `mapping`, checked when the handle was made. Where
+/// its maker alone knows the type of the elements ([`make`](Handle::make), [`find`](Handle::find)) it is that of another
+/// description with the same kind, and so the same head; elements then lie `stride` bytes apart.
 pub(crate) struct Handle<R> {
     mapping: Arc<Mapping>,
     at: u64,
@@ -107,6 +109,8 @@ pub(crate) struct Handle<R> {
     data: NonNull<u8>,
     shape: Shape,
     len: usize,
+    /// Bytes from one element to the next.
+    stride: usize,
     _kind: PhantomData<R>,
 }
 
@@ -174,11 +178,12 @@ impl<R: Resident> Handle<R> {
     pub(crate) fn new_in(region: &Region, name: Option<&str>, dims: Dims, initialise: Initialise<'_>) -> Result<Self> {
         let mapping = region.mapping();
         let directory = Self::directory(mapping)?;
-        let spot = directory.create(name, &R::description(dims), |memory, spot| {
+        let description = R::description(dims);
+        let spot = directory.create(name, &description, |memory, spot| {
             initialise(Fresh::of(memory, spot)?);
             Ok(())
         })?;
-        Self::of(Arc::clone(mapping), spot, dims)
+        Self::of(Arc::clone(mapping), spot, &description)
     }
 
     /// In a region, under `name`: the one that is there, or a new one.
@@ -248,23 +253,109 @@ impl<R: Resident> Handle<R> {
     /// The gate: whether `found` is a `R`, of the expected shape where one is expected.
     fn adopt(mapping: Arc<Mapping>, found: Found, dims: Option<Dims>) -> Result<Self> {
         let expected = R::description(dims.unwrap_or(found.description.dims));
-        let is_single = found.description.dims == Dims::NONE;
-        if found.description != expected || is_single != R::KIND.is_single() {
-            return Err(mismatch(&expected, &found.description));
-        }
-        R::check(found.description.dims).map_err(|error| Error::corrupt(error.to_string()))?;
-        Self::of(mapping, found.spot, found.description.dims)
+        Self::adopt_as(mapping, found, &expected)
     }
 
-    /// The handle of what is known to be a `R` of this shape.
-    fn of(mapping: Arc<Mapping>, spot: Spot, dims: Dims) -> Result<Self> {
+    /// The gate, for whoever knows best what is expected.
+    fn adopt_as(mapping: Arc<Mapping>, found: Found, expected: &Description) -> Result<Self> {
+        let is_single = found.description.dims == Dims::NONE;
+        if found.description != *expected || is_single != R::KIND.is_single() {
+            return Err(mismatch(expected, &found.description));
+        }
+        R::check(found.description.dims).map_err(|error| Error::corrupt(error.to_string()))?;
+        Self::of(mapping, found.spot, &found.description)
+    }
+
+    /// The handle of what is known to be a `R` of this description.
+    fn of(mapping: Arc<Mapping>, spot: Spot, description: &Description) -> Result<Self> {
         if R::HAS_SEAT {
             ticket::has_seats();
         }
         let memory = mapping.memory();
         let body = memory.bytes(spot.body, spot.layout.size, spot.layout.align)?;
         let data = data(memory, spot)?;
-        Ok(Self { at: spot.at, body, data, len: dims.count()?, shape: dims.into(), mapping, _kind: PhantomData })
+        let (dims, stride) = (description.dims, description.element_size as usize);
+        Ok(Self {
+            at: spot.at,
+            body,
+            data,
+            len: dims.count()?,
+            shape: dims.into(),
+            stride,
+            mapping,
+            _kind: PhantomData,
+        })
+    }
+}
+
+/// Where an object is made or found.
+#[cfg(feature = "capi")]
+pub(crate) enum Site<'a> {
+    Anonymous,
+    Place(Place),
+    Within(&'a Region, Option<&'a str>),
+}
+
+/// For callers that learn at run time where an object is, and what its elements are.
+#[cfg(feature = "capi")]
+impl<R: Resident> Handle<R> {
+    /// Makes an object of `description`, whose kind is that of `R`, or finds it if `intent` says so.
+    pub(crate) fn make(
+        site: &Site<'_>,
+        intent: Intent,
+        description: &Description,
+        initialise: Initialise<'_>,
+    ) -> Result<Self> {
+        debug_assert_eq!(description.kind, R::KIND);
+        R::check(description.dims)?;
+        let fill = |directory: Directory<'_>| fill(directory, description, initialise);
+        let of_root = |mapping: Arc<Mapping>| {
+            let found = mapping.directory()?.root()?;
+            Self::adopt_as(mapping, found, description)
+        };
+        match site {
+            Site::Anonymous => of_root(build::anonymous(single(description)?, &fill)?),
+            Site::Place(place) => of_root(build::at_place(place, intent, single(description)?, &fill)?),
+            Site::Within(region, name) => {
+                let mapping = region.mapping();
+                let directory = Self::directory(mapping)?;
+                let initialise = |memory: Memory<'_>, spot: Spot| {
+                    initialise(Fresh::of(memory, spot)?);
+                    Ok(())
+                };
+                let spot = match (name, intent) {
+                    (Some(name), Intent::OpenOrCreate) => {
+                        let (found, _) = directory.open_or_create(name, intent, description, initialise)?;
+                        return Self::adopt_as(Arc::clone(mapping), found, description);
+                    }
+                    _ => directory.create(*name, description, initialise)?,
+                };
+                Self::of(Arc::clone(mapping), spot, description)
+            }
+        }
+    }
+
+    /// Finds an object of this kind. `accept` has the last word on its description, and may refuse it by returning another.
+    pub(crate) fn find(
+        site: &Site<'_>,
+        accept: impl FnOnce(&Description) -> Description,
+    ) -> Result<(Self, Description)> {
+        let (mapping, found) = match site {
+            Site::Place(place) => {
+                let mapping = build::open(place, false)?;
+                let found = mapping.directory()?.root()?;
+                (mapping, found)
+            }
+            Site::Within(region, Some(name)) => {
+                let mapping = region.mapping();
+                (Arc::clone(mapping), mapping.writable()?.directory()?.open(name)?)
+            }
+            _ => return Err(Error::invalid_argument("only what has a name can be opened")),
+        };
+        let description = found.description.clone();
+        let mut expected = accept(&description);
+        expected.kind = R::KIND;
+        Ok((Self::adopt_as(mapping, found, &expected)?, description))
     }
 }
 
@@ -286,6 +377,12 @@ impl<R> Handle<R> {
     #[inline]
     pub(crate) fn data(&self) -> NonNull<u8> {
         self.data
+    }
+
+    /// Bytes from one element to the next.
+    #[inline]
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
     }
 
     /// The number of elements; 1 for a single value.
@@ -526,6 +623,13 @@ macro_rules! resident_handle {
             #[must_use]
             pub fn is_same(&self, other: &Self) -> bool {
                 self.0.is_same(&other.0)
+            }
+        }
+
+        #[cfg(feature = "capi")]
+        impl$(<$t: $bound>)? From<$crate::region::Handle<$resident>> for $name$(<$t>)? {
+            fn from(handle: $crate::region::Handle<$resident>) -> Self {
+                Self(handle.into())
             }
         }
 

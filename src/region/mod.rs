@@ -39,6 +39,8 @@ pub(crate) use self::{
     memory::Shared,
     object::{Dims, Kind},
 };
+#[cfg(feature = "capi")]
+pub(crate) use self::{handle::Site, object::Description};
 pub use place::Place;
 
 use crate::{Error, Result, raw::lives::MemberId};

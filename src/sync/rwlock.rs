@@ -29,6 +29,9 @@ use crate::{
     region::{Handle, Kind, Resident, Shared, resident_handle},
 };
 
+#[cfg(feature = "capi")]
+use crate::raw::mutex::Use;
+
 /// A value of plain data in shared memory that many may read at a time, or one may write.
 ///
 /// A writer that waits lets no new readers in, so it is not starved; a thread that reads already may read again.
@@ -133,7 +136,7 @@ impl<T: Pod> RwLock<T> {
     valued_constructors!("read-write lock", initialise);
 
     #[inline]
-    fn read_within(&self, wait: Wait) -> Result<RwLockReadGuard<'_, T>> {
+    pub(crate) fn read_within(&self, wait: Wait) -> Result<RwLockReadGuard<'_, T>> {
         let (words, member) = (self.0.head(), self.0.member()?);
         let again = || Reads::has((std::ptr::from_ref(words).addr(), member));
         let reading = words.read(member, again, || self.0.members(), wait)?;
@@ -141,7 +144,7 @@ impl<T: Pod> RwLock<T> {
     }
 
     #[inline]
-    fn write_within(&self, wait: Wait, poisoned: bool) -> Result<RwLockWriteGuard<'_, T>> {
+    pub(crate) fn write_within(&self, wait: Wait, poisoned: bool) -> Result<RwLockWriteGuard<'_, T>> {
         let words = self.0.head();
         // A writer needs to be no member, but for `downgrade`, which then cannot fail.
         let entry = (std::ptr::from_ref(words).addr(), self.0.member()?);
@@ -151,6 +154,29 @@ impl<T: Pod> RwLock<T> {
             return Err(give_back(&words.mutex));
         }
         Ok(RwLockWriteGuard { lock: self, held: Held::new(&words.mutex), value: self.0.data().cast() })
+    }
+
+    /// The guard of a write that this thread forgot, if it writes.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn regain_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+        let mutex = &self.0.head().mutex;
+        let writes = mutex.is_mine() && mutex.is_held_for(Use::Data);
+        writes.then(|| RwLockWriteGuard { lock: self, held: Held::new(mutex), value: self.0.data().cast() })
+    }
+
+    /// The guard of a read that was put away, which must be one of this lock, in this thread, and is regained once.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn regain_read(&self, PutAway(member, reading): PutAway) -> RwLockReadGuard<'_, T> {
+        RwLockReadGuard { lock: self, member, reading, value: self.0.data().cast(), _not_send: PhantomData }
+    }
+
+    /// Where the value lies.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn data(&self) -> NonNull<u8> {
+        self.0.data()
     }
 
     /// Waits until nobody writes, and keeps writers out.
@@ -361,6 +387,21 @@ impl<'a, T: Pod> RwLockReadGuard<'a, T> {
         Reads::add((std::ptr::from_ref(lock.0.head()).addr(), member));
         robust::lend();
         Self { lock, member, reading, value: lock.0.data().cast(), _not_send: PhantomData }
+    }
+}
+
+/// What is left of the guard of a read that goes on.
+#[cfg(feature = "capi")]
+pub(crate) struct PutAway(MemberId, Reading);
+
+#[cfg(feature = "capi")]
+impl<T: Pod> RwLockReadGuard<'_, T> {
+    /// Leaves the read going on. See [`RwLock::regain_read`].
+    #[inline]
+    pub(crate) fn put_away(self) -> PutAway {
+        let put_away = PutAway(self.member, self.reading);
+        mem::forget(self);
+        put_away
     }
 }
 

@@ -1,0 +1,176 @@
+//! Claims on parts of an array.
+
+#![expect(unsafe_code, reason = "exports functions")]
+
+use std::{ffi::c_void, ptr};
+
+use super::{
+    array::{Body, shmkit_array},
+    handle::body,
+    status::{Failure, Result, put, put_poison, report, shmkit_status},
+    types::Opaque,
+    wait::shmkit_wait,
+};
+use crate::{
+    Array, Error,
+    raw::claims::{ClaimSlot, Mode},
+};
+
+/// What a claim is for.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum shmkit_mode {
+    /// Several may read the same elements.
+    SHMKIT_READ = 1,
+    /// One alone may change them.
+    SHMKIT_CHANGE = 2,
+}
+
+/// A claim on some elements of an array. It is the thread's that made it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct shmkit_claim {
+    /// The first of the elements.
+    pub data: *mut c_void,
+    /// Its index.
+    pub start: usize,
+    /// How many there are.
+    pub len: usize,
+    /// Not for the caller: which claim it is, 0 once it has ended.
+    pub slot: usize,
+}
+
+/// Modes as C passes them: any number may come.
+const READ: i32 = shmkit_mode::SHMKIT_READ as i32;
+const CHANGE: i32 = shmkit_mode::SHMKIT_CHANGE as i32;
+
+/// A claim on nothing, which holds nothing.
+const NOTHING: usize = usize::MAX;
+
+fn claim(
+    array: Option<&shmkit_array>,
+    [start, len]: [usize; 2],
+    mode: i32,
+    recover: bool,
+    wait: shmkit_wait,
+    out: Option<&mut shmkit_claim>,
+) -> Result<()> {
+    let Body { array, .. } = body(array)?;
+    let out = out.ok_or(Failure::Null("the claim"))?;
+    let mode = match mode {
+        READ => Mode::Read,
+        CHANGE => Mode::Change,
+        other => return Err(Error::invalid_argument(format!("mode {other}")).into()),
+    };
+    let handle = array.handle();
+    let end = start.checked_add(len).filter(|end| *end <= array.len());
+    let end = end.ok_or_else(|| Error::OutOfRange {
+        index: format!("{start}, and {len} from there"),
+        shape: format!("{:?}", array.shape()),
+    })?;
+    let wanted = start as u64..end as u64;
+    let quickly = if recover { None } else { handle.claim_uncontended(wanted.start, wanted.end, mode) };
+    let slot = match quickly {
+        None => handle.claim(&wanted, mode, recover, wait.of())?,
+        slot => slot,
+    };
+    let slot = match slot {
+        None => NOTHING,
+        Some(slot) => number(array, slot)?,
+    };
+    // Inside the array, or at its end.
+    let data = handle.data().as_ptr().wrapping_add(start * handle.stride()).cast();
+    *out = shmkit_claim { data, start, len, slot };
+    Ok(())
+}
+
+/// Which slot of the table it is, from 1 on.
+fn number(array: &Array<Opaque>, slot: &ClaimSlot) -> Result<usize> {
+    let claims = array.handle().known_claims()?.ok_or_else(|| Error::corrupt("the table of claims has gone"))?;
+    Ok((ptr::from_ref(slot).addr() - claims.slots.as_ptr().addr()) / size_of::<ClaimSlot>() + 1)
+}
+
+/// The slot of a claim, which C may have made up. It is this thread's.
+fn slot<'a>(array: &'a Array<Opaque>, claim: &shmkit_claim) -> Result<&'a ClaimSlot> {
+    let claims = array.handle().known_claims()?.ok_or(Failure::NotHeld)?;
+    let slot = claim.slot.checked_sub(1).and_then(|at| claims.slots.get(at));
+    slot.filter(|slot| slot.mutex.is_mine()).ok_or(Failure::NotHeld)
+}
+
+/// Claims `len` elements from `start` on, to read or to change them, until shmkit_claim_end. Claims that are in each other's
+/// way wait for each other, across threads and processes; so does shmkit_array_lock. SHMKIT_POISONED: who had claimed
+/// some of them to change them died; shmkit_last_range() tells which, and shmkit_claim_recover claims them all the same.
+/// `mode` is SHMKIT_READ or SHMKIT_CHANGE.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_array_claim(
+    array: Option<&shmkit_array>,
+    start: usize,
+    len: usize,
+    mode: i32,
+    wait: shmkit_wait,
+    claimed: Option<&mut shmkit_claim>,
+) -> shmkit_status {
+    report(|| claim(array, [start, len], mode, false, wait, claimed))
+}
+
+/// Claims elements to change them, poisoned or not: shmkit_claim_poison tells, shmkit_claim_clear_poison ends it.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_array_recover_claim(
+    array: Option<&shmkit_array>,
+    start: usize,
+    len: usize,
+    wait: shmkit_wait,
+    claimed: Option<&mut shmkit_claim>,
+) -> shmkit_status {
+    report(|| claim(array, [start, len], CHANGE, true, wait, claimed))
+}
+
+/// Ends a claim. SHMKIT_NOT_HELD if it has ended, or is another thread's.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_claim_end(array: Option<&shmkit_array>, claim: Option<&mut shmkit_claim>) -> shmkit_status {
+    report(|| {
+        let (Body { array, .. }, claim) = (body(array)?, claim.ok_or(Failure::Null("the claim"))?);
+        if claim.slot != NOTHING {
+            slot(array, claim)?.mutex.unlock();
+        }
+        (claim.slot, claim.data) = (0, ptr::null_mut());
+        Ok(())
+    })
+}
+
+/// Whether any of the elements, which this thread has claimed, is poisoned, by whose death, and which of them.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_claim_poison(
+    array: Option<&shmkit_array>,
+    claim: Option<&shmkit_claim>,
+    poisoned: Option<&mut bool>,
+    pid: Option<&mut u32>,
+    start: Option<&mut usize>,
+    end: Option<&mut usize>,
+) -> shmkit_status {
+    report(|| {
+        let (Body { array, .. }, claim) = (body(array)?, claim.ok_or(Failure::Null("the claim"))?);
+        slot(array, claim)?;
+        let wanted = claim.start as u64..(claim.start + claim.len) as u64;
+        let poison = array.handle().known_claims()?.and_then(|claims| claims.poison_now(&wanted));
+        let range = poison.as_ref().and_then(|poison| poison.range.clone());
+        let range = range.unwrap_or(if poison.is_some() { 0..array.len() } else { 0..0 });
+        put(start, range.start, "start")?;
+        put(end, range.end, "end")?;
+        put_poison(poison, poisoned, pid)
+    })
+}
+
+/// Declares the elements, which this thread has claimed to change them, to be whole again.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_claim_clear_poison(
+    array: Option<&shmkit_array>,
+    claim: Option<&shmkit_claim>,
+) -> shmkit_status {
+    report(|| {
+        let (Body { array, .. }, claim) = (body(array)?, claim.ok_or(Failure::Null("the claim"))?);
+        slot(array, claim)?;
+        let claims = array.handle().known_claims()?.ok_or(Failure::NotHeld)?;
+        Ok(claims.clear_poison(&(claim.start as u64..(claim.start + claim.len) as u64))?)
+    })
+}

@@ -1,0 +1,105 @@
+//! Regions: memory that many objects share.
+
+#![expect(unsafe_code, reason = "exports functions")]
+
+use std::ffi::c_char;
+
+use super::{
+    handle::{Head, body, close, give, opaque},
+    place::{place, text},
+    status::{Failure, put, report, shmkit_status},
+};
+use crate::Region;
+
+/// Memory that many objects share: anonymous (for this process and its forks), under a name, or in a file.
+#[derive(Debug)]
+pub struct shmkit_region {
+    head: Head,
+}
+
+opaque!(shmkit_region = 1, "region", Region);
+
+/// How a region is made.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct shmkit_region_options {
+    /// Bytes, which are rounded up to whole pages.
+    pub size: usize,
+    /// How many processes can be members: those that use barriers, rings, queues and the like. 0: as many as fit the size.
+    pub members: usize,
+    /// Whether memory is taken when it is touched, not when the region is made.
+    pub sparse: bool,
+    /// Whether core dumps contain it.
+    pub core_dump: bool,
+}
+
+fn make(name: *const c_char, options: Option<&shmkit_region_options>, or_open: bool) -> super::status::Result<Region> {
+    let options = options.ok_or(Failure::Null("the options"))?;
+    let mut with = Region::options().size(options.size).sparse(options.sparse).core_dump(options.core_dump);
+    if options.members > 0 {
+        with = with.members(options.members);
+    }
+    if !name.is_null() {
+        with = with.at(place(name)?);
+    }
+    Ok(if or_open { with.open_or_create()? } else { with.create()? })
+}
+
+/// Makes a region: anonymous if `name` is null.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_region_create(
+    name: *const c_char,
+    options: Option<&shmkit_region_options>,
+    region: Option<&mut *const shmkit_region>,
+) -> shmkit_status {
+    report(|| give(region, make(name, options, false)?))
+}
+
+/// Finds a region, or makes it: also where its maker died on the way.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_region_open_or_create(
+    name: *const c_char,
+    options: Option<&shmkit_region_options>,
+    region: Option<&mut *const shmkit_region>,
+) -> shmkit_status {
+    report(|| give(region, make(name, options, true)?))
+}
+
+/// Finds a region. SHMKIT_NOT_FOUND if there is none; SHMKIT_VERSION_MISMATCH if a version of shmkit with another layout
+/// made it, and shmkit_last_error() has both versions.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_region_open(name: *const c_char, region: Option<&mut *const shmkit_region>) -> shmkit_status {
+    report(|| give(region, Region::open(place(name)?)?))
+}
+
+/// Ends a handle. The memory goes with the last object in it that is open.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_region_close(region: Option<&'static shmkit_region>) -> shmkit_status {
+    report(|| close(region))
+}
+
+/// Its bytes, and how many of them are free.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_region_size(
+    region: Option<&shmkit_region>,
+    size: Option<&mut usize>,
+    left: Option<&mut usize>,
+) -> shmkit_status {
+    report(|| {
+        let region = body(region)?;
+        put(size, region.size(), "size")?;
+        put(left, region.left()?, "left")
+    })
+}
+
+/// Removes an object from a region. Those who have it open keep it; its space is not used again.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_region_remove(region: Option<&shmkit_region>, name: *const c_char) -> shmkit_status {
+    report(|| Ok(body(region)?.remove(text(name)?.ok_or(Failure::Null("the name"))?)?))
+}
+
+/// Removes the name or file of a region, or of an object that has a region of its own. Those who have it open keep it.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_unlink(name: *const c_char) -> shmkit_status {
+    report(|| Ok(Region::unlink(place(name)?)?))
+}

@@ -1,0 +1,144 @@
+//! Types of elements, which C tells at run time.
+
+#![expect(unsafe_code, reason = "exports variables, and declares a stand-in plain data")]
+
+use std::{
+    ffi::{CString, c_char},
+    ptr,
+};
+
+use super::{
+    place::text,
+    status::{Failure, Result},
+};
+use crate::{
+    Error,
+    region::{Description, Dims, Kind},
+};
+
+/// The type of elements. A program in Rust has the same one if its name there, without the path, its size and its alignment
+/// are the same: "f64", or "Sample" for a `#[repr(C)] struct Sample`. All its bits must be data: no pointers.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct shmkit_type {
+    /// Its name in Rust. It must stand as long as it is used.
+    pub name: *const c_char,
+    /// Bytes of one element.
+    pub size: usize,
+    /// Where elements lie: at multiples of so many bytes.
+    pub align: usize,
+}
+
+// SAFETY: `name` is only ever read: by the contract it stands and does not change.
+unsafe impl Sync for shmkit_type {}
+
+macro_rules! number {
+    ($t:ty) => {
+        shmkit_type {
+            name: ptr::from_ref(concat!(stringify!($t), "\0")).cast(),
+            size: size_of::<$t>(),
+            align: align_of::<$t>(),
+        }
+    };
+}
+
+/// int8_t
+#[unsafe(no_mangle)]
+pub static shmkit_i8: shmkit_type = number!(i8);
+/// int16_t
+#[unsafe(no_mangle)]
+pub static shmkit_i16: shmkit_type = number!(i16);
+/// int32_t
+#[unsafe(no_mangle)]
+pub static shmkit_i32: shmkit_type = number!(i32);
+/// int64_t
+#[unsafe(no_mangle)]
+pub static shmkit_i64: shmkit_type = number!(i64);
+/// uint8_t
+#[unsafe(no_mangle)]
+pub static shmkit_u8: shmkit_type = number!(u8);
+/// uint16_t
+#[unsafe(no_mangle)]
+pub static shmkit_u16: shmkit_type = number!(u16);
+/// uint32_t
+#[unsafe(no_mangle)]
+pub static shmkit_u32: shmkit_type = number!(u32);
+/// uint64_t
+#[unsafe(no_mangle)]
+pub static shmkit_u64: shmkit_type = number!(u64);
+/// float
+#[unsafe(no_mangle)]
+pub static shmkit_f32: shmkit_type = number!(f32);
+/// double
+#[unsafe(no_mangle)]
+pub static shmkit_f64: shmkit_type = number!(f64);
+
+/// An element of a type that is known at run time only. Handles of such know the distance from one to the next; nobody
+/// takes a reference to one.
+#[derive(Debug, Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Opaque(u8);
+
+// SAFETY: a byte.
+unsafe impl bytemuck::Zeroable for Opaque {}
+// SAFETY: a byte.
+unsafe impl bytemuck::Pod for Opaque {}
+
+/// A type that was checked.
+#[derive(Debug)]
+pub(super) struct Type {
+    pub(super) name: String,
+    pub(super) size: usize,
+    pub(super) align: usize,
+    name_of_c: CString,
+}
+
+impl Type {
+    pub(super) fn new(given: Option<&shmkit_type>) -> Result<Self> {
+        Self::if_given(given)?.ok_or(Failure::Null("the type"))
+    }
+
+    pub(super) fn if_given(given: Option<&shmkit_type>) -> Result<Option<Self>> {
+        let Some(given) = given else { return Ok(None) };
+        let name = text(given.name)?.ok_or(Failure::Null("the name of the type"))?;
+        let (size, align) = (given.size, given.align);
+        if name.is_empty() || size == 0 || u32::try_from(size).is_err() {
+            return Err(Error::invalid_argument(format!("a type {name:?} of {size} bytes")).into());
+        }
+        if !align.is_power_of_two() || align > 4096 || !size.is_multiple_of(align) {
+            return Err(Error::invalid_argument(format!("{name:?}, of {size} bytes, aligned to {align}")).into());
+        }
+        Ok(Some(Self::of(name, size, align)))
+    }
+
+    /// As it is on record.
+    pub(super) fn found(description: &Description) -> Self {
+        Self::of(&description.tag, description.element_size as usize, description.element_align.into())
+    }
+
+    fn of(name: &str, size: usize, align: usize) -> Self {
+        let name_of_c = CString::new(name.replace('\0', "?")).unwrap_or_default();
+        Self { name: name.into(), size, align, name_of_c }
+    }
+
+    pub(super) fn describe(&self, kind: Kind, dims: Dims) -> Description {
+        Description {
+            kind,
+            tag: self.name.clone().into(),
+            // Checked when it was made.
+            element_size: self.size as u32,
+            element_align: self.align as u16,
+            dims,
+        }
+    }
+
+    /// For C, as long as this stands.
+    pub(super) fn as_c(&self) -> shmkit_type {
+        shmkit_type { name: self.name_of_c.as_ptr(), size: self.size, align: self.align }
+    }
+}
+
+/// Refuses what has another type than the one that is expected, if one is.
+pub(super) fn same_type(expected: Option<&Type>, found: &Description) -> Description {
+    expected.map_or_else(|| found.clone(), |expected| expected.describe(found.kind, found.dims))
+}
