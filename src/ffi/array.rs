@@ -90,7 +90,7 @@ pub extern "C" fn shmkit_array_create(
     type_: Option<&shmkit_type>,
     shape: *const usize,
     rank: usize,
-    array: Option<&mut *const shmkit_array>,
+    array: Option<&mut *mut shmkit_array>,
 ) -> shmkit_status {
     report(|| give(array, make(region, name, type_, get_shape(shape, rank)?, Intent::Create)?))
 }
@@ -103,7 +103,7 @@ pub extern "C" fn shmkit_array_open_or_create(
     type_: Option<&shmkit_type>,
     shape: *const usize,
     rank: usize,
-    array: Option<&mut *const shmkit_array>,
+    array: Option<&mut *mut shmkit_array>,
 ) -> shmkit_status {
     report(|| give(array, make(region, name, type_, get_shape(shape, rank)?, Intent::OpenOrCreate)?))
 }
@@ -115,7 +115,7 @@ pub extern "C" fn shmkit_array_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    array: Option<&mut *const shmkit_array>,
+    array: Option<&mut *mut shmkit_array>,
 ) -> shmkit_status {
     report(|| give(array, find(region, name, type_)?))
 }

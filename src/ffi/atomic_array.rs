@@ -152,7 +152,7 @@ pub extern "C" fn shmkit_atomic_array_create(
     type_: Option<&shmkit_type>,
     shape: *const usize,
     rank: usize,
-    atomic_array: Option<&mut *const shmkit_atomic_array>,
+    atomic_array: Option<&mut *mut shmkit_atomic_array>,
 ) -> shmkit_status {
     report(|| give(atomic_array, make(region, name, type_, get_shape(shape, rank)?, Intent::Create)?))
 }
@@ -165,7 +165,7 @@ pub extern "C" fn shmkit_atomic_array_open_or_create(
     type_: Option<&shmkit_type>,
     shape: *const usize,
     rank: usize,
-    atomic_array: Option<&mut *const shmkit_atomic_array>,
+    atomic_array: Option<&mut *mut shmkit_atomic_array>,
 ) -> shmkit_status {
     report(|| give(atomic_array, make(region, name, type_, get_shape(shape, rank)?, Intent::OpenOrCreate)?))
 }
@@ -176,7 +176,7 @@ pub extern "C" fn shmkit_atomic_array_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    atomic_array: Option<&mut *const shmkit_atomic_array>,
+    atomic_array: Option<&mut *mut shmkit_atomic_array>,
 ) -> shmkit_status {
     report(|| give(atomic_array, find(region, name, type_)?))
 }

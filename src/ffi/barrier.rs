@@ -45,7 +45,7 @@ pub extern "C" fn shmkit_barrier_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     parties: usize,
-    barrier: Option<&mut *const shmkit_barrier>,
+    barrier: Option<&mut *mut shmkit_barrier>,
 ) -> shmkit_status {
     report(|| give(barrier, make(region, name, parties, Intent::Create)?))
 }
@@ -56,7 +56,7 @@ pub extern "C" fn shmkit_barrier_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     parties: usize,
-    barrier: Option<&mut *const shmkit_barrier>,
+    barrier: Option<&mut *mut shmkit_barrier>,
 ) -> shmkit_status {
     report(|| give(barrier, make(region, name, parties, Intent::OpenOrCreate)?))
 }
@@ -66,7 +66,7 @@ pub extern "C" fn shmkit_barrier_open_or_create(
 pub extern "C" fn shmkit_barrier_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    barrier: Option<&mut *const shmkit_barrier>,
+    barrier: Option<&mut *mut shmkit_barrier>,
 ) -> shmkit_status {
     report(|| give(barrier, find(region, name)?))
 }

@@ -46,7 +46,7 @@ pub extern "C" fn shmkit_bounded_semaphore_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     permits: usize,
-    bounded_semaphore: Option<&mut *const shmkit_bounded_semaphore>,
+    bounded_semaphore: Option<&mut *mut shmkit_bounded_semaphore>,
 ) -> shmkit_status {
     report(|| give(bounded_semaphore, make(region, name, permits, Intent::Create)?))
 }
@@ -57,7 +57,7 @@ pub extern "C" fn shmkit_bounded_semaphore_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     permits: usize,
-    bounded_semaphore: Option<&mut *const shmkit_bounded_semaphore>,
+    bounded_semaphore: Option<&mut *mut shmkit_bounded_semaphore>,
 ) -> shmkit_status {
     report(|| give(bounded_semaphore, make(region, name, permits, Intent::OpenOrCreate)?))
 }
@@ -67,7 +67,7 @@ pub extern "C" fn shmkit_bounded_semaphore_open_or_create(
 pub extern "C" fn shmkit_bounded_semaphore_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    bounded_semaphore: Option<&mut *const shmkit_bounded_semaphore>,
+    bounded_semaphore: Option<&mut *mut shmkit_bounded_semaphore>,
 ) -> shmkit_status {
     report(|| give(bounded_semaphore, find(region, name)?))
 }

@@ -49,7 +49,7 @@ fn find(region: Option<&shmkit_region>, name: *const c_char) -> Result<Condvar> 
 pub extern "C" fn shmkit_condvar_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    condvar: Option<&mut *const shmkit_condvar>,
+    condvar: Option<&mut *mut shmkit_condvar>,
 ) -> shmkit_status {
     report(|| give(condvar, make(region, name, Intent::Create)?))
 }
@@ -59,7 +59,7 @@ pub extern "C" fn shmkit_condvar_create(
 pub extern "C" fn shmkit_condvar_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    condvar: Option<&mut *const shmkit_condvar>,
+    condvar: Option<&mut *mut shmkit_condvar>,
 ) -> shmkit_status {
     report(|| give(condvar, make(region, name, Intent::OpenOrCreate)?))
 }
@@ -69,7 +69,7 @@ pub extern "C" fn shmkit_condvar_open_or_create(
 pub extern "C" fn shmkit_condvar_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    condvar: Option<&mut *const shmkit_condvar>,
+    condvar: Option<&mut *mut shmkit_condvar>,
 ) -> shmkit_status {
     report(|| give(condvar, find(region, name)?))
 }

@@ -49,7 +49,7 @@ pub extern "C" fn shmkit_event_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     auto_reset: bool,
-    event: Option<&mut *const shmkit_event>,
+    event: Option<&mut *mut shmkit_event>,
 ) -> shmkit_status {
     report(|| give(event, make(region, name, auto_reset, Intent::Create)?))
 }
@@ -60,7 +60,7 @@ pub extern "C" fn shmkit_event_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     auto_reset: bool,
-    event: Option<&mut *const shmkit_event>,
+    event: Option<&mut *mut shmkit_event>,
 ) -> shmkit_status {
     report(|| give(event, make(region, name, auto_reset, Intent::OpenOrCreate)?))
 }
@@ -70,7 +70,7 @@ pub extern "C" fn shmkit_event_open_or_create(
 pub extern "C" fn shmkit_event_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    event: Option<&mut *const shmkit_event>,
+    event: Option<&mut *mut shmkit_event>,
 ) -> shmkit_status {
     report(|| give(event, find(region, name)?))
 }

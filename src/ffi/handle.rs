@@ -73,7 +73,7 @@ macro_rules! opaque {
 pub(super) use opaque;
 
 /// Gives C a handle of `body`.
-pub(super) fn give<O: Opaque>(out: Option<&mut *const O>, body: O::Body) -> Result<()> {
+pub(super) fn give<O: Opaque>(out: Option<&mut *mut O>, body: O::Body) -> Result<()> {
     let body = Box::into_raw(Box::new(body)).cast();
     let again = O::closed().lock().unwrap_or_else(PoisonError::into_inner).pop();
     let handle = again.unwrap_or_else(|| {
@@ -82,7 +82,7 @@ pub(super) fn give<O: Opaque>(out: Option<&mut *const O>, body: O::Body) -> Resu
     handle.head().body.store(body, Relaxed);
     // Release: pairs with the Acquire of `body`, where a handle is passed on without any order.
     handle.head().kind.store(O::KIND, Release);
-    put(out, ptr::from_ref(handle), "the place for the handle").inspect_err(|_| drop(close(Some(handle))))
+    put(out, ptr::from_ref(handle).cast_mut(), "the place for the handle").inspect_err(|_| drop(close(Some(handle))))
 }
 
 /// The object behind a handle.

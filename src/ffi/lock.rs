@@ -43,7 +43,7 @@ fn find(region: Option<&shmkit_region>, name: *const c_char) -> super::status::R
 pub extern "C" fn shmkit_lock_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    lock: Option<&mut *const shmkit_lock>,
+    lock: Option<&mut *mut shmkit_lock>,
 ) -> shmkit_status {
     report(|| give(lock, make(region, name, Intent::Create)?))
 }
@@ -53,7 +53,7 @@ pub extern "C" fn shmkit_lock_create(
 pub extern "C" fn shmkit_lock_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    lock: Option<&mut *const shmkit_lock>,
+    lock: Option<&mut *mut shmkit_lock>,
 ) -> shmkit_status {
     report(|| give(lock, make(region, name, Intent::OpenOrCreate)?))
 }
@@ -63,7 +63,7 @@ pub extern "C" fn shmkit_lock_open_or_create(
 pub extern "C" fn shmkit_lock_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    lock: Option<&mut *const shmkit_lock>,
+    lock: Option<&mut *mut shmkit_lock>,
 ) -> shmkit_status {
     report(|| give(lock, find(region, name)?))
 }

@@ -70,7 +70,7 @@ pub extern "C" fn shmkit_queue_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     capacity: usize,
-    queue: Option<&mut *const shmkit_queue>,
+    queue: Option<&mut *mut shmkit_queue>,
 ) -> shmkit_status {
     report(|| give(queue, make(region, name, capacity, Intent::Create)?))
 }
@@ -81,7 +81,7 @@ pub extern "C" fn shmkit_queue_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     capacity: usize,
-    queue: Option<&mut *const shmkit_queue>,
+    queue: Option<&mut *mut shmkit_queue>,
 ) -> shmkit_status {
     report(|| give(queue, make(region, name, capacity, Intent::OpenOrCreate)?))
 }
@@ -91,7 +91,7 @@ pub extern "C" fn shmkit_queue_open_or_create(
 pub extern "C" fn shmkit_queue_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    queue: Option<&mut *const shmkit_queue>,
+    queue: Option<&mut *mut shmkit_queue>,
 ) -> shmkit_status {
     report(|| give(queue, find(region, name)?))
 }

@@ -50,7 +50,7 @@ fn make(name: *const c_char, options: Option<&shmkit_region_options>, or_open: b
 pub extern "C" fn shmkit_region_create(
     name: *const c_char,
     options: Option<&shmkit_region_options>,
-    region: Option<&mut *const shmkit_region>,
+    region: Option<&mut *mut shmkit_region>,
 ) -> shmkit_status {
     report(|| give(region, make(name, options, false)?))
 }
@@ -60,7 +60,7 @@ pub extern "C" fn shmkit_region_create(
 pub extern "C" fn shmkit_region_open_or_create(
     name: *const c_char,
     options: Option<&shmkit_region_options>,
-    region: Option<&mut *const shmkit_region>,
+    region: Option<&mut *mut shmkit_region>,
 ) -> shmkit_status {
     report(|| give(region, make(name, options, true)?))
 }
@@ -68,7 +68,7 @@ pub extern "C" fn shmkit_region_open_or_create(
 /// Finds a region. SHMKIT_NOT_FOUND if there is none; SHMKIT_VERSION_MISMATCH if a version of shmkit with another layout
 /// made it, and shmkit_last_error() has both versions.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_region_open(name: *const c_char, region: Option<&mut *const shmkit_region>) -> shmkit_status {
+pub extern "C" fn shmkit_region_open(name: *const c_char, region: Option<&mut *mut shmkit_region>) -> shmkit_status {
     report(|| give(region, Region::open(place(name)?)?))
 }
 

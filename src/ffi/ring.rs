@@ -172,7 +172,7 @@ pub extern "C" fn shmkit_ring_create(
     name: *const c_char,
     type_: Option<&shmkit_type>,
     capacity: usize,
-    ring: Option<&mut *const shmkit_ring>,
+    ring: Option<&mut *mut shmkit_ring>,
 ) -> shmkit_status {
     report(|| give(ring, make(region, name, type_, capacity, Intent::Create)?))
 }
@@ -184,7 +184,7 @@ pub extern "C" fn shmkit_ring_open_or_create(
     name: *const c_char,
     type_: Option<&shmkit_type>,
     capacity: usize,
-    ring: Option<&mut *const shmkit_ring>,
+    ring: Option<&mut *mut shmkit_ring>,
 ) -> shmkit_status {
     report(|| give(ring, make(region, name, type_, capacity, Intent::OpenOrCreate)?))
 }
@@ -195,7 +195,7 @@ pub extern "C" fn shmkit_ring_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    ring: Option<&mut *const shmkit_ring>,
+    ring: Option<&mut *mut shmkit_ring>,
 ) -> shmkit_status {
     report(|| give(ring, find(region, name, type_)?))
 }

@@ -43,7 +43,7 @@ fn find(region: Option<&shmkit_region>, name: *const c_char) -> super::status::R
 pub extern "C" fn shmkit_rlock_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    rlock: Option<&mut *const shmkit_rlock>,
+    rlock: Option<&mut *mut shmkit_rlock>,
 ) -> shmkit_status {
     report(|| give(rlock, make(region, name, Intent::Create)?))
 }
@@ -53,7 +53,7 @@ pub extern "C" fn shmkit_rlock_create(
 pub extern "C" fn shmkit_rlock_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    rlock: Option<&mut *const shmkit_rlock>,
+    rlock: Option<&mut *mut shmkit_rlock>,
 ) -> shmkit_status {
     report(|| give(rlock, make(region, name, Intent::OpenOrCreate)?))
 }
@@ -63,7 +63,7 @@ pub extern "C" fn shmkit_rlock_open_or_create(
 pub extern "C" fn shmkit_rlock_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    rlock: Option<&mut *const shmkit_rlock>,
+    rlock: Option<&mut *mut shmkit_rlock>,
 ) -> shmkit_status {
     report(|| give(rlock, find(region, name)?))
 }

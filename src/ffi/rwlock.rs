@@ -67,7 +67,7 @@ pub extern "C" fn shmkit_rwlock_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    rwlock: Option<&mut *const shmkit_rwlock>,
+    rwlock: Option<&mut *mut shmkit_rwlock>,
 ) -> shmkit_status {
     report(|| give(rwlock, make(region, name, type_, Intent::Create)?))
 }
@@ -78,7 +78,7 @@ pub extern "C" fn shmkit_rwlock_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    rwlock: Option<&mut *const shmkit_rwlock>,
+    rwlock: Option<&mut *mut shmkit_rwlock>,
 ) -> shmkit_status {
     report(|| give(rwlock, make(region, name, type_, Intent::OpenOrCreate)?))
 }
@@ -90,7 +90,7 @@ pub extern "C" fn shmkit_rwlock_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    rwlock: Option<&mut *const shmkit_rwlock>,
+    rwlock: Option<&mut *mut shmkit_rwlock>,
 ) -> shmkit_status {
     report(|| give(rwlock, find(region, name, type_)?))
 }

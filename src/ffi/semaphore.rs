@@ -49,7 +49,7 @@ pub extern "C" fn shmkit_semaphore_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     count: usize,
-    semaphore: Option<&mut *const shmkit_semaphore>,
+    semaphore: Option<&mut *mut shmkit_semaphore>,
 ) -> shmkit_status {
     report(|| give(semaphore, make(region, name, count, Intent::Create)?))
 }
@@ -60,7 +60,7 @@ pub extern "C" fn shmkit_semaphore_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     count: usize,
-    semaphore: Option<&mut *const shmkit_semaphore>,
+    semaphore: Option<&mut *mut shmkit_semaphore>,
 ) -> shmkit_status {
     report(|| give(semaphore, make(region, name, count, Intent::OpenOrCreate)?))
 }
@@ -70,7 +70,7 @@ pub extern "C" fn shmkit_semaphore_open_or_create(
 pub extern "C" fn shmkit_semaphore_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    semaphore: Option<&mut *const shmkit_semaphore>,
+    semaphore: Option<&mut *mut shmkit_semaphore>,
 ) -> shmkit_status {
     report(|| give(semaphore, find(region, name)?))
 }

@@ -61,7 +61,7 @@ pub extern "C" fn shmkit_value_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    value: Option<&mut *const shmkit_value>,
+    value: Option<&mut *mut shmkit_value>,
 ) -> shmkit_status {
     report(|| give(value, make(region, name, type_, Intent::Create)?))
 }
@@ -72,7 +72,7 @@ pub extern "C" fn shmkit_value_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    value: Option<&mut *const shmkit_value>,
+    value: Option<&mut *mut shmkit_value>,
 ) -> shmkit_status {
     report(|| give(value, make(region, name, type_, Intent::OpenOrCreate)?))
 }
@@ -83,7 +83,7 @@ pub extern "C" fn shmkit_value_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    value: Option<&mut *const shmkit_value>,
+    value: Option<&mut *mut shmkit_value>,
 ) -> shmkit_status {
     report(|| give(value, find(region, name, type_)?))
 }

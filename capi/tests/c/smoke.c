@@ -1,0 +1,388 @@
+// Each kind of object does what it is for, in each form of waiting.
+#include "check.h"
+
+#include <pthread.h>
+
+struct sample {
+    uint32_t id;
+    double weight[3];
+};
+
+static void waits(void) {
+    int64_t now = shmkit_now();
+    CHECK(now > 0 && shmkit_now() >= now);
+    CHECK(shmkit_timeout(1e300).until == INT64_MAX && shmkit_timeout(-1).until >= now);
+    CHECK(shmkit_deadline(-5).until == 0);
+    CHECK(strlen(shmkit_version()) >= 5);
+}
+
+static void *try_it(void *lock) { return shmkit_lock_lock(lock, SHMKIT_TRY) == SHMKIT_WOULD_BLOCK ? lock : NULL; }
+static void *wait_for_it(void *lock) {
+    bool late = shmkit_lock_lock(lock, shmkit_timeout(0.01)) == SHMKIT_TIMED_OUT &&
+                shmkit_lock_lock(lock, shmkit_deadline(shmkit_now() + 1000000)) == SHMKIT_TIMED_OUT;
+    return late && shmkit_lock_unlock(lock) == SHMKIT_NOT_HELD ? lock : NULL;
+}
+
+static bool thread_agrees(void *(*f)(void *), void *argument) {
+    pthread_t thread;
+    void *answer;
+    CHECK(pthread_create(&thread, NULL, f, argument) == 0 && pthread_join(thread, &answer) == 0);
+    return answer == argument;
+}
+
+static void locks(void) {
+    shmkit_lock *lock;
+    OK(shmkit_lock_create(NULL, NULL, &lock));
+    IS(SHMKIT_NOT_HELD, shmkit_lock_unlock(lock));
+    OK(shmkit_lock_lock(lock, SHMKIT_FOREVER));
+    IS(SHMKIT_WOULD_BLOCK, shmkit_lock_lock(lock, SHMKIT_TRY));
+    IS(SHMKIT_WOULD_DEADLOCK, shmkit_lock_lock(lock, SHMKIT_FOREVER));
+    CHECK(thread_agrees(try_it, lock) && thread_agrees(wait_for_it, lock));
+    OK(shmkit_lock_unlock(lock));
+    IS(SHMKIT_NOT_HELD, shmkit_lock_unlock(lock));
+    OK(shmkit_lock_close(lock));
+
+    shmkit_rlock *rlock;
+    OK(shmkit_rlock_create(NULL, NULL, &rlock));
+    OK(shmkit_rlock_lock(rlock, SHMKIT_TRY));
+    OK(shmkit_rlock_lock(rlock, LONG));
+    OK(shmkit_rlock_unlock(rlock));
+    OK(shmkit_rlock_unlock(rlock));
+    IS(SHMKIT_NOT_HELD, shmkit_rlock_unlock(rlock));
+    OK(shmkit_rlock_close(rlock));
+
+    shmkit_rwlock *rwlock;
+    OK(shmkit_rwlock_create(NULL, NULL, &shmkit_f64, &rwlock));
+    void *data;
+    OK(shmkit_rwlock_data(rwlock, &data));
+    IS(SHMKIT_NOT_HELD, shmkit_rwlock_end_read(rwlock));
+    IS(SHMKIT_NOT_HELD, shmkit_rwlock_end_write(rwlock));
+    OK(shmkit_rwlock_write(rwlock, SHMKIT_FOREVER));
+    *(double *)data = 1.5;
+    IS(SHMKIT_WOULD_BLOCK, shmkit_rwlock_read(rwlock, SHMKIT_TRY));
+    OK(shmkit_rwlock_end_write(rwlock));
+    OK(shmkit_rwlock_read(rwlock, SHMKIT_FOREVER));
+    OK(shmkit_rwlock_read(rwlock, SHMKIT_TRY));
+    CHECK(*(double *)data == 1.5);
+    IS(SHMKIT_WOULD_BLOCK, shmkit_rwlock_write(rwlock, SHMKIT_TRY));
+    OK(shmkit_rwlock_end_read(rwlock));
+    OK(shmkit_rwlock_end_read(rwlock));
+    IS(SHMKIT_NOT_HELD, shmkit_rwlock_end_read(rwlock));
+    OK(shmkit_rwlock_write(rwlock, SHMKIT_TRY));
+    OK(shmkit_rwlock_end_write(rwlock));
+    OK(shmkit_rwlock_close(rwlock));
+}
+
+static void data_in_a_region(void) {
+    shmkit_region *region;
+    shmkit_region_options options = {.size = 1 << 16};
+    OK(shmkit_region_create(NULL, &options, &region));
+    size_t size, left;
+    OK(shmkit_region_size(region, &size, &left));
+    CHECK(size >= 1 << 16 && left < size);
+
+    static const shmkit_type type = SHMKIT_TYPE(struct sample, "Sample");
+    shmkit_value *value, *same;
+    OK(shmkit_value_create(region, "sample", &type, &value));
+    IS(SHMKIT_ALREADY_EXISTS, shmkit_value_create(region, "sample", &type, &same));
+    IS(SHMKIT_TYPE_MISMATCH, shmkit_value_open(region, "sample", &shmkit_i32, &same));
+    IS(SHMKIT_NOT_FOUND, shmkit_value_open(region, "other", &type, &same));
+    OK(shmkit_value_open(region, "sample", NULL, &same));
+    shmkit_type found;
+    OK(shmkit_value_type(same, &found));
+    CHECK(strcmp(found.name, "Sample") == 0 && found.size == sizeof(struct sample));
+    void *one, *two;
+    OK(shmkit_value_data(value, &one));
+    OK(shmkit_value_data(same, &two));
+    OK(shmkit_value_lock(value, SHMKIT_FOREVER));
+    *(struct sample *)one = (struct sample){7, {1, 2, 3}};
+    IS(SHMKIT_WOULD_BLOCK, shmkit_value_lock(same, SHMKIT_TRY));
+    OK(shmkit_value_unlock(same)); // the same lock, held by the same thread
+    CHECK(((struct sample *)two)->id == 7);
+    OK(shmkit_value_close(same));
+    OK(shmkit_value_close(value));
+
+    size_t shape[] = {4, 6}, of[8], rank, len;
+    shmkit_array *array;
+    OK(shmkit_array_create(region, NULL, &shmkit_i32, shape, 2, &array));
+    OK(shmkit_array_len(array, &len));
+    OK(shmkit_array_shape(array, of, 8, &rank));
+    CHECK(len == 24 && rank == 2 && of[0] == 4 && of[1] == 6);
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_array_create(region, NULL, &shmkit_i32, shape, 0, &array));
+    void *elements;
+    OK(shmkit_array_data(array, &elements));
+
+    shmkit_claim a, b, c;
+    OK(shmkit_array_claim(array, 0, 12, SHMKIT_CHANGE, SHMKIT_FOREVER, &a));
+    OK(shmkit_array_claim(array, 12, 12, SHMKIT_READ, SHMKIT_FOREVER, &b));
+    OK(shmkit_array_claim(array, 20, 4, SHMKIT_READ, SHMKIT_TRY, &c));
+    CHECK(a.data == elements && (int32_t *)b.data == (int32_t *)elements + 12 && b.len == 12);
+    OK(shmkit_claim_end(array, &c));
+    IS(SHMKIT_WOULD_BLOCK, shmkit_array_claim(array, 11, 2, SHMKIT_CHANGE, SHMKIT_TRY, &c));
+    IS(SHMKIT_OUT_OF_RANGE, shmkit_array_claim(array, 20, 5, SHMKIT_READ, SHMKIT_TRY, &c));
+    IS(SHMKIT_OUT_OF_RANGE, shmkit_array_claim(array, 1, SIZE_MAX, SHMKIT_READ, SHMKIT_TRY, &c));
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_array_claim(array, 0, 1, (shmkit_mode)9, SHMKIT_TRY, &c));
+    shmkit_claim copy = a;
+    OK(shmkit_claim_end(array, &a));
+    IS(SHMKIT_NOT_HELD, shmkit_claim_end(array, &a));
+    IS(SHMKIT_NOT_HELD, shmkit_claim_end(array, &copy));
+    OK(shmkit_claim_end(array, &b));
+    OK(shmkit_array_claim(array, 3, 0, SHMKIT_CHANGE, SHMKIT_TRY, &a));
+    OK(shmkit_claim_end(array, &a));
+    OK(shmkit_array_close(array));
+    OK(shmkit_region_remove(region, "sample"));
+    OK(shmkit_region_close(region));
+}
+
+static void atomics(void) {
+    shmkit_atomic_array *sums, *counts;
+    size_t n = 10;
+    OK(shmkit_atomic_array_create(NULL, NULL, &shmkit_f64, &n, 1, &sums));
+    OK(shmkit_atomic_array_create(NULL, NULL, &shmkit_u32, &n, 1, &counts));
+    double half = 0.5, old, sum;
+    OK(shmkit_atomic_array_fetch_add(sums, 3, &half, NULL));
+    OK(shmkit_atomic_array_fetch_add(sums, 3, &half, &old));
+    OK(shmkit_atomic_array_load(sums, 3, &sum));
+    CHECK(old == 0.5 && sum == 1.0);
+    uint32_t expected = 1, new = 5;
+    bool exchanged;
+    OK(shmkit_atomic_array_compare_exchange(counts, 9, &expected, &new, &exchanged));
+    CHECK(!exchanged && expected == 0);
+    OK(shmkit_atomic_array_compare_exchange(counts, 9, &expected, &new, &exchanged));
+    uint32_t before;
+    OK(shmkit_atomic_array_swap(counts, 9, &expected, &before));
+    CHECK(exchanged && before == 5);
+    void *data;
+    OK(shmkit_atomic_array_data(counts, &data));
+    __atomic_store_n((uint32_t *)data + 2, 8, __ATOMIC_SEQ_CST);
+    OK(shmkit_atomic_array_load(counts, 2, &before));
+    CHECK(before == 8);
+    IS(SHMKIT_OUT_OF_RANGE, shmkit_atomic_array_store(counts, 10, &new));
+    OK(shmkit_atomic_array_close(sums));
+    OK(shmkit_atomic_array_close(counts));
+}
+
+static void signals(void) {
+    shmkit_semaphore *semaphore;
+    size_t value;
+    OK(shmkit_semaphore_create(NULL, NULL, 1, &semaphore));
+    OK(shmkit_semaphore_acquire(semaphore, SHMKIT_FOREVER));
+    IS(SHMKIT_WOULD_BLOCK, shmkit_semaphore_acquire(semaphore, SHMKIT_TRY));
+    IS(SHMKIT_TIMED_OUT, shmkit_semaphore_acquire(semaphore, shmkit_timeout(0.01)));
+    IS(SHMKIT_TIMED_OUT, shmkit_semaphore_acquire(semaphore, shmkit_deadline(1)));
+    OK(shmkit_semaphore_release(semaphore, 3));
+    OK(shmkit_semaphore_value(semaphore, &value));
+    CHECK(value == 3);
+    OK(shmkit_semaphore_close(semaphore));
+
+    shmkit_bounded_semaphore *bounded;
+    size_t permits;
+    OK(shmkit_bounded_semaphore_create(NULL, NULL, 2, &bounded));
+    IS(SHMKIT_NOT_HELD, shmkit_bounded_semaphore_release(bounded));
+    OK(shmkit_bounded_semaphore_acquire(bounded, SHMKIT_FOREVER));
+    OK(shmkit_bounded_semaphore_acquire(bounded, SHMKIT_TRY));
+    IS(SHMKIT_WOULD_BLOCK, shmkit_bounded_semaphore_acquire(bounded, SHMKIT_TRY));
+    OK(shmkit_bounded_semaphore_release(bounded));
+    OK(shmkit_bounded_semaphore_value(bounded, &value, &permits));
+    CHECK(value == 1 && permits == 2);
+    OK(shmkit_bounded_semaphore_release(bounded));
+    IS(SHMKIT_NOT_HELD, shmkit_bounded_semaphore_release(bounded));
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_bounded_semaphore_create(NULL, NULL, 0, &bounded));
+    OK(shmkit_bounded_semaphore_close(bounded));
+
+    shmkit_event *event;
+    bool set;
+    OK(shmkit_event_create(NULL, NULL, true, &event));
+    IS(SHMKIT_WOULD_BLOCK, shmkit_event_wait(event, SHMKIT_TRY));
+    OK(shmkit_event_set(event));
+    OK(shmkit_event_wait(event, SHMKIT_FOREVER));
+    OK(shmkit_event_is_set(event, &set));
+    CHECK(!set);
+    OK(shmkit_event_clear(event));
+    OK(shmkit_event_close(event));
+}
+
+static int add_one(void *count) {
+    ++*(int *)count;
+    return 0;
+}
+static int fail(void *ignored) { return ignored == NULL ? 3 : 4; }
+
+static void barriers(void) {
+    shmkit_barrier *barrier;
+    size_t parties, waiting, index = 7;
+    bool broken;
+    int count = 0;
+    OK(shmkit_barrier_create(NULL, NULL, 1, &barrier));
+    OK(shmkit_barrier_wait(barrier, SHMKIT_FOREVER, &index));
+    OK(shmkit_barrier_wait_with(barrier, add_one, &count, SHMKIT_FOREVER, NULL));
+    CHECK(index == 0 && count == 1);
+    CHECK(shmkit_barrier_wait_with(barrier, fail, NULL, SHMKIT_FOREVER, NULL) != SHMKIT_OK);
+    IS(SHMKIT_BARRIER_BROKEN, shmkit_barrier_wait(barrier, SHMKIT_FOREVER, NULL));
+    OK(shmkit_barrier_state(barrier, &parties, &waiting, &broken));
+    CHECK(parties == 1 && waiting == 0 && broken);
+    OK(shmkit_barrier_reset(barrier));
+    OK(shmkit_barrier_wait(barrier, shmkit_timeout(1), NULL));
+    OK(shmkit_barrier_abort(barrier));
+    OK(shmkit_barrier_close(barrier));
+
+    OK(shmkit_barrier_create(NULL, NULL, 2, &barrier));
+    OK(shmkit_barrier_set_timeout(barrier, 0.01));
+    IS(SHMKIT_TIMED_OUT, shmkit_barrier_wait(barrier, SHMKIT_FOREVER, NULL));
+    OK(shmkit_barrier_close(barrier));
+}
+
+struct shared {
+    shmkit_lock *lock;
+    shmkit_condvar *condvar;
+    bool ready;
+};
+
+static void *make_ready(void *argument) {
+    struct shared *shared = argument;
+    bool ok = shmkit_lock_lock(shared->lock, LONG) == SHMKIT_OK;
+    shared->ready = true;
+    ok = ok && shmkit_condvar_notify_all(shared->condvar) == SHMKIT_OK;
+    return ok && shmkit_lock_unlock(shared->lock) == SHMKIT_OK ? argument : NULL;
+}
+
+static void conditions(void) {
+    struct shared shared = {0};
+    size_t woken, waiting;
+    OK(shmkit_lock_create(NULL, NULL, &shared.lock));
+    OK(shmkit_condvar_create(NULL, NULL, &shared.condvar));
+    IS(SHMKIT_NOT_HELD, shmkit_condvar_wait(shared.condvar, shared.lock, LONG));
+    OK(shmkit_lock_lock(shared.lock, SHMKIT_FOREVER));
+    IS(SHMKIT_TIMED_OUT, shmkit_condvar_wait(shared.condvar, shared.lock, shmkit_timeout(0.01)));
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_condvar_wait(shared.condvar, shared.lock, SHMKIT_TRY));
+    IS(SHMKIT_BAD_HANDLE, shmkit_condvar_wait(shared.condvar, shared.condvar, LONG));
+    IS(SHMKIT_BAD_HANDLE, shmkit_condvar_wait(shared.condvar, NULL, LONG));
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, make_ready, &shared) == 0);
+    while (!shared.ready) OK(shmkit_condvar_wait(shared.condvar, shared.lock, LONG));
+    OK(shmkit_lock_unlock(shared.lock));
+    void *answer;
+    CHECK(pthread_join(thread, &answer) == 0 && answer == &shared);
+    OK(shmkit_condvar_notify(shared.condvar, 2, &woken));
+    OK(shmkit_condvar_n_waiting(shared.condvar, &waiting));
+    CHECK(woken == 0 && waiting == 0);
+
+    shmkit_value *value;
+    OK(shmkit_value_create(NULL, NULL, &shmkit_u8, &value));
+    OK(shmkit_value_lock(value, SHMKIT_FOREVER));
+    IS(SHMKIT_TIMED_OUT, shmkit_condvar_wait(shared.condvar, value, shmkit_timeout(0.01)));
+    OK(shmkit_value_unlock(value));
+    OK(shmkit_value_close(value));
+    OK(shmkit_condvar_close(shared.condvar));
+    OK(shmkit_lock_close(shared.lock));
+}
+
+static void channels(void) {
+    static const shmkit_type type = SHMKIT_TYPE(struct sample, "Sample");
+    shmkit_ring *ring;
+    OK(shmkit_ring_create(NULL, NULL, &type, 4, &ring));
+    struct sample in[6] = {{1, {0}}, {2, {0}}, {3, {0}}, {4, {0}}, {5, {0}}, {6, {9, 8, 7}}}, out[6];
+    size_t done, len, capacity;
+    bool ended;
+    IS(SHMKIT_WOULD_BLOCK, shmkit_ring_pop(ring, out, SHMKIT_TRY));
+    OK(shmkit_ring_push(ring, &in[5], SHMKIT_FOREVER));
+    OK(shmkit_ring_push_many(ring, in, 6, SHMKIT_FOREVER, &done));
+    CHECK(done == 3);
+    IS(SHMKIT_TIMED_OUT, shmkit_ring_push(ring, in, shmkit_timeout(0.01)));
+    OK(shmkit_ring_state(ring, &len, &capacity, &ended));
+    CHECK(len == 4 && capacity == 4 && !ended);
+    OK(shmkit_ring_pop(ring, out, SHMKIT_FOREVER));
+    CHECK(out[0].id == 6 && out[0].weight[2] == 7);
+    OK(shmkit_ring_pop_many(ring, out, 6, SHMKIT_FOREVER, &done));
+    CHECK(done == 3 && out[0].id == 1 && out[2].id == 3);
+    OK(shmkit_ring_end(ring));
+    IS(SHMKIT_CLOSED, shmkit_ring_pop(ring, out, SHMKIT_FOREVER));
+    IS(SHMKIT_CLOSED, shmkit_ring_push(ring, in, SHMKIT_FOREVER));
+    OK(shmkit_ring_close(ring));
+
+    shmkit_queue *queue;
+    char buffer[16];
+    size_t size;
+    OK(shmkit_queue_create(NULL, NULL, 1024, &queue));
+    IS(SHMKIT_WOULD_BLOCK, shmkit_queue_get(queue, buffer, 16, &size, SHMKIT_TRY));
+    OK(shmkit_queue_put(queue, "hello, world", 12, SHMKIT_FOREVER));
+    OK(shmkit_queue_put(queue, NULL, 0, SHMKIT_FOREVER));
+    IS(SHMKIT_BUFFER_TOO_SHORT, shmkit_queue_get(queue, buffer, 5, &size, SHMKIT_FOREVER));
+    CHECK(size == 12);
+    OK(shmkit_queue_get(queue, buffer, 16, &size, SHMKIT_FOREVER));
+    CHECK(size == 12 && memcmp(buffer, "hello, world", 12) == 0);
+    OK(shmkit_queue_get(queue, NULL, 0, &size, SHMKIT_FOREVER));
+    CHECK(size == 0);
+    OK(shmkit_queue_task_done(queue));
+    IS(SHMKIT_TIMED_OUT, shmkit_queue_join(queue, shmkit_timeout(0.01)));
+    OK(shmkit_queue_task_done(queue));
+    OK(shmkit_queue_join(queue, SHMKIT_FOREVER));
+    void *large = calloc(1, 5000);
+    IS(SHMKIT_TOO_LARGE, shmkit_queue_put(queue, large, 5000, SHMKIT_FOREVER));
+    free(large);
+    OK(shmkit_queue_end(queue));
+    IS(SHMKIT_CLOSED, shmkit_queue_get(queue, buffer, 16, &size, SHMKIT_FOREVER));
+    OK(shmkit_queue_state(queue, &len, &capacity, &ended));
+    CHECK(len == 0 && capacity >= 1024 && ended);
+    OK(shmkit_queue_close(queue));
+}
+
+static void names(void) {
+    char name[64], path[128];
+    snprintf(name, sizeof name, "shmkit-c-%d", (int)getpid());
+    snprintf(path, sizeof path, "%s/shmkit-c-%d", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (int)getpid());
+    const char *places[] = {name, path};
+    for (int i = 0; i < 2; i++) {
+        shmkit_array *made, *found;
+        size_t n = 5;
+        IS(SHMKIT_NOT_FOUND, shmkit_array_open(NULL, places[i], NULL, &found));
+        OK(shmkit_array_create(NULL, places[i], &shmkit_i64, &n, 1, &made));
+        IS(SHMKIT_ALREADY_EXISTS, shmkit_array_create(NULL, places[i], &shmkit_i64, &n, 1, &found));
+        OK(shmkit_array_open_or_create(NULL, places[i], &shmkit_i64, &n, 1, &found));
+        OK(shmkit_array_close(found));
+        OK(shmkit_array_open(NULL, places[i], &shmkit_i64, &found));
+        OK(shmkit_array_close(found));
+        OK(shmkit_array_close(made));
+        OK(shmkit_unlink(places[i]));
+        IS(SHMKIT_NOT_FOUND, shmkit_unlink(places[i]));
+    }
+    shmkit_lock *lock;
+    IS(SHMKIT_INVALID_NAME, shmkit_lock_create(NULL, "", &lock));
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_lock_open(NULL, NULL, &lock));
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_lock_open(NULL, "\xff", &lock));
+    CHECK(strstr(shmkit_last_error(), "UTF-8") != NULL);
+}
+
+static void wrong_handles(void) {
+    shmkit_lock *lock;
+    shmkit_event *event;
+    OK(shmkit_lock_create(NULL, NULL, &lock));
+    OK(shmkit_event_create(NULL, NULL, false, &event));
+    IS(SHMKIT_BAD_HANDLE, shmkit_lock_lock(NULL, SHMKIT_TRY));
+    IS(SHMKIT_BAD_HANDLE, shmkit_lock_lock((shmkit_lock *)event, SHMKIT_TRY));
+    IS(SHMKIT_BAD_HANDLE, shmkit_lock_close((shmkit_lock *)event));
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_lock_create(NULL, NULL, NULL));
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_event_is_set(event, NULL));
+    IS(SHMKIT_BAD_HANDLE, shmkit_lock_create((shmkit_region *)event, "x", &lock));
+    OK(shmkit_lock_close(lock));
+    IS(SHMKIT_BAD_HANDLE, shmkit_lock_lock(lock, SHMKIT_TRY));
+    IS(SHMKIT_BAD_HANDLE, shmkit_lock_close(lock));
+    CHECK(strlen(shmkit_last_error()) > 0);
+    OK(shmkit_lock_close(NULL));
+    OK(shmkit_event_close(event));
+}
+
+int main(void) {
+    begin();
+    waits();
+    locks();
+    data_in_a_region();
+    atomics();
+    signals();
+    barriers();
+    conditions();
+    channels();
+    names();
+    wrong_handles();
+    return 0;
+}
