@@ -1,0 +1,76 @@
+"""Named arrays of shmkit for NumPy, by ctypes over the C ABI: what include/shmkit.h declares.
+
+SHMKIT_LIBRARY says where libshmkit.so is, if the system does not know.
+"""
+
+import ctypes
+import os
+from contextlib import contextmanager
+
+import numpy
+
+library = ctypes.CDLL(os.environ.get("SHMKIT_LIBRARY", "libshmkit.so"))
+library.shmkit_last_error.restype = ctypes.c_char_p
+
+OK, WOULD_BLOCK, TIMED_OUT, POISONED = range(4)
+
+
+class Wait(ctypes.Structure):
+    _fields_ = [("until", ctypes.c_int64)]
+
+
+class Type(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("size", ctypes.c_size_t), ("align", ctypes.c_size_t)]
+
+
+assert ctypes.sizeof(Wait) == 8 and ctypes.sizeof(Type) == 24
+
+FOREVER = Wait(2**63 - 1)
+library.shmkit_timeout.restype = Wait
+library.shmkit_timeout.argtypes = [ctypes.c_double]
+for name in "lock", "recover":
+    getattr(library, f"shmkit_array_{name}").argtypes = [ctypes.c_void_p, Wait]
+
+NUMBERS = {"i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "u8": "uint8", "u16": "uint16",
+           "u32": "uint32", "u64": "uint64", "f32": "float32", "f64": "float64"}
+
+
+class Error(Exception):
+    def __init__(self, status):
+        self.status = status
+        self.pid = library.shmkit_last_pid()
+        super().__init__(library.shmkit_last_error().decode())
+
+
+def check(status):
+    if status != OK:
+        raise Error(status)
+
+
+class Array:
+    """An array that somebody made under a name, or in a file if there is a slash in it. `numpy` is a view of it, no copy."""
+
+    def __init__(self, name):
+        self._handle = ctypes.c_void_p()
+        check(library.shmkit_array_open(None, name.encode(), None, ctypes.byref(self._handle)))
+        of, data = Type(), ctypes.c_void_p()
+        shape, rank = (ctypes.c_size_t * 8)(), ctypes.c_size_t()
+        check(library.shmkit_array_type(self._handle, ctypes.byref(of)))
+        check(library.shmkit_array_shape(self._handle, shape, ctypes.c_size_t(8), ctypes.byref(rank)))
+        check(library.shmkit_array_data(self._handle, ctypes.byref(data)))
+        shape = tuple(shape[: rank.value])
+        dtype = numpy.dtype(NUMBERS[of.name.decode()])
+        count = int(numpy.prod(shape)) * dtype.itemsize
+        buffer = (ctypes.c_char * count).from_address(data.value)
+        buffer.owner = self  # the memory stays as long as a view of it
+        self.numpy = numpy.frombuffer(buffer, dtype).reshape(shape)
+
+    @contextmanager
+    def lock(self, timeout=None):
+        """Holds the lock of the array. Error with status POISONED if a process died with it."""
+        wait = FOREVER if timeout is None else library.shmkit_timeout(timeout)
+        check(library.shmkit_array_lock(self._handle, wait))
+        try:
+            yield self.numpy
+        finally:
+            check(library.shmkit_array_unlock(self._handle))
