@@ -459,7 +459,7 @@ shmkit_status shmkit_array_type(const shmkit_array *array, shmkit_type *type_);
 
 // Claims `len` elements from `start` on, to read or to change them, until shmkit_claim_end. Claims that are in each other's
 // way wait for each other, across threads and processes; so does shmkit_array_lock. SHMKIT_POISONED: who had claimed
-// some of them to change them died; shmkit_last_range() tells which, and shmkit_claim_recover claims them all the same.
+// some of them to change them died; shmkit_last_range() tells which, and shmkit_array_recover_claim claims them all the same.
 // `mode` is SHMKIT_READ or SHMKIT_CHANGE.
 shmkit_status shmkit_array_claim(const shmkit_array *array,
                                  size_t start,

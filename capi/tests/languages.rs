@@ -109,7 +109,9 @@ fn c_and_rust_have_the_same_structs() -> Result<()> {
     let back = Ring::<Sample>::create(&names[1].0, 3)?;
     let bytes = Queue::<Vec<u8>>::create(&names[2].0)?;
     let peer = compile_c(&package().join("tests/c/peer/peer.c"), &scratch("peer"), &libraries());
-    let mut child = Command::new(peer).args(names.iter().map(|name| &name.0)).spawn().unwrap();
+    // A thread waits for it, also if this fails before; the peer ends itself.
+    let mut peer = Command::new(peer).args(names.iter().map(|name| &name.0)).spawn().unwrap();
+    let peer = std::thread::spawn(move || peer.wait().unwrap());
     for id in 0..20 {
         there.push_timeout(Sample { weight: [1.5, f64::from(id), -2.0], id, kind: 7 }, Duration::from_secs(60))?;
         let answer = back.pop_timeout(Duration::from_secs(60))?;
@@ -117,7 +119,7 @@ fn c_and_rust_have_the_same_structs() -> Result<()> {
     }
     let message: Vec<u8> = (0..300_u32).map(|i| i as u8).collect();
     bytes.put_timeout(&message, Duration::from_secs(60))?;
-    assert!(child.wait().unwrap().success());
+    assert!(peer.join().unwrap().success());
     assert_eq!(bytes.get_timeout(Duration::from_secs(60))?, message.into_iter().rev().collect::<Vec<_>>());
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Builds the libraries, and runs compilers and programs.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
