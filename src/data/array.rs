@@ -426,6 +426,13 @@ impl<T: Pod> Array<T> {
         ArrayGuard { held, array: self, data: self.0.data().cast(), len: self.0.len() }
     }
 
+    /// Releases the lock, of which this thread forgot the guard. `false` if it does not hold it.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn unlock(&self) -> bool {
+        self.0.head().mutex.unlock_if_mine()
+    }
+
     /// The guard that this thread forgot, if it holds the lock.
     #[cfg(feature = "capi")]
     #[inline]

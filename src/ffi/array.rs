@@ -148,10 +148,7 @@ pub extern "C" fn shmkit_array_recover(array: Option<&shmkit_array>, wait: shmki
 /// Releases the lock. SHMKIT_NOT_HELD if this thread does not hold it.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_array_unlock(array: Option<&shmkit_array>) -> shmkit_status {
-    report(|| {
-        drop(body(array)?.array.regain().ok_or(Failure::NotHeld)?);
-        Ok(())
-    })
+    report(|| if body(array)?.array.unlock() { Ok(()) } else { Err(Failure::NotHeld) })
 }
 
 /// Whether the lock, which this thread holds, is poisoned, and whose death did it: 0 if that is not known.

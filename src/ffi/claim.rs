@@ -131,7 +131,11 @@ pub extern "C" fn shmkit_claim_end(array: Option<&shmkit_array>, claim: Option<&
     report(|| {
         let (Body { array, .. }, claim) = (body(array)?, claim.ok_or(Failure::Null("the claim"))?);
         if claim.slot != NOTHING {
-            slot(array, claim)?.mutex.unlock();
+            let claims = array.handle().known_claims()?.ok_or(Failure::NotHeld)?;
+            let slot = claim.slot.checked_sub(1).and_then(|at| claims.slots.get(at));
+            if !slot.is_some_and(|slot| slot.mutex.unlock_if_mine()) {
+                return Err(Failure::NotHeld);
+            }
         }
         (claim.slot, claim.data) = (0, ptr::null_mut());
         Ok(())

@@ -96,10 +96,7 @@ pub extern "C" fn shmkit_lock_recover(lock: Option<&shmkit_lock>, wait: shmkit_w
 /// Releases the lock. SHMKIT_NOT_HELD if this thread does not hold it.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_lock_unlock(lock: Option<&shmkit_lock>) -> shmkit_status {
-    report(|| {
-        drop(body(lock)?.regain().ok_or(Failure::NotHeld)?);
-        Ok(())
-    })
+    report(|| if body(lock)?.unlock() { Ok(()) } else { Err(Failure::NotHeld) })
 }
 
 /// Whether the lock, which this thread holds, is poisoned, and whose death did it: 0 if that is not known.

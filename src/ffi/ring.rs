@@ -79,6 +79,26 @@ impl Places {
     }
 }
 
+/// Copies a message. Those of the usual sizes need no call.
+///
+/// # Safety
+///
+/// Both have `size` bytes, and do not overlap.
+#[inline(always)]
+unsafe fn copy(from: *const u8, to: *mut u8, size: usize) {
+    macro_rules! as_one_of {
+        ($($known:literal)*) => {
+            match size {
+                // SAFETY: the caller's promise; the size is this one.
+                $($known => unsafe { to.copy_from_nonoverlapping(from, $known) },)*
+                // SAFETY: the caller's promise.
+                _ => unsafe { to.copy_from_nonoverlapping(from, size) },
+            }
+        };
+    }
+    as_one_of!(4 8 16 24 32 64)
+}
+
 /// A slot for a message of this type, and where the message begins in it. As `repr(C)` lays a state and a value out.
 fn slot(type_: &Type) -> Result<(Layout, usize)> {
     let invalid = |_| crate::Error::invalid_size(format!("messages of {} bytes", type_.size));
@@ -113,7 +133,7 @@ impl Body {
         let me = self.handle.member()?;
         let claimed = self.raw().claim_room(me, || self.handle.members(), wait)?;
         // SAFETY: by the contract the message has the size of the type; the slot is claimed, so nobody else uses its room.
-        unsafe { self.places.message(claimed).copy_from_nonoverlapping(message, self.size) };
+        unsafe { copy(message, self.places.message(claimed), self.size) };
         self.raw().publish(claimed);
         Ok(())
     }
@@ -123,7 +143,7 @@ impl Body {
         let me = self.handle.member()?;
         let claimed = self.raw().claim_value(me, || self.handle.members(), wait)?;
         // SAFETY: by the contract there is room for a message; the slot is claimed, so nobody writes it.
-        unsafe { message.copy_from_nonoverlapping(self.places.message(claimed), self.size) };
+        unsafe { copy(self.places.message(claimed), message, self.size) };
         self.raw().free(claimed);
         Ok(())
     }

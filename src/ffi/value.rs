@@ -116,10 +116,7 @@ pub extern "C" fn shmkit_value_recover(value: Option<&shmkit_value>, wait: shmki
 /// Releases the lock. SHMKIT_NOT_HELD if this thread does not hold it.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_value_unlock(value: Option<&shmkit_value>) -> shmkit_status {
-    report(|| {
-        drop(body(value)?.value.regain().ok_or(Failure::NotHeld)?);
-        Ok(())
-    })
+    report(|| if body(value)?.value.unlock() { Ok(()) } else { Err(Failure::NotHeld) })
 }
 
 /// Whether the lock, which this thread holds, is poisoned, and whose death did it: 0 if that is not known.

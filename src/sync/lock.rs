@@ -72,6 +72,13 @@ impl Lock {
         Held::recover(self.0.head(), wait).map(|held| LockGuard { held })
     }
 
+    /// Releases the lock, of which this thread forgot the guard. `false` if it does not hold it.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn unlock(&self) -> bool {
+        self.0.head().unlock_if_mine()
+    }
+
     /// The guard that this thread forgot, if it holds the lock.
     #[cfg(feature = "capi")]
     #[inline]
