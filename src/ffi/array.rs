@@ -6,6 +6,7 @@ use std::{
     ffi::{c_char, c_void},
     mem::{self, ManuallyDrop},
     slice,
+    sync::OnceLock,
 };
 
 use super::{
@@ -19,6 +20,7 @@ use super::{
 use crate::{
     Array,
     data::ArrayCell,
+    raw::claims::ClaimSlot,
     region::{Dims, Handle, Intent, Kind},
 };
 
@@ -31,6 +33,8 @@ pub struct shmkit_array {
 pub(super) struct Body {
     pub(super) array: Array<Opaque>,
     type_: Type,
+    /// The table of claims, once it is known: see `claim.rs`.
+    pub(super) claims: OnceLock<&'static [ClaimSlot]>,
 }
 
 opaque!(shmkit_array = 5, "array", Body);
@@ -45,14 +49,14 @@ fn make(
     let type_ = Type::new(type_)?;
     let description = type_.describe(Kind::Array, shape);
     let handle = Handle::<ArrayCell<Opaque>>::make(&site(region, name)?, intent, &description, &|_| {})?;
-    Ok(Body { array: handle.into(), type_ })
+    Ok(Body { array: handle.into(), type_, claims: OnceLock::new() })
 }
 
 fn find(region: Option<&shmkit_region>, name: *const c_char, type_: Option<&shmkit_type>) -> Result<Body> {
     let expected = Type::if_given(type_)?;
     let (handle, found) =
         Handle::<ArrayCell<Opaque>>::find(&site(region, name)?, |found| same_type(expected.as_ref(), found))?;
-    Ok(Body { array: handle.into(), type_: Type::found(&found) })
+    Ok(Body { array: handle.into(), type_: Type::found(&found), claims: OnceLock::new() })
 }
 
 /// A shape that C gives.

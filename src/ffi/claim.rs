@@ -8,11 +8,10 @@ use super::{
     array::{Body, shmkit_array},
     handle::body,
     status::{Failure, Result, put, put_poison, report, shmkit_status},
-    types::Opaque,
     wait::shmkit_wait,
 };
 use crate::{
-    Array, Error,
+    Error,
     raw::claims::{ClaimSlot, Mode},
 };
 
@@ -55,7 +54,8 @@ fn claim(
     wait: shmkit_wait,
     out: Option<&mut shmkit_claim>,
 ) -> Result<()> {
-    let Body { array, .. } = body(array)?;
+    let body = body(array)?;
+    let array = &body.array;
     let out = out.ok_or(Failure::Null("the claim"))?;
     let mode = match mode {
         READ => Mode::Read,
@@ -76,7 +76,7 @@ fn claim(
     };
     let slot = match slot {
         None => NOTHING,
-        Some(slot) => number(array, slot)?,
+        Some(slot) => number(body, slot)?,
     };
     // Inside the array, or at its end.
     let data = handle.data().as_ptr().wrapping_add(start * handle.stride()).cast();
@@ -84,17 +84,39 @@ fn claim(
     Ok(())
 }
 
-/// Which slot of the table it is, from 1 on.
-fn number(array: &Array<Opaque>, slot: &ClaimSlot) -> Result<usize> {
-    let claims = array.handle().known_claims()?.ok_or_else(|| Error::corrupt("the table of claims has gone"))?;
-    Ok((ptr::from_ref(slot).addr() - claims.slots.as_ptr().addr()) / size_of::<ClaimSlot>() + 1)
+/// The slots of the table of claims. It is there once somebody has claimed something, and never moves.
+#[inline]
+fn table(body: &Body) -> Result<&[ClaimSlot]> {
+    match body.claims.get() {
+        Some(slots) => Ok(slots),
+        None => find_table(body),
+    }
 }
 
-/// The slot of a claim, which C may have made up. It is this thread's.
-fn slot<'a>(array: &'a Array<Opaque>, claim: &shmkit_claim) -> Result<&'a ClaimSlot> {
-    let claims = array.handle().known_claims()?.ok_or(Failure::NotHeld)?;
-    let slot = claim.slot.checked_sub(1).and_then(|at| claims.slots.get(at));
-    slot.filter(|slot| slot.mutex.is_mine()).ok_or(Failure::NotHeld)
+#[cold]
+fn find_table(body: &Body) -> Result<&[ClaimSlot]> {
+    let claims = body.array.handle().known_claims()?.ok_or(Failure::NotHeld)?;
+    let slots = ptr::from_ref(claims.slots);
+    // SAFETY: a table in the mapping of the array, checked; the mapping lasts as long as the array, which lies beside the only
+    // copy of this reference, and `table` gives it out for as long.
+    Ok(body.claims.get_or_init(|| unsafe { &*slots }))
+}
+
+/// Which slot of the table it is, from 1 on.
+#[inline]
+fn number(body: &Body, slot: &ClaimSlot) -> Result<usize> {
+    Ok((ptr::from_ref(slot).addr() - table(body)?.as_ptr().addr()) / size_of::<ClaimSlot>() + 1)
+}
+
+/// The slot of a claim, which C may have made up.
+#[inline]
+fn slot<'a>(body: &'a Body, claim: &shmkit_claim) -> Result<&'a ClaimSlot> {
+    claim.slot.checked_sub(1).and_then(|at| table(body).ok()?.get(at)).ok_or(Failure::NotHeld)
+}
+
+/// Whether this thread has made the claim.
+fn check(body: &Body, claim: &shmkit_claim) -> Result<()> {
+    if slot(body, claim)?.mutex.is_mine() { Ok(()) } else { Err(Failure::NotHeld) }
 }
 
 /// Claims `len` elements from `start` on, to read or to change them, until shmkit_claim_end. Claims that are in each other's
@@ -129,13 +151,9 @@ pub extern "C" fn shmkit_array_recover_claim(
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_claim_end(array: Option<&shmkit_array>, claim: Option<&mut shmkit_claim>) -> shmkit_status {
     report(|| {
-        let (Body { array, .. }, claim) = (body(array)?, claim.ok_or(Failure::Null("the claim"))?);
-        if claim.slot != NOTHING {
-            let claims = array.handle().known_claims()?.ok_or(Failure::NotHeld)?;
-            let slot = claim.slot.checked_sub(1).and_then(|at| claims.slots.get(at));
-            if !slot.is_some_and(|slot| slot.mutex.unlock_if_mine()) {
-                return Err(Failure::NotHeld);
-            }
+        let (body, claim) = (body(array)?, claim.ok_or(Failure::Null("the claim"))?);
+        if claim.slot != NOTHING && !slot(body, claim)?.mutex.unlock_if_mine() {
+            return Err(Failure::NotHeld);
         }
         (claim.slot, claim.data) = (0, ptr::null_mut());
         Ok(())
@@ -153,8 +171,9 @@ pub extern "C" fn shmkit_claim_poison(
     end: Option<&mut usize>,
 ) -> shmkit_status {
     report(|| {
-        let (Body { array, .. }, claim) = (body(array)?, claim.ok_or(Failure::Null("the claim"))?);
-        slot(array, claim)?;
+        let (body, claim) = (body(array)?, claim.ok_or(Failure::Null("the claim"))?);
+        check(body, claim)?;
+        let array = &body.array;
         let wanted = claim.start as u64..(claim.start + claim.len) as u64;
         let poison = array.handle().known_claims()?.and_then(|claims| claims.poison_now(&wanted));
         let range = poison.as_ref().and_then(|poison| poison.range.clone());
@@ -172,8 +191,9 @@ pub extern "C" fn shmkit_claim_clear_poison(
     claim: Option<&shmkit_claim>,
 ) -> shmkit_status {
     report(|| {
-        let (Body { array, .. }, claim) = (body(array)?, claim.ok_or(Failure::Null("the claim"))?);
-        slot(array, claim)?;
+        let (body, claim) = (body(array)?, claim.ok_or(Failure::Null("the claim"))?);
+        check(body, claim)?;
+        let array = &body.array;
         let claims = array.handle().known_claims()?.ok_or(Failure::NotHeld)?;
         Ok(claims.clear_poison(&(claim.start as u64..(claim.start + claim.len) as u64))?)
     })

@@ -57,7 +57,7 @@ unsafe impl Send for Places {}
 // SAFETY: as above.
 unsafe impl Sync for Places {}
 
-impl Slots for &Places {
+impl Slots for Places {
     #[inline]
     fn count(&self) -> usize {
         self.count
@@ -124,8 +124,8 @@ impl Body {
     }
 
     #[inline]
-    fn raw(&self) -> Raw<'_, &Places> {
-        Raw { words: self.handle.head(), slots: &self.places }
+    fn raw(&self) -> Raw<'_, Places> {
+        Raw { words: self.handle.head(), slots: self.places }
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "exports functions")]
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     ffi::{c_char, c_void},
     mem::{self, ManuallyDrop},
     ptr::{self, NonNull},
@@ -36,9 +36,39 @@ pub(super) struct Body {
 
 opaque!(shmkit_rwlock = 10, "read-write lock", Body);
 
+/// A read of this thread, by the address of the lock's body.
+type Read = (usize, PutAway);
+
 thread_local! {
-    /// The reads of this thread, by the address of the lock's body.
-    static READS: RefCell<Vec<(usize, PutAway)>> = const { RefCell::new(Vec::new()) };
+    /// One read of this thread: more are rare.
+    static READ: Cell<Option<Read>> = const { Cell::new(None) };
+    static OTHERS: RefCell<Vec<Read>> = const { RefCell::new(Vec::new()) };
+}
+
+#[inline]
+fn note(read: Read) {
+    match READ.take() {
+        None => READ.set(Some(read)),
+        found => {
+            READ.set(found);
+            OTHERS.with_borrow_mut(|others| others.push(read));
+        }
+    }
+}
+
+/// Which one it is does not matter, if there are several of one lock.
+#[inline]
+fn forget(lock: usize) -> Option<PutAway> {
+    match READ.take() {
+        Some((address, read)) if address == lock => Some(read),
+        found => {
+            READ.set(found);
+            OTHERS.with_borrow_mut(|others| {
+                let at = others.iter().rposition(|(address, _)| *address == lock)?;
+                Some(others.swap_remove(at).1)
+            })
+        }
+    }
 }
 
 fn make(
@@ -107,7 +137,7 @@ pub extern "C" fn shmkit_rwlock_read(rwlock: Option<&shmkit_rwlock>, wait: shmki
     report(|| {
         let lock = &body(rwlock)?.lock;
         let read = lock.read_within(wait.of())?;
-        READS.with_borrow_mut(|reads| reads.push((ptr::from_ref(lock).addr(), read.put_away())));
+        note((ptr::from_ref(lock).addr(), read.put_away()));
         Ok(())
     })
 }
@@ -117,10 +147,7 @@ pub extern "C" fn shmkit_rwlock_read(rwlock: Option<&shmkit_rwlock>, wait: shmki
 pub extern "C" fn shmkit_rwlock_end_read(rwlock: Option<&shmkit_rwlock>) -> shmkit_status {
     report(|| {
         let lock = &body(rwlock)?.lock;
-        let read = READS.with_borrow_mut(|reads| {
-            let at = reads.iter().rposition(|(address, _)| *address == ptr::from_ref(lock).addr())?;
-            Some(reads.swap_remove(at).1)
-        });
+        let read = forget(ptr::from_ref(lock).addr());
         drop(lock.regain_read(read.ok_or(Failure::NotHeld)?));
         Ok(())
     })
