@@ -128,7 +128,7 @@ impl Body {
         Raw { words: self.handle.head(), slots: self.places }
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&self, message: *const u8, wait: Wait) -> Result<()> {
         let me = self.handle.member()?;
         let claimed = self.raw().claim_room(me, || self.handle.members(), wait)?;
@@ -138,7 +138,7 @@ impl Body {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn pop(&self, message: *mut u8, wait: Wait) -> Result<()> {
         let me = self.handle.member()?;
         let claimed = self.raw().claim_value(me, || self.handle.members(), wait)?;
