@@ -357,7 +357,7 @@ impl<S: Slots> Ring<'_, S> {
         let _ = end.compare_exchange(from.0, from.next(self.slots.count()).0, Release, Relaxed);
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_room(&self, me: MemberId) -> Result<Result<Claimed, Obstacle>> {
         loop {
             let (tail, slot, state) = self.look(&self.words.tail.0)?;
@@ -395,7 +395,7 @@ impl<S: Slots> Ring<'_, S> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_value(&self, me: MemberId) -> Result<Result<Claimed, Obstacle>> {
         loop {
             // Before the slot, see the module.
