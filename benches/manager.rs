@@ -15,7 +15,11 @@ use std::{
 };
 
 use compare::{Comparison, Run, Unit, criterion};
-use shmkit::{Manager, Process, manager::Dict, pipe::Fd};
+use shmkit::{
+    Manager, Process,
+    manager::{Dict, Object},
+    pipe::Fd,
+};
 
 shmkit::service! {
     trait Counter as CounterProxy {
@@ -42,6 +46,7 @@ fn main() {
     let manager = Manager::start().expect("a manager");
     let dict = manager.dict_from((0..1000).map(|n| (format!("key {n}"), n))).expect("a dict");
     let counter: CounterProxy = manager.serve(|| 0, ()).expect("a service");
+    let keys: Vec<_> = (0..BATCH).map(|n| format!("key {n}")).collect();
     let mut socket = echo();
 
     Comparison::new("a manager, one client", Unit::Microseconds)
@@ -49,7 +54,10 @@ fn main() {
         .time("Dict::insert", || dict.insert("key 7", 8).expect("an insertion"))
         .time("Dict::fetch_add", || dict.fetch_add("key 9", 1).expect("a number"))
         .time("a service's method", || counter.add(1).expect("a number"))
-        .custom("batch of 100 insertions, each", |operations| batches(&manager, &dict, operations))
+        .custom("batch of 100 insertions, each", |operations| batches(&manager, &dict, operations, |n| n))
+        .custom("batch of 100 insertions by text, each", |operations| {
+            batches(&manager, &dict, operations, |n| keys[n as usize].as_str())
+        })
         .custom("update of 100 items, each", |operations| updates(&dict, operations))
         .time("Unix socket, there and back", || there_and_back(&mut socket))
         .goal("Dict::get", 1.0, &["Unix socket, there and back"])
@@ -75,11 +83,11 @@ fn main() {
     criterion.final_summary();
 }
 
-fn batches(manager: &Manager, dict: &Dict, operations: u64) -> Run {
+fn batches<K: Into<Object>>(manager: &Manager, dict: &Dict, operations: u64, key: impl Fn(u64) -> K) -> Run {
     let start = Instant::now();
     let rounds = operations.div_ceil(BATCH).max(ROUNDS);
     for _ in 0..rounds {
-        let batch = (0..BATCH).fold(manager.batch(), |batch, n| batch.insert(dict, n, n));
+        let batch = (0..BATCH).fold(manager.batch(), |batch, n| batch.insert(dict, key(n), n));
         batch.run().expect("a batch");
     }
     Run { operations: rounds * BATCH, time: start.elapsed(), note: 0.0 }

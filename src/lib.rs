@@ -35,6 +35,7 @@
 //!
 //! * [`Region`], memory that many objects share: anonymous, named, or a file.
 //! * [`region::Place`], a name or a file.
+//! * [`region::layout`], what lies where, for programs without this crate.
 //!
 //! # Processes
 //!

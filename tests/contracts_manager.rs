@@ -25,7 +25,9 @@ use rustix::{
         AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
         SocketType, connect, recv, sendmsg, socket_with, socketpair, sockopt,
     },
-    process::{PidfdFlags, geteuid, getpid, pidfd_open},
+    process::{
+        Pid, PidfdFlags, Resource, Rlimit, Signal, geteuid, getpid, getrlimit, kill_process, pidfd_open, prlimit,
+    },
 };
 use shmkit::{
     Error, Manager, Process, Queue, Result,
@@ -46,12 +48,15 @@ const CONTRACTS: &[(&str, fn())] = contracts![
     objects_live_as_long_as_their_holders,
     through_pipes_and_queues,
     shared_objects_by_name,
+    names_that_come_and_go,
     batches,
     compound_operations_count_right,
     large_values,
     errors_keep_their_kinds,
     shutdown,
     servers_by_path,
+    a_server_that_is_stopped_has_its_path,
+    a_server_without_descriptors,
     another_user_is_refused,
     two_managers,
     interrupts_do_not_end_it,
@@ -397,6 +402,20 @@ fn shared_objects_by_name(with: With) {
     drop(lock.lock().unwrap());
 }
 
+/// Who asks for a name has it, whoever takes it back meanwhile.
+fn names_that_come_and_go(with: With) {
+    fn child(manager: Manager) -> Result<()> {
+        for _ in 0..300 {
+            manager.lock("door")?;
+            manager.unregister("door")?;
+        }
+        Ok(())
+    }
+    let manager = with.manager();
+    let children: Vec<_> = (0..3).map(|_| with.start(child, (manager.clone(),))).collect();
+    children.into_iter().for_each(|child| child.join().unwrap());
+}
+
 fn batches(with: With) {
     fn child(manager: Manager, list: List, dict: Dict) -> Result<()> {
         let answers =
@@ -606,6 +625,66 @@ fn servers_by_path(with: With) {
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
     assert!(matches!(start(), Err(Error::WrongOwner { .. })));
     fs::remove_dir(directory).unwrap();
+}
+
+/// Of whom no answer is to be had, and where there is no room to wait for one.
+fn a_server_that_is_stopped_has_its_path(with: With) {
+    let directory = directory(0o700);
+    let path = directory.join("manager");
+    let start = || Manager::builder().path(&path).start_method(with.0).start();
+    let manager = start().unwrap();
+    let pid = Pid::from_raw(manager.process().unwrap().pid() as i32).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        match connect(&socket, &SocketAddrUnix::new(&path).unwrap()) {
+            Ok(()) => waiting.push(socket),
+            Err(rustix::io::Errno::AGAIN) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(matches!(start(), Err(Error::AlreadyExists { .. })));
+    kill_process(pid, Signal::CONT).unwrap();
+    Manager::connect(&path).unwrap().globals().unwrap().insert(1, 1).unwrap();
+    manager.shutdown().unwrap();
+    fs::remove_dir(directory).unwrap();
+}
+
+/// Whoever it cannot let in is told so, and what it has done already is not lost.
+fn a_server_without_descriptors(with: With) {
+    fn child(path: PathBuf) -> Result<()> {
+        Manager::connect(path)?.globals()?.len().map(drop)
+    }
+    let directory = directory(0o700);
+    let path = directory.join("manager");
+    let manager = Manager::builder().path(&path).start_method(with.0).start().unwrap();
+    let list = manager.list_from([vec![7_u8; 1 << 20]].map(Object::bytes)).unwrap();
+    let pid = Pid::from_raw(manager.process().unwrap().pid() as i32);
+    let limit = |current| {
+        let limit = Rlimit { current, maximum: Some(hard_limit()) };
+        prlimit(pid, Resource::Nofile, limit).unwrap()
+    };
+    let before = limit(Some(5));
+    if with.0 == StartMethod::Fork {
+        // By the gate that its parent has.
+        let globals = manager.globals().unwrap();
+        let error = Process::fork(move || globals.len()).unwrap().join().unwrap_err();
+        assert!(matches!(&error, Error::Os { operation, .. } if operation.starts_with("being let in")), "{error}");
+    }
+    let waits = thread::spawn(move || list.pop());
+    thread::sleep(Duration::from_millis(100));
+    assert!(!waits.is_finished());
+    limit(before.current);
+    assert_eq!(waits.join().unwrap().unwrap(), Object::bytes(vec![7; 1 << 20]));
+    with.run(child, (path,));
+    manager.shutdown().unwrap();
+    fs::remove_dir(directory).unwrap();
+}
+
+fn hard_limit() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
 }
 
 /// Becomes another user, who is in a directory to which no path of his own leads. Not everywhere is there one.

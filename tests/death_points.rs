@@ -162,6 +162,61 @@ fn nested_lock() {
     });
 }
 
+/// Appends, and grows a region, which the next finds as they were or as they should be; nothing is poisoned.
+#[test]
+fn growth() {
+    let _alone = alone("growth");
+    let region = Region::options().size(4096).max_size(1 << 26).create().unwrap();
+    let array = Array::<u64>::growable_in(&region, "array", 0, 1 << 20).unwrap();
+    let step = 1 << 14;
+    let mut rounds = 0;
+    let points = at_every_point(|n| {
+        let (before, size) = (array.len(), region.size());
+        let mut victim = armed(n, || array.extend_from_slice(&vec![7; step]).unwrap());
+        let end = victim.wait();
+        let after = array.lock_timeout(SOON).unwrap().len();
+        assert!(after == before || after == before + step, "{before} and then {after}");
+        assert!(region.size() == size || region.size() >= after * 8, "{size} and then {}", region.size());
+        // What the dead one had written behind the end is not there.
+        array.grow(after + 10).unwrap();
+        let elements = array.to_vec().unwrap();
+        assert!(elements[before..after].iter().all(|x| *x == 7) && elements[after..] == [0; 10]);
+        rounds += 1;
+        end
+    });
+    assert!(points >= 6 && rounds == points + 1, "{points} points");
+
+    let points = at_every_point(|n| {
+        let size = region.size();
+        let mut victim = armed(n, || region.grow(size + (1 << 16)).unwrap());
+        let end = victim.wait();
+        assert!(region.size() == size || region.size() == size + (1 << 16));
+        region.grow(size + (1 << 16)).unwrap();
+        let at_the_end = Array::<u8>::growable_in(&region, None, 1, 1).unwrap();
+        at_the_end.set(0, 1).unwrap();
+        end
+    });
+    assert!(points >= 3, "{points} points");
+}
+
+/// Dies while it has an array's guard and appends: poison, and a length that is whole.
+#[test]
+fn growth_by_a_guard() {
+    let _alone = alone("growth_by_a_guard");
+    let array = Array::<u64>::growable(0, 1 << 20).unwrap();
+    let points = at_every_point(|n| {
+        let before = array.len();
+        let mut victim = armed(n, || array.lock_timeout(SOON).unwrap().extend_from_slice(&[7; 1000]).unwrap());
+        let end = victim.wait();
+        let mut guard = array.recover_timeout(SOON).unwrap();
+        assert!([before, before + 1000].contains(&guard.len()));
+        assert!(guard[before..].iter().all(|x| *x == 7));
+        guard.clear_poison();
+        end
+    });
+    assert!(points >= 5, "{points} points");
+}
+
 /// Dies at every step of becoming a member, of taking a permit, and of giving both up.
 #[test]
 fn members_and_permits() {

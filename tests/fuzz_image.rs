@@ -46,6 +46,7 @@ fn fill(region: &Region) {
     AtomicValue::new_in(region, "flag", true).unwrap();
     AtomicArray::<u16>::zeros_in(region, "counts", 33).unwrap();
     RawArray::<u8>::zeros_in(region, "bytes", 100).unwrap();
+    Array::<u16>::growable_in(region, "log", [1, 2], 20).unwrap();
     Lock::new_in(region, "lock").unwrap();
     RLock::new_in(region, "rlock").unwrap();
     Value::new_in(region, None, 1_u8).unwrap();
@@ -78,6 +79,13 @@ fn use_all(region: &Region) {
     }
     let _ =
         AtomicValue::<bool>::open_in(region, "flag").map(|flag| (flag.load(Relaxed), flag.fetch_xor(true, Relaxed)));
+    if let Ok(log) = Array::<u16>::open_in(region, "log") {
+        let _ = (log.extend_from_slice(&[1, 2]), log.grow(5), log.shape().len());
+        let _ = log.try_claim_mut(..).map(|mut claim| claim.fill(3));
+        let _ = log.try_lock().map(|mut guard| (guard.extend_from_slice(&[5; 4]), guard.fill(7)));
+        assert!(log.len() <= log.capacity());
+    }
+    let _ = (region.grow(SIZE), region.grow(2 * SIZE));
     if let Ok(counts) = AtomicArray::<u16>::open_in(region, "counts") {
         let _ = counts.iter().map(|count| u64::from(count.fetch_add(1, Relaxed))).sum::<u64>();
         let _ = counts.to_vec();

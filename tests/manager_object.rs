@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, Hasher, RandomState},
 };
 
 use proptest::{collection::vec, prelude::*, test_runner::Config};
@@ -49,6 +49,12 @@ fn objects() -> impl Strategy<Value = Object> {
 
 proptest! {
     #![proptest_config(Config { cases: 400, failure_persistence: None, ..Config::default() })]
+    /// Nor are those of one the beginning of another one's, so whatever follows.
+    #[test]
+    fn what_is_hashed_of_keys_is_told_apart(one in keys(), other in keys()) {
+        let (a, b) = (hashed(&one), hashed(&other));
+        prop_assert_eq!(one == other, a.starts_with(&b) || b.starts_with(&a));
+    }
 
     #[test]
     fn every_value_comes_back(object in objects()) {
@@ -126,6 +132,45 @@ impl Serialize for Raw<'_> {
     }
 }
 
+/// What a hasher is given of a value.
+fn hashed(object: &Object) -> Vec<u8> {
+    struct Bytes(Vec<u8>);
+
+    impl Hasher for Bytes {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.extend_from_slice(bytes);
+        }
+
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+
+    let mut bytes = Bytes(Vec::new());
+    object.hash(&mut bytes);
+    bytes.0
+}
+
+/// Else somebody could make any number of keys that have the same hash.
+#[test]
+fn no_two_keys_are_hashed_as_the_same_bytes() {
+    let bytes = |bytes: &[u8]| Object::bytes(bytes);
+    let text = |text: &str| Object::from(text);
+    for (one, other) in [
+        ([text("a"), text("b")], [text("ab"), text("")]),
+        ([bytes(b""), bytes(b"\x02")], [bytes(b"\x02"), bytes(b"")]),
+        ([bytes(b"a"), bytes(b"bc")], [bytes(b"ab"), bytes(b"c")]),
+        ([text("\x01bcdefghijklmnop"), text("")], [i128::from_le_bytes(*b"bcdefghijklmnop\xff").into(), text("")]),
+        ([Object::None, text("a")], [text("\0a"), text("")]),
+        ([1.into(), 1.5.into()], [1.5.into(), 1.into()]),
+        ([Object::None, Object::from([Object::None])], [Object::from([Object::None]), Object::None]),
+    ] {
+        assert_ne!(hashed(&one.clone().into()), hashed(&other.clone().into()), "{one:?} {other:?}");
+    }
+    assert_eq!(hashed(&f64::NAN.into()), hashed(&(-f64::NAN).into()));
+    assert_eq!(hashed(&true.into()), hashed(&1.0.into()));
+}
+
 #[test]
 fn numbers_are_compared_by_their_values() {
     let equal = |a: Object, b: Object| a == b;
@@ -178,6 +223,17 @@ fn values_are_shown_as_python_shows_them() {
         (5e-324, "5e-324"),
         (1.7976931348623157e308, "1.7976931348623157e+308"),
         (0.1 + 0.2, "0.30000000000000004"),
+        // Halfway between two that are as short.
+        (233115890514796.12, "233115890514796.12"),
+        (-2020163013628192.2, "-2020163013628192.2"),
+        (2249214855377268.8, "2249214855377268.8"),
+        (9007199254740993.0, "9007199254740992.0"),
+        (9999999999999998.0, "9999999999999998.0"),
+        (1e23, "1e+23"),
+        (9.5e-5, "9.5e-05"),
+        (0.00012, "0.00012"),
+        (100.5, "100.5"),
+        (2.2250738585072014e-308, "2.2250738585072014e-308"),
         (f64::INFINITY, "inf"),
         (-f64::INFINITY, "-inf"),
         (f64::NAN, "nan"),
@@ -196,11 +252,33 @@ fn values_are_shown_as_python_shows_them() {
         ("\u{fe0f}\u{e0100}", "'\u{fe0f}\u{e0100}'"),
         ("\u{a0}\u{200b}\u{2028}\u{e000}\u{feff}", r"'\xa0\u200b\u2028\ue000\ufeff'"),
         ("e\u{301}", "'e\u{301}'"),
+        ("\u{3fffe}\u{40000}\u{dffff}\u{10ffff}", r"'\U0003fffe\U00040000\U000dffff\U0010ffff'"),
+        ("\x1b[0m\x08\x0b\x0c\u{85}", r"'\x1b[0m\x08\x0b\x0c\x85'"),
+        ("'\\'", r#""'\\'""#),
     ] {
         assert_eq!(Object::from(string).to_string(), text);
     }
     assert_eq!(Object::bytes(b"a'\"\\\n\x80 ~".to_vec()).to_string(), r#"b'a\'"\\\n\x80 ~'"#);
     assert_eq!(Object::bytes(b"it's".to_vec()).to_string(), r#"b"it's""#);
+    for (object, text) in [
+        (i128::MIN.into(), "-170141183460469231731687303715884105728"),
+        (Object::from([Object::from("it's"), Object::bytes(b"\xff"), 1.0.into()]), r#"["it's", b'\xff', 1.0]"#),
+        (Object::from([Object::from([Object::from([(); 0])])]), "[[[]]]"),
+        (
+            Object::Dict([("a", Object::from([1, 2])), ("b", Object::Dict(Map::new()))].into_iter().collect()),
+            "{'a': [1, 2], 'b': {}}",
+        ),
+        (
+            Object::Dict(
+                [(Object::from(1), 1), (Object::None, 2), (2.5.into(), 3), (Object::bytes(b""), 4)]
+                    .into_iter()
+                    .collect(),
+            ),
+            "{1: 1, None: 2, 2.5: 3, b'': 4}",
+        ),
+    ] {
+        assert_eq!(object.to_string(), text);
+    }
     let nested =
         Object::from(vec![Object::from(true), Object::None, Object::from(Vec::<i32>::new()), Map::new().into()]);
     assert_eq!(nested.to_string(), "[True, None, [], {}]");

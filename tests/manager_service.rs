@@ -15,6 +15,7 @@ use std::{
 };
 
 use managers::{With, contracts};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use shmkit::{
     AtomicValue, Error, Event, Manager, Pool, Process, Queue, Result, Value,
@@ -37,11 +38,15 @@ const CONTRACTS: &[(&str, fn())] = contracts![
     in_forks,
     slow_methods_hold_up_nobody_else,
     services_call_services,
+    services_that_wait_for_each_other,
     from_many_threads,
     they_live_as_long_as_their_holders,
     nothing_is_left,
     a_pool_for_all,
     the_end_of_a_server,
+    nothing_is_dropped_at_its_end,
+    visits_are_counted,
+    a_busy_service_keeps_no_sockets,
 ];
 
 fn main() {
@@ -634,6 +639,41 @@ fn services_call_services(with: With) {
     eventually(|| manager.object_count().unwrap() == 2);
 }
 
+shmkit::service! {
+    trait Ring as RingProxy {
+        fn close(&mut self, next: RingProxy);
+        fn go(&self, steps: u32) -> Result<u32>;
+    }
+}
+
+impl Ring for Option<RingProxy> {
+    fn close(&mut self, next: RingProxy) {
+        *self = Some(next);
+    }
+
+    fn go(&self, steps: u32) -> Result<u32> {
+        match (steps, self) {
+            (0, _) | (_, None) => Ok(0),
+            (_, Some(next)) => Ok(next.go(steps - 1)? + 1),
+        }
+    }
+}
+
+/// One that would wait for itself, by whatever way, is told so.
+fn services_that_wait_for_each_other(with: With) {
+    let manager = with.manager();
+    let ring: Vec<RingProxy> = (0..3).map(|_| manager.serve(|| None, ()).unwrap()).collect();
+    for (at, one) in ring.iter().enumerate() {
+        one.close(ring[(at + 1) % 3].clone()).unwrap();
+    }
+    assert_eq!(ring[0].go(2).unwrap(), 2);
+    assert!(matches!(ring[0].go(3), Err(Error::WouldDeadlock)));
+    with.run(|ring: RingProxy| assert!(matches!(ring.go(9), Err(Error::WouldDeadlock))), (ring[1].clone(),));
+    ring[0].close(ring[0].clone()).unwrap();
+    assert!(matches!(ring[0].go(1), Err(Error::WouldDeadlock)));
+    assert_eq!(ring[2].go(1).unwrap(), 1);
+}
+
 fn from_many_threads(with: With) {
     fn child(bank: BankProxy) -> Result<()> {
         thread::scope(|scope| {
@@ -825,4 +865,77 @@ fn the_end_of_a_server(with: With) {
         }
         assert!(matches!(door.passed(), Err(Error::ManagerGone)));
     }
+}
+
+/// As in any process that ends: a service that is dropped half way would be the worst of both.
+fn nothing_is_dropped_at_its_end(with: With) {
+    for _ in 0..5 {
+        let ended = AtomicValue::new(0).unwrap();
+        let manager = with.manager();
+        let lives: Vec<LivesProxy> = (0..10).map(|_| manager.serve(Life, (ended.clone(), false)).unwrap()).collect();
+        manager.shutdown().unwrap();
+        assert!(lives.iter().all(|lives| matches!(lives.number(), Err(Error::ManagerGone))));
+        assert_eq!(ended.load(SeqCst), 0);
+    }
+}
+
+/// One client has its share of the server's descriptors, by visits too, and has it back.
+fn visits_are_counted(with: With) {
+    fn child(with: u8) -> Result<()> {
+        let limit = Rlimit { current: Some(128), maximum: Some(128) };
+        setrlimit(Resource::Nofile, limit).unwrap();
+        let with = [StartMethod::Spawn, StartMethod::Fork, StartMethod::ForkServer][usize::from(with)];
+        let manager = Manager::builder().start_method(with).start()?;
+        for _ in 0..3 {
+            let serve = || manager.serve::<CountProxy, _, _, _>(|| 0..10, ());
+            let counts: Vec<_> = (0..35).map(|_| serve()).take_while(Result::is_ok).collect();
+            assert_eq!(counts.len(), 32);
+            assert!(matches!(serve(), Err(Error::InvalidArgument { .. })));
+            drop(counts);
+            eventually(|| manager.object_count().unwrap() == 1);
+        }
+        manager.shutdown()
+    }
+    let number = match with.0 {
+        StartMethod::Fork => 1,
+        StartMethod::ForkServer => 2,
+        _ => 0,
+    };
+    // A fork server that runs already keeps its limits.
+    if number != 2 {
+        with.run(child, (number,));
+    }
+}
+
+/// Those of clients that are gone, until its call ends.
+fn a_busy_service_keeps_no_sockets(with: With) {
+    const MANY: usize = 10;
+    fn child(door: DoorProxy, is_in: Event, go: Event) -> Result<()> {
+        door.passed()?;
+        is_in.set();
+        go.wait()
+    }
+    let manager = with.manager();
+    let door: DoorProxy = manager.serve(|| AtomicValue::new(0_u32), ()).unwrap();
+    door.passed().unwrap();
+    let [open, go] = [(); 2].map(|()| Event::new().unwrap());
+    let before = belongings(&manager).0;
+    let children: Vec<_> = (0..MANY)
+        .map(|_| {
+            let is_in = Event::new().unwrap();
+            let child = with.start(child, (door.clone(), is_in.clone(), go.clone()));
+            is_in.wait().unwrap();
+            child
+        })
+        .collect();
+    let same = (door.clone(), open.clone());
+    let waits = thread::spawn(move || same.0.pass(same.1));
+    thread::sleep(Duration::from_millis(20));
+    go.set();
+    children.into_iter().for_each(|child| child.join().unwrap());
+    // Its own one, and a line of each.
+    eventually(|| belongings(&manager).0 < before + MANY + 5);
+    open.set();
+    waits.join().unwrap().unwrap();
+    eventually(|| belongings(&manager).0 < before + 5);
 }

@@ -6,7 +6,7 @@ fn main() {
 
 /// Boost's queue of messages. `cfg(boost)` says that it is there.
 fn boost() {
-    const SOURCE: &str = "boost.cpp";
+    const SOURCE: &str = "src/boost.cpp";
     const HEADER: &str = "/usr/include/boost/interprocess/ipc/message_queue.hpp";
     println!("cargo::rerun-if-changed={SOURCE}");
     let mut build = cc::Build::new();

@@ -23,7 +23,7 @@ pub(crate) const ROOM: usize = 1024;
 /// Long enough for both to begin.
 const START: Duration = Duration::from_millis(20);
 
-pub(crate) fn messages() -> u64 {
+fn messages() -> u64 {
     if in_earnest() { 2_000_000 } else { 2_000 }
 }
 
@@ -86,12 +86,7 @@ impl Flow {
 }
 
 pub(crate) fn between_processes(work: impl Fn(Role, u64)) -> Run {
-    few_between_processes(1, work)
-}
-
-/// For what is slow: one in `part` of the messages.
-pub(crate) fn few_between_processes(part: u64, work: impl Fn(Role, u64)) -> Run {
-    let flow = Flow::of(messages().div_ceil(part));
+    let flow = Flow::of(messages());
     processes(2, START, || flow.step(&work));
     flow.run()
 }
@@ -151,26 +146,6 @@ pub(crate) fn there_and_back(count: u64, mut put: impl FnMut(Message), mut take:
         check(&back, number);
         if role == Role::Producer {
             put(back);
-        }
-    }
-}
-
-/// An object there and back, again and again.
-#[inline(always)]
-pub(crate) fn object_there_and_back(
-    count: u64,
-    mut put: impl FnMut(&Bytes),
-    mut take: impl FnMut() -> Bytes,
-    role: Role,
-) {
-    for number in 0..count {
-        if role == Role::Consumer {
-            put(&Bytes::numbered(number));
-        }
-        let back = take();
-        assert_eq!(back, Bytes::numbered(number));
-        if role == Role::Producer {
-            put(&back);
         }
     }
 }

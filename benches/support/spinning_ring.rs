@@ -36,6 +36,12 @@ impl SpinningRing {
         Shared::zeroed()
     }
 
+    /// What a producer and a consumer that begin anew have seen of each other's counter.
+    #[allow(dead_code, reason = "for rings that are used in several runs")]
+    pub(crate) fn counters(&self) -> (usize, usize) {
+        (self.head.0.load(Acquire), self.tail.0.load(Acquire))
+    }
+
     /// `head` is what the producer last saw of the other's counter.
     pub(crate) fn push(&self, message: [u64; 8], head: &mut usize) {
         let tail = self.tail.0.load(Relaxed);

@@ -16,15 +16,16 @@ use super::{
     cells::ArrayCell,
     claim::split,
     index::{check_span, out_of_range},
-    shape::dims,
+    shape::{dims, growing},
 };
 use crate::{
     Poison, Result,
-    os::clock::Wait,
+    os::{clock::Wait, copy},
+    raw::mutex::{Hold, Use},
     region::{Handle, Intent, Place, Region, resident_handle},
     sync::{
         CondvarGuard,
-        held::{ForAWait, Held, LockOf, Owner, Release, locking},
+        held::{ForAWait, Held, LockOf, Owner, Release, give_back, locking},
     },
 };
 
@@ -32,6 +33,8 @@ use crate::{
 ///
 /// The guard of the lock is a slice. Elements lie in row-major order. Several processes can work on different parts at
 /// the same time: see [`claim_mut`](Self::claim_mut).
+///
+/// One that was made to [grow](Self::growable) can become longer while others have it.
 ///
 /// # If a process dies
 ///
@@ -160,6 +163,46 @@ macro_rules! array_constructors {
             crate::ReadOnlyArray::$read_only(&at.into())
         }
 
+        /// Says on which memory nodes the pages of these elements are to be from now on: those that have no others. For
+        /// slabs of a large array whose processes run on different nodes.
+        ///
+        /// # Errors
+        ///
+        /// [`OutOfRange`](crate::Error::OutOfRange), and as [`Region::place`](crate::Region::place).
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # fn main() -> shmkit::Result<()> {
+        /// use shmkit::{Array, Error, region::Numa};
+        ///
+        /// let field = Array::<f64>::zeros([1024, 1024])?;
+        /// match field.place(0..512 * 1024, Numa::Bind(0)) {
+        ///     Ok(()) => assert_eq!(field.nodes(0..512 * 1024)?.len(), 512 * 1024 * 8 / 4096 + 1),
+        ///     Err(Error::Unsupported { reason }) => println!("{reason}"),
+        ///     Err(error) => return Err(error),
+        /// }
+        /// # Ok(())
+        /// # }
+        /// ```
+        pub fn place(&self, elements: std::ops::Range<usize>, numa: crate::region::Numa) -> crate::Result<()> {
+            self.0.place(crate::data::index::check_range(elements, self.len())?, numa)
+        }
+
+        /// The memory node of each page that these elements have a part of, `None` for those that this process has not
+        /// touched.
+        ///
+        /// # Errors
+        ///
+        /// [`OutOfRange`](crate::Error::OutOfRange), and as [`Region::nodes`](crate::Region::nodes).
+        ///
+        /// # Examples
+        ///
+        /// See [`place`](Self::place).
+        pub fn nodes(&self, elements: std::ops::Range<usize>) -> crate::Result<Vec<Option<usize>>> {
+            self.0.nodes(crate::data::index::check_range(elements, self.len())?)
+        }
+
         /// The number of elements.
         ///
         /// # Examples
@@ -167,7 +210,7 @@ macro_rules! array_constructors {
         /// See [`Shape`](crate::Shape).
         #[must_use]
         pub fn len(&self) -> usize {
-            self.0.len()
+            self.0.len_now()
         }
 
         /// Whether it has no elements.
@@ -185,7 +228,7 @@ macro_rules! array_constructors {
             self.len() == 0
         }
 
-        /// The lengths of the dimensions.
+        /// The lengths of the dimensions. Of an array that grows each answer is kept as long as the handle.
         ///
         /// # Examples
         ///
@@ -276,6 +319,197 @@ impl<T: Pod> Array<T> {
         Handle::at_place(&at.into(), Intent::Create, dims, &|fresh| copy_in(fresh.data, elements)).map(Self)
     }
 
+    /// Zeros that can become more: the array can [grow](Self::extend_from_slice) at its end, up to `most` rows
+    /// (elements, if it has one dimension). It has addresses for all of them from the start, and memory for those that
+    /// there are.
+    ///
+    /// # Errors
+    ///
+    /// As [`zeros`](Self::zeros); [`InvalidSize`](crate::Error::InvalidSize) when `most` is 0 or less than there are
+    /// rows, or when a row has no bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let log = shmkit::Array::<u64>::growable(0, 1 << 30)?;
+    /// let other = log.clone();
+    /// log.extend_from_slice(&[1, 2, 3])?;
+    /// log.push(4)?;
+    /// assert_eq!((other.len(), other.to_vec()?), (4, vec![1, 2, 3, 4]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn growable(shape: impl crate::Shape, most: usize) -> Result<Self> {
+        Handle::new(growing(&shape, most)?, &|_| {}).map(Self)
+    }
+
+    /// As [`growable`](Self::growable), in a region, which grows with the array if it can. The room for `most` rows is
+    /// the array's, whether there are so many or not; what is made after it gets room when the region has grown past
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// As [`growable`](Self::growable) and [`zeros_in`](Self::zeros_in).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// use shmkit::{Array, Region};
+    ///
+    /// let region = Region::options().size(1 << 16).max_size(1 << 30).create()?;
+    /// let steps = Array::<[f64; 4]>::growable_in(&region, "steps", 0, 1 << 20)?;
+    /// steps.extend_from_slice(&vec![[0.5; 4]; 10_000])?;
+    /// assert_eq!(Array::<[f64; 4]>::open_in(&region, "steps")?.len(), 10_000);
+    /// assert!(region.size() > 10_000 * 32);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn growable_in<'n>(
+        region: &Region,
+        name: impl Into<Option<&'n str>>,
+        shape: impl crate::Shape,
+        most: usize,
+    ) -> Result<Self> {
+        Handle::new_in(region, name.into(), growing(&shape, most)?, &|_| {}).map(Self)
+    }
+
+    /// As [`growable`](Self::growable), for other programs to find by name or file.
+    ///
+    /// # Errors
+    ///
+    /// As [`growable`](Self::growable) and [`create`](Self::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// use shmkit::Array;
+    ///
+    /// let name = format!("shmkit-doc-growable-{}", std::process::id());
+    /// let rows = Array::<f32>::create_growable(&name, [0, 3], 1000)?;
+    /// rows.extend_from_slice(&[1.0, 2.0, 3.0])?;
+    /// assert_eq!(Array::<f32>::open(&name)?.shape(), [1, 3]);
+    /// Array::<f32>::unlink(&name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn create_growable(at: impl Into<Place>, shape: impl crate::Shape, most: usize) -> Result<Self> {
+        Handle::at_place(&at.into(), Intent::Create, growing(&shape, most)?, &|_| {}).map(Self)
+    }
+
+    /// Appends a copy of `elements`, which are whole rows, to an array that was made to [grow](Self::growable).
+    ///
+    /// Nothing moves: pointers, claims and handles stay what they are, here and in every other process, and see the old
+    /// length or the new one, with all of its elements. It waits for whoever has the lock, and not for claims. To take
+    /// the lock another way, or to do more under it, use [the guard's](ArrayGuard::extend_from_slice).
+    ///
+    /// # Errors
+    ///
+    /// [`RegionFull`](crate::Error::RegionFull) when there would be more than the array was made for,
+    /// [`OutOfMemory`](crate::Error::OutOfMemory), [`InvalidArgument`](crate::Error::InvalidArgument) when these are no
+    /// whole rows or the array does not grow, and as [`lock`](Self::lock).
+    ///
+    /// # If a process dies
+    ///
+    /// One that dies meanwhile leaves the old length or the new one, and no poison: what it had written behind the end
+    /// is overwritten by the next.
+    ///
+    /// # Examples
+    ///
+    /// See [`growable`](Self::growable).
+    pub fn extend_from_slice(&self, elements: &[T]) -> Result<()> {
+        let _held = self.hold_to_grow()?;
+        self.append(elements)
+    }
+
+    /// Appends one element to an array of one dimension, or to rows of one element.
+    ///
+    /// # Errors
+    ///
+    /// As [`extend_from_slice`](Self::extend_from_slice).
+    ///
+    /// # If a process dies
+    ///
+    /// As [`extend_from_slice`](Self::extend_from_slice).
+    ///
+    /// # Examples
+    ///
+    /// See [`growable`](Self::growable).
+    pub fn push(&self, element: T) -> Result<()> {
+        self.extend_from_slice(slice::from_ref(&element))
+    }
+
+    /// Appends zeros until there are `rows` rows (elements, if it has one dimension). If there are as many already,
+    /// nothing happens: an array never shrinks.
+    ///
+    /// # Errors
+    ///
+    /// As [`extend_from_slice`](Self::extend_from_slice).
+    ///
+    /// # If a process dies
+    ///
+    /// As [`extend_from_slice`](Self::extend_from_slice).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let grid = shmkit::Array::<f64>::growable([1, 4], 100)?;
+    /// let mut first = grid.claim_rows_mut(..)?;
+    /// grid.grow(50)?;
+    /// first.fill(1.0);
+    /// assert_eq!((grid.shape(), grid.capacity()), (&[50, 4][..], 400));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn grow(&self, rows: usize) -> Result<()> {
+        let _held = self.hold_to_grow()?;
+        self.append_zeros(rows)
+    }
+
+    /// The most elements that it can have: as many as it has, unless it was made to [grow](Self::growable).
+    ///
+    /// # Examples
+    ///
+    /// See [`grow`](Self::grow).
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.0.most()
+    }
+
+    /// The array's lock, held for bookkeeping: a death meanwhile does not poison.
+    fn hold_to_grow(&self) -> Result<Hold<'_>> {
+        let mutex = &self.0.head().mutex;
+        mutex.lock(Use::Table, Wait::Forever)?;
+        if mutex.is_poisoned() {
+            return Err(give_back(mutex));
+        }
+        Ok(Hold(mutex))
+    }
+
+    /// For the holder of the lock.
+    fn append(&self, elements: &[T]) -> Result<()> {
+        self.0.append(elements.len(), |place| {
+            // SAFETY: the place is for so many elements; who looks there before the length says so (a reader of an
+            // image) does it atomically. A `Pod` has no padding.
+            unsafe { copy::store(elements.as_ptr(), place.cast().as_ptr(), elements.len()) };
+        })
+    }
+
+    /// For the holder of the lock.
+    fn append_zeros(&self, rows: usize) -> Result<()> {
+        let (len, row) = (self.0.len_now(), self.0.others().iter().product::<usize>());
+        let wanted = rows.checked_mul(row).ok_or_else(|| crate::Error::invalid_size(format!("{rows} rows")))?;
+        let Some(more) = wanted.checked_sub(len).filter(|more| *more > 0) else { return Ok(()) };
+        self.0.append(more, |place| {
+            // Not zero where somebody died who was about to append.
+            // SAFETY: the place is for so many elements, which nobody sees yet.
+            unsafe { place.cast::<T>().write_bytes(0, more) };
+        })
+    }
+
     locking!(ArrayGuard<'_, T>);
 
     /// A copy of one element, taken under the lock.
@@ -289,7 +523,8 @@ impl<T: Pod> Array<T> {
     /// See [`ArrayIndex`].
     pub fn get(&self, at: impl ArrayIndex<T, Output = T>) -> Result<T> {
         let index = at.describe();
-        at.get(&self.lock()?, self.shape()).copied().ok_or_else(|| out_of_range(index, self.shape()))
+        let guard = self.lock()?;
+        at.get(&guard, self.0.index_shape()).copied().ok_or_else(|| out_of_range(index, guard.shape()))
     }
 
     /// Replaces one element, under the lock.
@@ -328,7 +563,8 @@ impl<T: Pod> Array<T> {
     pub fn update(&self, at: impl ArrayIndex<T, Output = T>, change: impl FnOnce(T) -> T) -> Result<T> {
         let index = at.describe();
         let mut guard = self.lock()?;
-        let element = at.get_mut(&mut guard, self.shape()).ok_or_else(|| out_of_range(index, self.shape()))?;
+        let element = at.get_mut(&mut guard, self.0.index_shape());
+        let element = element.ok_or_else(|| out_of_range(index, self.shape()))?;
         *element = change(*element);
         Ok(*element)
     }
@@ -395,10 +631,21 @@ impl<T: Pod> Array<T> {
     pub(crate) fn acquire(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
         let words = self.0.head();
         let held = Held::lock(&words.mutex, wait)?;
-        if words.is_busy() {
+        // One branch for both: each costs a tenth of the whole.
+        let mut len = self.0.len();
+        if words.is_busy() | self.0.grows() {
+            len = self.look_around(wait)?;
+        }
+        Ok(ArrayGuard { held, array: self, data: self.0.data().cast(), len })
+    }
+
+    /// Waits for claims, if there are any, and tells how long the array is then. For whoever has the lock.
+    #[cold]
+    fn look_around(&self, wait: Wait) -> Result<usize> {
+        if self.0.head().is_busy() {
             self.exclude_claims(false, wait)?;
         }
-        Ok(self.guard(held))
+        Ok(self.0.len_now())
     }
 
     pub(crate) fn acquire_any(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
@@ -423,7 +670,7 @@ impl<T: Pod> Array<T> {
 
     #[inline]
     fn guard<'a>(&'a self, held: Held<'a>) -> ArrayGuard<'a, T> {
-        ArrayGuard { held, array: self, data: self.0.data().cast(), len: self.0.len() }
+        ArrayGuard { held, array: self, data: self.0.data().cast(), len: self.0.len_now() }
     }
 
     /// Releases the lock, of which this thread forgot the guard. `false` if it does not hold it.
@@ -528,7 +775,40 @@ impl<T: Pod> ArrayGuard<'_, T> {
     /// See [`Shape`](crate::Shape).
     #[must_use]
     pub fn shape(&self) -> &[usize] {
-        self.array.shape()
+        self.array.0.shape_of(self.len)
+    }
+
+    /// Appends a copy of `elements`, which are whole rows, to an array that was made to [grow](Array::growable). The
+    /// guard has them too from then on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Array::extend_from_slice`].
+    ///
+    /// # If a process dies
+    ///
+    /// As whenever it dies with the lock: the array is poisoned. Its length is the old one or the new one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// let log = shmkit::Array::<u8>::growable(0, 1000)?;
+    /// let mut guard = log.try_lock()?;
+    /// guard.extend_from_slice(b"two ")?;
+    /// guard.extend_from_slice(b"parts")?;
+    /// assert_eq!(&guard[..], b"two parts");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn extend_from_slice(&mut self, elements: &[T]) -> Result<()> {
+        if !self.array.0.head().mutex.is_mine() {
+            // A fork's copy of the guard.
+            return Err(crate::Error::invalid_argument("the lock is not this process's"));
+        }
+        self.array.append(elements)?;
+        self.len = self.array.0.len_now();
+        Ok(())
     }
 
     /// The elements whose first index is `i`: one element of an array of one dimension, else a row, plane or block.
@@ -588,6 +868,8 @@ impl<T: Pod> Release for ArrayGuard<'_, T> {
 
     fn take_again(&mut self, depth: u32, wait: ForAWait) -> Result<()> {
         self.held.take_again(depth, wait)?;
+        // It may have grown meanwhile.
+        self.len = self.array.0.len_now();
         // Others may have claimed parts meanwhile. If that fails the lock has been released.
         match self.array.0.known_claims() {
             Ok(Some(claims)) if claims.words.is_busy() => claims.exclude_all(Wait::Forever),
@@ -612,6 +894,16 @@ impl<T: Pod> Deref for ArrayGuard<'_, T> {
     }
 }
 
+#[cfg(feature = "ndarray")]
+impl<T: Pod> ArrayGuard<'_, T> {
+    /// The elements and their shape.
+    pub(super) fn parts_mut(&mut self) -> (&mut [T], &[usize]) {
+        // SAFETY: as in `deref_mut`.
+        let elements = unsafe { slice::from_raw_parts_mut(self.data.as_ptr(), self.len) };
+        (elements, self.array.0.shape_of(self.len))
+    }
+}
+
 impl<T: Pod> DerefMut for ArrayGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
@@ -625,7 +917,7 @@ impl<T: Pod, I: ArrayIndex<T>> Index<I> for ArrayGuard<'_, T> {
 
     #[inline]
     fn index(&self, at: I) -> &I::Output {
-        match at.get(self, self.shape()) {
+        match at.get(self, self.array.0.index_shape()) {
             Some(part) => part,
             None => outside(self.shape()),
         }
@@ -635,10 +927,10 @@ impl<T: Pod, I: ArrayIndex<T>> Index<I> for ArrayGuard<'_, T> {
 impl<T: Pod, I: ArrayIndex<T>> IndexMut<I> for ArrayGuard<'_, T> {
     #[inline]
     fn index_mut(&mut self, at: I) -> &mut I::Output {
-        let shape = self.array.shape();
-        match at.get_mut(self, shape) {
+        let (array, len) = (self.array, self.len);
+        match at.get_mut(self, array.0.index_shape()) {
             Some(part) => part,
-            None => outside(shape),
+            None => outside(array.0.shape_of(len)),
         }
     }
 }

@@ -236,7 +236,7 @@ impl<T: Pod> Array<T> {
     /// # }
     /// ```
     pub fn rows_for(&self, rank: usize, size: usize) -> Result<Range<usize>> {
-        share(self.shape()[0], rank, size)
+        share(self.handle().rows_now(), rank, size)
     }
 
     #[inline(always)]
@@ -246,10 +246,11 @@ impl<T: Pod> Array<T> {
     }
 
     fn row_span(&self, rows: &impl RangeBounds<usize>) -> Result<Part> {
-        let range = within(rows, self.shape()[0]).ok_or_else(|| self.no_such(rows))?;
+        let range = within(rows, self.handle().rows_now()).ok_or_else(|| self.no_such(rows))?;
+        let others = self.handle().others();
         // May wrap where there are no rows, and the whole has no elements.
-        let row = self.shape()[1..].iter().fold(1_usize, |product, length| product.wrapping_mul(*length));
-        let rows = (self.shape().len() > 1).then(|| [&[range.len()], &self.shape()[1..]].concat().into());
+        let row = others.iter().fold(1_usize, |product, length| product.wrapping_mul(*length));
+        let rows = (!others.is_empty()).then(|| [&[range.len()], others].concat().into());
         Ok(Part { start: range.start.wrapping_mul(row), len: range.len().wrapping_mul(row), rows })
     }
 
@@ -654,6 +655,17 @@ impl<T: Pod> Drop for ClaimMut<'_, T> {
         if let Some(slot) = self.claimed.slot.filter(|_| std::thread::panicking()) {
             poison_by_panic(&slot.mutex, self.before);
         }
+    }
+}
+
+#[cfg(feature = "ndarray")]
+impl<T: Pod> ClaimMut<'_, T> {
+    /// The elements and their shape.
+    pub(super) fn parts_mut(&mut self) -> (&mut [T], &[usize]) {
+        let Claimed { data, part, .. } = &self.claimed;
+        // SAFETY: as in `deref_mut`.
+        let elements = unsafe { slice::from_raw_parts_mut(data.as_ptr(), part.len) };
+        (elements, part.shape())
     }
 }
 

@@ -104,6 +104,15 @@ pub(crate) fn out_of_range(index: String, shape: &[usize]) -> Error {
     Error::OutOfRange { index, shape: format!("{shape:?}") }
 }
 
+/// The range, if it lies in `0..len`.
+pub(crate) fn check_range(range: Range<usize>, len: usize) -> Result<Range<usize>> {
+    if range.start <= range.end && range.end <= len {
+        Ok(range)
+    } else {
+        Err(out_of_range(format!("{range:?}"), &[len]))
+    }
+}
+
 /// The elements from `at` on, `count` of them, of `len`.
 #[inline]
 pub(crate) fn check_span(at: usize, count: usize, len: usize, shape: &[usize]) -> Result<()> {

@@ -12,6 +12,8 @@ mod raw_array;
 mod read_only;
 mod shape;
 mod value;
+#[cfg(feature = "ndarray")]
+mod views;
 
 #[cfg(feature = "capi")]
 pub(crate) use self::cells::{ArrayCell, AtomicArrayCell, ValueCell};

@@ -32,7 +32,8 @@ pub struct ReadOnlyValue<T>(Elements<T>);
 /// cannot be written.
 ///
 /// Without a lock others may write at any time, so there are copies only. Each number in them is whole; of a larger
-/// type, each aligned part of up to 8 bytes is.
+/// type, each aligned part of up to 8 bytes is. Of an array that [grows](crate::Array::growable) it has what was there
+/// when it was opened.
 ///
 /// # Examples
 ///

@@ -54,3 +54,8 @@ pub(crate) mod sealed {
 }
 
 pub(crate) use sealed::dims;
+
+/// A shape that is to grow to `most` rows.
+pub(crate) fn growing(shape: &impl Shape, most: usize) -> Result<Dims> {
+    dims(shape)?.growing(most)
+}

@@ -148,7 +148,9 @@ impl Batch {
     ///
     /// # Errors
     ///
-    /// That of the first operation that fails: then none of them has happened.
+    /// That of the first operation that fails: then none of them has happened. [`TooLarge`](crate::Error::TooLarge) when the answers
+    /// together, or what they are found by (sorts, searches, insertions at the start of long lists), would be more than the server
+    /// does for one request: about 1 GiB of values, or a second.
     ///
     /// # If a process dies
     ///

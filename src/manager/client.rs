@@ -15,11 +15,12 @@ use super::{
     desk,
     object::{Home, Object, Reader, Wire},
     protocol::{self, Request},
+    service,
     words::{self, Bell, Bytes, Line, Pace, ROOM},
 };
 use crate::{
     Error, Result,
-    os::{clock::Wait, ends::End, futex, packet, pidfd, pipe, robust::Generation},
+    os::{clock::Wait, ends::End, futex, packet, pidfd, pipe, poll, robust::Generation},
     raw::{
         lives::{Life, Lives, MemberId},
         waiting::SLICE,
@@ -37,8 +38,15 @@ const A_MOMENT: Duration = Duration::from_millis(10);
 /// The most objects that are given up by one request, which the line has room for.
 const MOST_RELEASED: usize = 1000;
 
+/// For so long it may take the kernel to close all that a server had which has ended.
+const A_WHILE: Duration = Duration::from_secs(1);
+
 /// What is sent through a gate, with one end of a socket pair and a descriptor of this process beside it.
 pub(super) const HELLO: &[u8] = b"shmkit manager 1";
+
+/// The kinds of what a client is told then: a welcome, or an error.
+pub(super) const WELCOME: u8 = 0;
+pub(super) const REFUSED: u8 = 1;
 
 /// What a client is told when it is let in: the server's number, and what both have in common.
 pub(super) type Welcome = (u64, Bell, Line);
@@ -74,6 +82,8 @@ struct Lane {
     last: u32,
     /// One whose answer took too long for somebody who is only letting go of something.
     late: u32,
+    /// Whether its answer was not taken, and may lie in the socket.
+    is_unread: bool,
     buffer: Vec<u8>,
 }
 
@@ -190,29 +200,38 @@ impl Server {
 }
 
 impl Link {
-    fn new(gate: &OwnedFd) -> Result<(u64, Self, OwnedFd)> {
+    fn new(gate_asked: &OwnedFd) -> Result<(u64, Self, OwnedFd)> {
         let os = |operation: &'static str| move |error| Error::os(operation, error);
         let (ours, theirs) = packet::pair().map_err(os("socketpair"))?;
         let me = pidfd::open(process::id()).map_err(os("pidfd_open"))?;
         let me = me.ok_or_else(|| Error::unsupported("this process has no descriptor of its own"))?;
-        let is_open = packet::send_if_open(gate, HELLO, &[theirs.as_fd(), me.as_fd()]);
+        let is_open = packet::send_if_open(gate_asked, HELLO, &[theirs.as_fd(), me.as_fd()]);
         if !is_open.map_err(os("asking a manager to be let in"))? {
             return Err(Error::ManagerGone);
         }
         drop(theirs);
         let socket = desk::end_of(ours);
-        let received = pipe::receive(&socket, Wait::Forever, |_, bytes, mut descriptors| {
+        let received = pipe::receive(&socket, Wait::Forever, |kind, bytes, mut descriptors| {
+            if kind == REFUSED {
+                return Err(protocol::read_error(bytes));
+            }
             let gate = descriptors.pop().ok_or_else(|| Error::corrupt("a welcome without a gate"))?;
             let arrived = Arrived::new(descriptors).map_err(os("copying the descriptors of a manager"))?;
             let welcome: Welcome = ticket::decode_from(bytes, Some(arrived), Route::default())?;
             Ok((welcome, gate))
         });
-        let ((instance, bell, line), gate) = received.map_err(gone_if_closed)?;
+        // A server that has not even room for this process's word lives on, and with it its end of the gate.
+        let is_there = || !poll::is_closed(gate_asked, Wait::timeout(A_WHILE)).unwrap_or(true);
+        let ((instance, bell, line), gate) = received.map_err(|error| match error {
+            Error::Closed if is_there() => Error::os("being let in by a manager", packet::no_descriptors()),
+            other => gone_if_closed(other),
+        })?;
         Ok((instance, Self::with(socket, bell, line)?, gate))
     }
 
     fn with(socket: End, bell: Bell, line: Line) -> Result<Self> {
-        let server = bell.head().server().ok_or_else(|| Error::corrupt("a manager without a server"))?;
+        let server = bell.head().server().ok_or(Error::ManagerGone)?;
+        bell.members()?;
         Ok(Self {
             number: LINKS.fetch_add(1, Relaxed),
             generation: Generation::this()?,
@@ -250,6 +269,7 @@ impl Link {
         write: impl FnOnce(&mut Vec<u8>) -> Result<Vec<OwnedFd>>,
         read: impl FnOnce(&[u8], Vec<OwnedFd>) -> Result<T>,
     ) -> Result<T> {
+        let _waiting = service::begin_to_wait(&self.bell)?;
         let mut lane = lock(&self.lane);
         self.wait(lane.last, Wait::Forever)?;
         lane.buffer.clear();
@@ -262,10 +282,17 @@ impl Link {
     fn answer<T>(&self, lane: &mut Lane, read: impl FnOnce(&[u8], Vec<OwnedFd>) -> Result<T>) -> Result<T> {
         self.wait(lane.last, Wait::Forever)?;
         match words::answers(&self.line).get(&mut lane.buffer)? {
-            Bytes::InLine => read(&lane.buffer, Vec::new()),
+            Bytes::InLine => {
+                lane.is_unread = false;
+                read(&lane.buffer, Vec::new())
+            }
             Bytes::InSocket => {
-                pipe::receive(&self.socket, Wait::timeout(SOON), |_, bytes, descriptors| read(bytes, descriptors))
-                    .map_err(gone_if_closed)
+                let is_unread = &mut lane.is_unread;
+                pipe::receive(&self.socket, Wait::timeout(SOON), |_, bytes, descriptors| {
+                    *is_unread = false;
+                    read(bytes, descriptors)
+                })
+                .map_err(gone_if_closed)
             }
         }
     }
@@ -279,12 +306,18 @@ impl Link {
 
     /// Puts in what is in the buffer.
     fn put(&self, lane: &mut Lane, descriptors: &[OwnedFd]) -> Result<()> {
+        if lane.is_unread && words::answers(&self.line).is_in_socket() {
+            // It could not be received, for want of descriptors or memory. It would be taken for the next one, and the server
+            // answers nobody who has not taken what there is.
+            packet::discard(self.socket.socket()).map_err(|error| Error::os("discarding an answer", error))?;
+        }
         let is_short = lane.buffer.len() <= ROOM && descriptors.is_empty();
         if !is_short {
             // There is nothing else in the socket.
             pipe::send(&self.socket, 0, &lane.buffer, descriptors, Wait::timeout(SOON)).map_err(gone_if_closed)?;
         }
         lane.last = lane.last.wrapping_add(1);
+        lane.is_unread = true;
         words::requests(&self.line).put(lane.last, is_short.then_some(&lane.buffer));
         if lane.buffer.capacity() > 4 * ROOM {
             lane.buffer = Vec::new();
@@ -312,11 +345,12 @@ impl Link {
             let turn = answers.gate().announce();
             // Before the answer: what a server has answered before it died was done.
             let life = members.life(self.server);
+            let is_closed = self.bell.head().server().is_none();
             if answers.number() == number {
                 self.pace.slept(start);
                 return Ok(());
             }
-            if life != Life::Lives {
+            if life != Life::Lives || is_closed {
                 return Err(Error::ManagerGone);
             }
             if limit.is_over() {

@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
+    mem,
     os::fd::OwnedFd,
     process,
     sync::{
@@ -24,12 +25,16 @@ use crate::{
     os::{
         clock::Wait,
         ends::{End, Which},
-        futex, pipe,
+        futex, packet, pipe,
     },
 };
 
 /// How long a thread sleeps at its bell at most.
 const SLICE: Duration = Duration::from_secs(1);
+
+/// What passes between two attempts to give answers for which there was no room, from the first time to the longest.
+const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What others need to tell the thread something.
 pub(super) struct Desk {
@@ -43,6 +48,8 @@ pub(super) enum Event {
     Enter(Arc<Peer>, Line),
     Leave(u64),
     Unhold(Ticket),
+    /// A visit of a client elsewhere is over.
+    Return(u64),
     End,
 }
 
@@ -56,7 +63,8 @@ pub(super) struct Ticket {
 /// A client, as all threads know it.
 pub(super) struct Peer {
     pub(super) number: u64,
-    pub(super) socket: End,
+    /// Until it is gone: a thread that is busy does not keep it open.
+    socket: Mutex<Option<Arc<End>>>,
     /// The door of its socket.
     pub(super) door: AtomicU64,
     /// The door of its process.
@@ -71,7 +79,7 @@ impl Peer {
     pub(super) fn new(number: u64, socket: End, host: Option<Arc<Self>>) -> Arc<Self> {
         Arc::new(Self {
             number,
-            socket,
+            socket: Mutex::new(Some(Arc::new(socket))),
             door: AtomicU64::new(0),
             process: AtomicU64::new(0),
             host,
@@ -80,8 +88,24 @@ impl Peer {
     }
 
     pub(super) fn guests(&self) -> MutexGuard<'_, Option<HashSet<u64>>> {
-        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.guests)
     }
+
+    /// # Errors
+    ///
+    /// `Closed` when it is gone.
+    pub(super) fn socket(&self) -> Result<Arc<End>> {
+        lock(&self.socket).clone().ok_or(Error::Closed)
+    }
+
+    /// It is gone.
+    pub(super) fn close(&self) {
+        lock(&self.socket).take();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A client, as the thread sees it that answers it.
@@ -89,29 +113,94 @@ pub(super) struct Client {
     pub(super) peer: Arc<Peer>,
     pub(super) line: Line,
     answered: u32,
+    /// Whether an answer went through the socket, and may still be there.
+    may_be_unread: bool,
+    /// An answer for which there was no room.
+    owed: Option<Box<Owed>>,
     /// How often it holds what.
     pub(super) counts: HashMap<u64, u64>,
-    /// How many descriptors the server has for it: of what it keeps under names, and of its tickets that are under way.
+    /// How many descriptors the server has for it: of what it keeps under names, of its tickets that are under way, and of its
+    /// visits to services.
     pub(super) descriptors: usize,
 }
 
+/// What was done already, so it waits for room instead of becoming an error.
+struct Owed {
+    bytes: Vec<u8>,
+    descriptors: Option<Arc<[OwnedFd]>>,
+}
+
+/// What has become of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// It was given, or will be as soon as there is room for it.
+    Surely,
+    /// It cannot be, and an error was given instead.
+    ByError,
+}
+
 /// What came of a look at everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     Done,
     Idle,
     End,
 }
 
+/// What each thread has that clients ask.
+pub(super) struct Office {
+    pub(super) desk: Arc<Desk>,
+    events: mpsc::Receiver<Event>,
+    pub(super) clients: Vec<Client>,
+    /// Who was answered last.
+    served: usize,
+    /// When answers are tried again for which there was no room, and what passes until then.
+    again: Option<(Instant, Duration)>,
+    pub(super) request: Vec<u8>,
+    pub(super) answer: Vec<u8>,
+}
+
 /// The thread.
 pub(super) trait Attendant {
-    /// Looks once at everything that may have happened.
-    fn turn(&mut self) -> Turn;
+    fn office(&mut self) -> &mut Office;
 
-    /// Whoever was answered last.
-    fn last(&self) -> Option<&Client>;
+    /// What it does besides, when a client comes or goes, and what else is told.
+    fn hear(&mut self, event: Event);
+
+    /// What is done when all was heard.
+    fn heard_all(&mut self) {}
+
+    /// Answers the request of the client at this place.
+    fn serve(&mut self, at: usize, asked: u32);
 
     /// What is done before a sleep.
     fn at_leisure(&mut self) {}
+
+    /// Looks once at everything that may have happened.
+    fn turn(&mut self) -> Turn {
+        let mut turn = Turn::Idle;
+        if self.office().desk.has_events.swap(false, SeqCst) {
+            turn = Turn::Done;
+            while let Ok(event) = self.office().events.try_recv() {
+                if matches!(event, Event::End) {
+                    return Turn::End;
+                }
+                self.hear(event);
+            }
+            self.heard_all();
+        }
+        for at in 0..self.office().clients.len() {
+            if let Some(asked) = self.office().clients[at].asked() {
+                turn = Turn::Done;
+                self.serve(at, asked);
+            }
+        }
+        let office = self.office();
+        if office.again.is_some() {
+            office.try_again();
+        }
+        turn
+    }
 }
 
 impl Desk {
@@ -128,9 +217,9 @@ impl Desk {
         self.bell.head().gate().notify(1);
     }
 
-    /// Whether there may be an event that was not taken.
-    pub(super) fn take_news(&self) -> bool {
-        self.has_events.swap(false, SeqCst)
+    /// Whoever asks here has no answer from now on, and is told so.
+    pub(super) fn close(&self) {
+        self.bell.head().close();
     }
 
     /// The life of the thread.
@@ -138,7 +227,9 @@ impl Desk {
         let pace = Pace::default();
         let mut moves = Moves::default();
         loop {
-            let is_here = attendant.last().is_some_and(|last| words::requests(&last.line).is_from_here());
+            let office = attendant.office();
+            let last = office.clients.get(office.served);
+            let is_here = last.is_some_and(|last| words::requests(&last.line).is_from_here());
             let mut spin = pace.spin(is_here);
             let mut is_spinning = true;
             let (mut announced, mut start) = (None, None);
@@ -163,7 +254,8 @@ impl Desk {
                                 announced = Some(gate.announce());
                             }
                             Some(turn) => {
-                                futex::wait(&gate.word, turn, Wait::Forever.slice(SLICE));
+                                let slice = attendant.office().again.map_or(SLICE, |(_, pause)| pause);
+                                futex::wait(&gate.word, turn, Wait::Forever.slice(slice));
                             }
                         }
                     }
@@ -173,54 +265,134 @@ impl Desk {
     }
 }
 
+impl Office {
+    pub(super) fn new(desk: Arc<Desk>, events: mpsc::Receiver<Event>) -> Self {
+        Self { desk, events, clients: Vec::new(), served: 0, again: None, request: Vec::new(), answer: Vec::new() }
+    }
+
+    /// Has all clients look whether this desk is closed.
+    pub(super) fn wake_all(&self) {
+        self.clients.iter().for_each(|client| words::answers(&client.line).gate().notify(1));
+    }
+
+    /// The client at this place and its request, for `read` to make something of.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when it has not taken its last answer; `Closed`, `Corrupt`.
+    pub(super) fn request<T>(&mut self, at: usize, read: impl FnOnce(&[u8], Vec<OwnedFd>) -> Result<T>) -> Result<T> {
+        let client = &mut self.clients[at];
+        client.check_that_it_listens()?;
+        match words::requests(&client.line).get(&mut self.request)? {
+            Bytes::InLine => read(&self.request, Vec::new()),
+            Bytes::InSocket => pipe::receive(&*client.peer.socket()?, Wait::No, |_, bytes, fds| read(bytes, fds)),
+        }
+    }
+
+    /// Gives the client at this place what is in `answer`, or what `failed` makes of it if that cannot be.
+    pub(super) fn give(
+        &mut self,
+        at: usize,
+        number: u32,
+        descriptors: Option<Arc<[OwnedFd]>>,
+        failed: impl FnOnce(Error, &mut Vec<u8>),
+    ) -> Answered {
+        self.served = at;
+        let (client, bytes) = (&mut self.clients[at], &mut self.answer);
+        client.answered = number;
+        let (mut is_in_socket, mut answered) = (false, Answered::Surely);
+        if bytes.len() > ROOM || descriptors.is_some() {
+            match client.send(bytes, descriptors.as_deref().unwrap_or_default()) {
+                Ok(()) => is_in_socket = true,
+                Err(error) if is_shortage(&error) => {
+                    client.owed = Some(Box::new(Owed { bytes: mem::take(bytes), descriptors }));
+                    self.again = Some((Instant::now() + PAUSE, PAUSE));
+                    return answered;
+                }
+                Err(error) => {
+                    bytes.clear();
+                    failed(error, bytes);
+                    answered = Answered::ByError;
+                }
+            }
+        }
+        client.tell((!is_in_socket).then_some(bytes));
+        trim(&mut self.request);
+        trim(&mut self.answer);
+        answered
+    }
+
+    /// Tries to give the answers for which there was no room.
+    #[cold]
+    fn try_again(&mut self) {
+        let Some((_, pause)) = self.again.filter(|(next, _)| Instant::now() >= *next) else { return };
+        let mut are_all_given = true;
+        for client in &mut self.clients {
+            let Some(owed) = client.owed.take() else { continue };
+            match client.send(&owed.bytes, owed.descriptors.as_deref().unwrap_or_default()) {
+                Err(error) if is_shortage(&error) => {
+                    client.owed = Some(owed);
+                    are_all_given = false;
+                }
+                // Else nobody is there any more, which the other thread will tell.
+                _ => client.tell(None),
+            }
+        }
+        let pause = (2 * pause).min(LONGEST_PAUSE);
+        self.again = (!are_all_given).then(|| (Instant::now() + pause, pause));
+    }
+}
+
 impl Client {
     pub(super) fn new(peer: Arc<Peer>, line: Line) -> Self {
-        Self { peer, line, answered: 0, counts: HashMap::new(), descriptors: 0 }
+        Self { peer, line, answered: 0, may_be_unread: false, owed: None, counts: HashMap::new(), descriptors: 0 }
     }
 
     /// The number of its request, if it was not answered.
     #[inline]
-    pub(super) fn asked(&self) -> Option<u32> {
-        Some(words::requests(&self.line).number()).filter(|asked| *asked != self.answered)
+    fn asked(&self) -> Option<u32> {
+        Some(words::requests(&self.line).number()).filter(|asked| *asked != self.answered && self.owed.is_none())
     }
 
-    /// Its request, for `read` to make something of.
-    pub(super) fn request<T>(
-        &self,
-        buffer: &mut Vec<u8>,
-        read: impl FnOnce(&[u8], Vec<OwnedFd>) -> Result<T>,
-    ) -> Result<T> {
-        match words::requests(&self.line).get(buffer)? {
-            Bytes::InLine => read(buffer, Vec::new()),
-            Bytes::InSocket => pipe::receive(&self.peer.socket, Wait::No, |_, bytes, fds| read(bytes, fds)),
+    /// Else its answers would gather here. One that takes them is done with the last one before it asks again.
+    #[inline]
+    fn check_that_it_listens(&mut self) -> Result<()> {
+        if !self.may_be_unread {
+            return Ok(());
         }
+        let socket = self.peer.socket()?;
+        self.may_be_unread = packet::is_unread(socket.socket());
+        if !self.may_be_unread {
+            return Ok(());
+        }
+        if words::requests(&self.line).is_in_socket() {
+            // Or it would be taken for the next one.
+            let _ = packet::discard(socket.socket());
+        }
+        Err(Error::WouldBlock)
     }
 
-    /// Gives it an answer, or what `failed` makes of it if that cannot be. Whether it was the answer.
-    pub(super) fn answer(
-        &mut self,
-        number: u32,
-        bytes: &mut Vec<u8>,
-        descriptors: &[OwnedFd],
-        failed: impl FnOnce(Error, &mut Vec<u8>),
-    ) -> bool {
-        self.answered = number;
-        let is_short = bytes.len() <= ROOM && descriptors.is_empty();
-        let mut is_in_socket = false;
-        if !is_short {
-            // There is room for it, unless the client has not taken what it was sent, or too many descriptors are under way.
-            match pipe::send(&self.peer.socket, 0, bytes, descriptors, Wait::No) {
-                Ok(()) => is_in_socket = true,
-                Err(error) => {
-                    bytes.clear();
-                    failed(error, bytes);
-                }
-            }
-        }
+    fn send(&mut self, bytes: &[u8], descriptors: &[OwnedFd]) -> Result<()> {
+        pipe::send(&*self.peer.socket()?, 0, bytes, descriptors, Wait::No)?;
+        self.may_be_unread = true;
+        Ok(())
+    }
+
+    /// Says that there is an answer: these bytes, or what is in the socket.
+    fn tell(&self, bytes: Option<&[u8]>) {
         let way = words::answers(&self.line);
-        way.put(number, (!is_in_socket).then_some(bytes));
+        way.put(self.answered, bytes);
         way.gate().notify(1);
-        is_short || is_in_socket
+    }
+}
+
+/// Whether what could not be sent now can be later: the system or this process has too little of something, or this user has too
+/// many descriptors under way.
+fn is_shortage(error: &Error) -> bool {
+    match error {
+        Error::WouldBlock | Error::OutOfMemory { .. } => true,
+        Error::Os { source, .. } => packet::is_shortage(source),
+        _ => false,
     }
 }
 
@@ -232,7 +404,7 @@ pub(super) fn end_of(socket: OwnedFd) -> End {
 }
 
 /// Gives memory back that a long message took.
-pub(super) fn trim(buffer: &mut Vec<u8>) {
+fn trim(buffer: &mut Vec<u8>) {
     if buffer.capacity() > 4 * ROOM {
         *buffer = Vec::new();
     }

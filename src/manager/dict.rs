@@ -333,7 +333,8 @@ impl Dict {
     }
 
     /// The items one after the other, of which some are read at a time. When a key comes or goes meanwhile, the next step is
-    /// [`ChangedMeanwhile`](crate::Error::ChangedMeanwhile), or the iteration has ended before.
+    /// [`ChangedMeanwhile`](crate::Error::ChangedMeanwhile), which ends the iteration, or that has ended before. After an error that
+    /// may pass, such as a time-out, the next step goes on where that was.
     ///
     /// # Examples
     ///

@@ -8,9 +8,8 @@ use super::{
     list::{items, nonsense},
     object::Object,
     protocol::Op,
-    proxy::Remote,
 };
-use crate::Result;
+use crate::{Error, Result};
 
 /// Where an iteration is.
 #[derive(Debug)]
@@ -26,26 +25,34 @@ impl Chunks {
         Self { ready: Vec::new().into_iter(), next: Some(0), version: None }
     }
 
-    fn next(&mut self, remote: &Remote) -> Option<Result<Object>> {
+    fn next(&mut self, ask: impl Fn(Op) -> Result<Object>) -> Option<Result<Object>> {
         loop {
             if let Some(item) = self.ready.next() {
                 return Some(Ok(item));
             }
-            let at = self.next.take()?;
-            if let Err(error) = self.read(remote, at) {
+            let at = self.next?;
+            let read = ask(Op::Chunk(at, self.version)).and_then(|answer| self.take(answer));
+            if let Err(error) = read {
+                if !may_pass(&error) {
+                    self.next = None;
+                }
                 return Some(Err(error));
             }
         }
     }
 
-    fn read(&mut self, remote: &Remote, at: u64) -> Result<()> {
-        let answer = remote.ask(Op::Chunk(at, self.version))?;
+    fn take(&mut self, answer: Object) -> Result<()> {
         let Ok([version, next, ready]) = <[Object; 3]>::try_from(items(answer)?) else { return Err(nonsense()) };
-        self.version = version.get_as()?;
-        self.next = next.get_as()?;
-        self.ready = items(ready)?.into_iter();
+        let (version, next, ready) = (version.get_as()?, next.get_as()?, items(ready)?.into_iter());
+        (self.version, self.next, self.ready) = (version, next, ready);
         Ok(())
     }
+}
+
+/// Whether the same question may be answered later. All else ends the iteration, so that nobody who looks over errors is in it
+/// for ever.
+fn may_pass(error: &Error) -> bool {
+    matches!(error, Error::TimedOut | Error::TooLarge { .. } | Error::OutOfMemory { .. } | Error::Os { .. })
 }
 
 /// The values of a [`List`], one after the other. From [`List::iter`].
@@ -69,7 +76,7 @@ impl Iterator for ListIter {
     type Item = Result<Object>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.chunks.next(&self.list.0)
+        self.chunks.next(|op| self.list.0.ask(op))
     }
 }
 
@@ -94,7 +101,7 @@ impl Iterator for DictIter {
     type Item = Result<(Object, Object)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.chunks.next(&self.dict.0).map(|item| item.and_then(pair))
+        self.chunks.next(|op| self.dict.0.ask(op)).map(|item| item.and_then(pair))
     }
 }
 
@@ -115,5 +122,41 @@ impl IntoIterator for &Dict {
 
     fn into_iter(self) -> DictIter {
         self.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A list of three values, each an answer of its own.
+    fn answer(op: &Op) -> Object {
+        let Op::Chunk(at, None) = op else { panic!("{op:?}") };
+        Object::from([Object::None, Object::from((*at < 2).then_some(at + 1)), Object::from([*at])])
+    }
+
+    #[test]
+    fn an_iteration_goes_on_where_it_failed() {
+        let mut chunks = Chunks::new();
+        let mut seen = Vec::new();
+        for is_up in [true, false, false, true, false, true] {
+            match chunks.next(|op| if is_up { Ok(answer(&op)) } else { Err(Error::TimedOut) }) {
+                Some(Ok(item)) => seen.push(item),
+                other => assert!(!is_up && matches!(other, Some(Err(Error::TimedOut)))),
+            }
+        }
+        assert_eq!(seen, [0, 1, 2].map(Object::from));
+        assert!(chunks.next(|op| Ok(answer(&op))).is_none());
+    }
+
+    #[test]
+    fn what_stays_an_error_ends_it() {
+        let answers: [fn(Op) -> Result<Object>; 3] =
+            [|_| Err(Error::ManagerGone), |_| Err(Error::ChangedMeanwhile), |_| Ok(Object::from("nonsense"))];
+        for ask in answers {
+            let mut chunks = Chunks::new();
+            assert!(matches!(chunks.next(ask), Some(Err(_))));
+            assert!(chunks.next(|op| Ok(answer(&op))).is_none());
+        }
     }
 }

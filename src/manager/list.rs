@@ -375,7 +375,8 @@ impl List {
     }
 
     /// The values one after the other, of which some are read at a time. Others may change the list meanwhile: then it is not
-    /// said which of the changes are seen.
+    /// said which of the changes are seen. After an error that may pass, such as a time-out, the next step goes on where that was;
+    /// any other ends the iteration.
     ///
     /// # Examples
     ///

@@ -27,6 +27,7 @@ mod batch;
 mod client;
 mod desk;
 mod dict;
+mod hall;
 mod iter;
 mod list;
 mod namespace;
@@ -227,8 +228,9 @@ impl Manager {
     /// # Errors
     ///
     /// [`NotFound`](crate::Error::NotFound) when there is nothing, [`ManagerGone`](crate::Error::ManagerGone) when there is no
-    /// server any more or it refuses, [`WrongOwner`](crate::Error::WrongOwner) when the server is another user's, and
-    /// [`Os`](crate::Error::Os) when this user may not look into the directory.
+    /// server any more or it refuses, [`WrongOwner`](crate::Error::WrongOwner) when the server is another user's, whatever the
+    /// directory, and [`Os`](crate::Error::Os) when this user may not look into the directory, or the server, or this process,
+    /// can open no more descriptors. A server that is stopped is waited for.
     ///
     /// # Examples
     ///

@@ -56,8 +56,9 @@ wire_enum! {
         4 One(id: u64, op: Op),
         /// All of these, or none. Answered with a list of the answers.
         5 All(steps: Steps),
-        /// Keeps what goes with this under a name, if nothing has it: a type, and an encoded value with its descriptors.
-        6 Publish(name: String, tag: String, value: Object),
+        /// Keeps what goes with this under a name, if nothing has it: a type, an encoded value with its descriptors, and the
+        /// objects of this server among it.
+        6 Publish(name: String, tag: String, value: Object, held: Vec<u64>),
         /// What is kept under a name, if its type is this: nothing, or its bytes, and its descriptors beside it.
         7 Find(name: String, tag: String),
         /// How many objects there are, and how many clients.
@@ -178,6 +179,23 @@ impl Steps {
 
     pub(super) fn reader<'a>(&'a self, home: Home<'a>) -> Reader<'a> {
         Reader::new(&self.bytes, home)
+    }
+}
+
+/// The beginning of a step that is being read.
+pub(super) enum Begun {
+    /// So many items follow, which are to be put into the dict.
+    Put(usize),
+    Other(Op),
+}
+
+impl Begun {
+    pub(super) fn read(from: &mut Reader<'_>) -> Result<(u64, Self)> {
+        let id = u64::read(from)?;
+        if from.skip(UPDATE) {
+            return Ok((id, Self::Put(from.count_of::<(Object, Object)>()?)));
+        }
+        Ok((id, Self::Other(Op::read(from)?)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What stands in a process for an object of the server.
 
 use std::{
+    cell::RefCell,
     fmt,
     hash::{Hash, Hasher},
     os::fd::{AsFd, OwnedFd},
@@ -199,6 +200,29 @@ impl fmt::Debug for Remote {
     }
 }
 
+thread_local! {
+    /// The objects, each with its server, among the value that is being encoded, where somebody wants to know.
+    static AMONG: RefCell<Option<Vec<(u64, u64)>>> = const { RefCell::new(None) };
+}
+
+/// What somebody else wants to know, also after a panic.
+struct Before(Option<Vec<(u64, u64)>>);
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        AMONG.set(self.0.take());
+    }
+}
+
+/// Which objects of which servers are encoded meanwhile.
+pub(super) fn among<T>(encode: impl FnOnce() -> T) -> (T, Vec<(u64, u64)>) {
+    let before = Before(AMONG.replace(Some(Vec::new())));
+    let encoded = encode();
+    let among = AMONG.take();
+    drop(before);
+    (encoded, among.unwrap_or_default())
+}
+
 /// With a socket that holds the object until it arrives, or is lost on the way.
 impl Serialize for Remote {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -206,6 +230,7 @@ impl Serialize for Remote {
             let (server, id) = self.server()?;
             let hold = server.hold(id)?;
             let number = ticket::pack(hold.as_fd())?;
+            AMONG.with_borrow_mut(|among| among.as_mut().map(|among| among.push((self.0.instance, id))));
             if !ticket::is_sent()? {
                 ticket::add_seat(Box::new(ForFork { remote: self.clone(), _hold: hold }));
             }

@@ -5,44 +5,36 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
-    io::IoSliceMut,
+    mem,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc,
-    },
-    time::Duration,
+    sync::{Arc, mpsc},
 };
 
 use super::{
-    client::{HELLO, Welcome},
-    desk::{self, Attendant, Client, Desk, Event, Peer, Ticket, Turn},
+    desk::{Answered, Attendant, Client, Desk, Event, Office, Ticket},
+    hall::{Door, Hall, Named},
     object::{Home, Object, Reader, Wire},
     protocol::{self, ROOT, Request},
     proxy::Proxy,
     service,
     store::Store,
-    words,
 };
 use crate::{
     Error, Result,
     channel::pipe::{Connection, Fd},
-    os::{clock::Wait, interrupts::Interrupts, meeting, packet, pipe, threads, watch::Watch},
-    region::ticket::{self, Route},
+    os::{interrupts::Interrupts, meeting, packet, threads},
 };
 
 /// The stack of the thread that lets clients in.
 const STACK: usize = 256 * 1024;
 
+/// How many descriptors the visit of a client to a service takes: its socket and its line.
+const OF_A_VISIT: usize = 2;
+
 /// The most objects that are kept for others under names.
 const MOST_PARCELS: usize = 1 << 16;
-
-/// What passes between two attempts to let somebody in when there are no descriptors.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// The server, as a process: until its owner is gone.
 pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>, key: u64) -> Result<()> {
@@ -50,13 +42,7 @@ pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>, key:
     let _interrupts = Interrupts::hold_back().map_err(|error| Error::os("blocking interrupts", error))?;
     let most_each = meeting::allow_many_descriptors() / 2;
     let (desk, events) = Desk::new()?;
-    let hall = Arc::new(Hall {
-        instance: RandomState::new().hash_one(process::id()),
-        desk,
-        watch: Watch::new().map_err(|error| Error::os("epoll", error))?,
-        doors: Mutex::default(),
-        numbers: AtomicU64::new(1),
-    });
+    let hall = Arc::new(Hall::new(desk)?);
     let named = path.as_deref().map(|path| Named::new(path, &hall)).transpose()?;
     hall.open(Door::Gate { socket: gate.into(), holds: None })?;
     hall.open(Door::Owner(owner))?;
@@ -64,7 +50,7 @@ pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>, key:
     threads::spawn_parked("shmkit-manager", STACK, move || {
         let _abort = AbortOnUnwind;
         keeper.keep();
-        std::mem::forget(_abort);
+        mem::forget(_abort);
     })
     .map_err(|error| Error::os("starting a thread", error))?;
     let desk = Arc::clone(&hall.desk);
@@ -73,6 +59,11 @@ pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>, key:
     // Before the listening socket is closed with all others: whoever finds it closed takes the path for a dead server's, and what
     // it puts there is not this one's to remove.
     drop(named);
+    // The end of the process may take a while: it waits for children that services have.
+    worker.hall.close_all();
+    worker.office.wake_all();
+    // Nothing is dropped: else services would be, half way, until the process has ended.
+    mem::forget(worker);
     Ok(())
 }
 
@@ -85,235 +76,20 @@ impl Drop for AbortOnUnwind {
     }
 }
 
-/// The socket with a path, which is removed in the end.
-struct Named(PathBuf);
-
-impl Named {
-    fn new(path: &Path, hall: &Hall) -> Result<Self> {
-        let name = || path.display().to_string();
-        let flaw = meeting::check_directory(meeting::directory_of(path))
-            .map_err(|error| Error::os(format!("looking at the directory of {path:?}"), error))?;
-        if let Some(reason) = flaw {
-            return Err(Error::WrongOwner { name: name(), reason });
-        }
-        let socket = meeting::listen(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AddrInUse => Error::AlreadyExists { name: name() },
-            _ => Error::os(format!("listening at {path:?}"), error),
-        })?;
-        let named = Self(path.into());
-        hall.open(Door::Listener(socket))?;
-        Ok(named)
-    }
-}
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        // Somebody may have removed it already.
-        let _ = crate::os::files::remove(&self.0);
-    }
-}
-
-/// A descriptor that is watched.
-enum Door {
-    Listener(OwnedFd),
-    Owner(Connection<()>),
-    /// Where clients ask to be let in. It may hold an object for as long as its other end is open.
-    Gate {
-        socket: OwnedFd,
-        holds: Option<Ticket>,
-    },
-    /// A client's own socket, of which only the end is told.
-    Client {
-        peer: Arc<Peer>,
-        desk: Arc<Desk>,
-    },
-    /// The client's process.
-    Process {
-        pidfd: OwnedFd,
-        peer: Arc<Peer>,
-    },
-}
-
-struct Hall {
-    instance: u64,
-    /// Of the objects.
-    desk: Arc<Desk>,
-    watch: Watch,
-    doors: Mutex<HashMap<u64, Arc<Door>>>,
-    numbers: AtomicU64,
-}
-
-impl Hall {
-    fn doors(&self) -> MutexGuard<'_, HashMap<u64, Arc<Door>>> {
-        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn open(&self, door: Door) -> Result<u64> {
-        let number = self.numbers.fetch_add(1, Relaxed);
-        let door = Arc::new(door);
-        // Before it can be told of.
-        self.doors().insert(number, Arc::clone(&door));
-        let watched = match &*door {
-            Door::Listener(socket) | Door::Gate { socket, .. } => self.watch.add(socket, number),
-            Door::Owner(owner) => self.watch.add(owner, number),
-            Door::Client { peer, .. } => self.watch.add_for_its_end(peer.socket.socket(), number),
-            Door::Process { pidfd, .. } => self.watch.add(pidfd, number),
-        };
-        if let Err(error) = watched {
-            self.doors().remove(&number);
-            return Err(Error::os("epoll", error));
-        }
-        Ok(number)
-    }
-
-    fn close(&self, number: u64) {
-        let Some(door) = self.doors().remove(&number) else { return };
-        match &*door {
-            Door::Listener(socket) | Door::Gate { socket, .. } => self.watch.remove(socket),
-            Door::Owner(owner) => self.watch.remove(owner),
-            Door::Client { peer, .. } => self.watch.remove(peer.socket.socket()),
-            Door::Process { pidfd, .. } => self.watch.remove(pidfd),
-        }
-    }
-
-    /// Lets clients in, and tells of those that are gone, until the owner is.
-    fn keep(&self) {
-        loop {
-            for number in self.watch.wait() {
-                let Some(door) = self.doors().get(&number).map(Arc::clone) else { continue };
-                match &*door {
-                    Door::Owner(_) => return self.desk.tell(Event::End),
-                    Door::Listener(socket) => {
-                        // Another user gets no answer, and sees the socket closed.
-                        match meeting::accept(socket) {
-                            Ok(socket) if meeting::is_of_this_user(&socket) => {
-                                let _ = self.open(Door::Gate { socket, holds: None });
-                            }
-                            Ok(_) => {}
-                            // No descriptors are left, and it waits on.
-                            Err(_) => std::thread::sleep(PAUSE),
-                        }
-                    }
-                    Door::Gate { socket, holds } => match hello(socket) {
-                        Hello::Client(socket, pidfd) => {
-                            // One that cannot be let in sees its socket closed.
-                            let _ = self.let_in(socket, pidfd);
-                        }
-                        Hello::Nothing => {}
-                        Hello::Closed => {
-                            self.close(number);
-                            if let Some(ticket) = holds {
-                                self.desk.tell(Event::Unhold(*ticket));
-                            }
-                        }
-                    },
-                    Door::Client { peer, desk } => self.leave(number, peer, desk),
-                    Door::Process { peer, .. } => self.leave(number, peer, &self.desk),
-                }
-            }
-        }
-    }
-
-    /// A client is gone, which was seen at the door with this number; and wherever else it was.
-    fn leave(&self, seen: u64, peer: &Peer, desk: &Desk) {
-        [seen, peer.door.load(Relaxed), peer.process.load(Relaxed)].into_iter().for_each(|door| self.close(door));
-        desk.tell(Event::Leave(peer.number));
-        if let Some(host) = &peer.host {
-            host.guests().as_mut().map(|guests| guests.remove(&seen));
-        }
-        // Those have none in their turn.
-        let guests = peer.guests().take();
-        for number in guests.into_iter().flatten() {
-            let door = self.doors().get(&number).map(Arc::clone);
-            if let Some(Door::Client { peer, desk }) = door.as_deref() {
-                self.leave(number, peer, desk);
-            }
-        }
-    }
-
-    fn let_in(&self, socket: OwnedFd, pidfd: OwnedFd) -> Result<()> {
-        let peer = Peer::new(self.numbers.fetch_add(1, Relaxed), desk::end_of(socket), None);
-        let line = words::new_line()?;
-        let (gate, theirs) = packet::pair().map_err(|error| Error::os("socketpair", error))?;
-        let welcome: Welcome = (self.instance, self.desk.bell.clone(), line.clone());
-        let mut bytes = Vec::new();
-        let mut descriptors = ticket::encode_into(&welcome, Route::default(), &mut bytes)?;
-        descriptors.push(theirs);
-        self.open(Door::Gate { socket: gate, holds: None })?;
-        peer.process.store(self.open(Door::Process { pidfd, peer: Arc::clone(&peer) })?, Relaxed);
-        self.desk.tell(Event::Enter(Arc::clone(&peer), line));
-        let door = Door::Client { peer: Arc::clone(&peer), desk: Arc::clone(&self.desk) };
-        let told = self.open(door).and_then(|door| {
-            peer.door.store(door, Relaxed);
-            pipe::send(&peer.socket, 0, &bytes, &descriptors, Wait::No)
-        });
-        if told.is_err() {
-            // It waits for a word or for the end of its socket, which all of these have.
-            self.leave(peer.process.load(Relaxed), &peer, &self.desk);
-        }
-        told
-    }
-
-    /// Lets a client in at the desk of a service, for as long as it has the other end of this socket. What it is to be told.
-    fn let_in_to(&self, desk: &Arc<Desk>, socket: OwnedFd, host: &Arc<Peer>) -> Result<(Object, Vec<OwnedFd>)> {
-        let peer = Peer::new(self.numbers.fetch_add(1, Relaxed), desk::end_of(socket), Some(Arc::clone(host)));
-        let line = words::new_line()?;
-        let mut bytes = Vec::new();
-        let descriptors = ticket::encode_into(&(desk.bell.clone(), line.clone()), Route::default(), &mut bytes)?;
-        desk.tell(Event::Enter(Arc::clone(&peer), line));
-        let opened = self.open(Door::Client { peer: Arc::clone(&peer), desk: Arc::clone(desk) });
-        let Ok(door) = opened else {
-            desk.tell(Event::Leave(peer.number));
-            return opened.map(|_| unreachable!("it is an error"));
-        };
-        peer.door.store(door, Relaxed);
-        if let Some(guests) = host.guests().as_mut() {
-            guests.insert(door);
-            return Ok((Object::Bytes(bytes), descriptors));
-        }
-        // It has left meanwhile.
-        self.leave(door, &peer, desk);
-        Err(Error::Closed)
-    }
-}
-
-enum Hello {
-    Client(OwnedFd, OwnedFd),
-    Nothing,
-    Closed,
-}
-
-/// What comes through a gate.
-fn hello(gate: &OwnedFd) -> Hello {
-    let (mut bytes, mut descriptors) = ([0; HELLO.len() + 1], Vec::new());
-    match packet::receive_now(gate, &mut [IoSliceMut::new(&mut bytes)], &mut descriptors) {
-        Ok(Some(received)) if received.bytes == 0 => Hello::Closed,
-        Ok(Some(received)) if &bytes[..received.bytes] == HELLO && descriptors.len() == 2 => {
-            match (descriptors.pop(), descriptors.pop()) {
-                (Some(pidfd), Some(socket)) if packet::is_end(&socket) => Hello::Client(socket, pidfd),
-                _ => Hello::Nothing,
-            }
-        }
-        Ok(_) => Hello::Nothing,
-        Err(_) => Hello::Closed,
-    }
-}
-
 impl Client {
     /// Not more than `most` in all, so that there are some for others.
     ///
     /// # Errors
     ///
     /// `InvalidArgument`.
-    fn add_descriptors(&mut self, count: usize, most: usize) -> Result<()> {
+    fn check_descriptors(&self, count: usize, most: usize) -> Result<()> {
         if self.descriptors + count > most {
             return Err(Error::invalid_argument(format!(
-                "the manager has {} descriptors of this process, under names and with lists and dicts that are on their way to \
-                 others; {most} are possible",
+                "the manager has {} descriptors of this process, under names, with lists and dicts that are on their way to \
+                 others, and for its calls of services; {most} are possible",
                 self.descriptors
             )));
         }
-        self.descriptors += count;
         Ok(())
     }
 
@@ -333,100 +109,52 @@ impl Client {
 struct Parcel {
     tag: String,
     value: Object,
-    descriptors: Arc<[OwnedFd]>,
+    descriptors: Option<Arc<[OwnedFd]>>,
+    /// The objects among it. Whoever finds it has its descriptors too, so those hold nothing that others rely on.
+    held: Vec<u64>,
+    /// The client that has put it here.
+    from: u64,
 }
 
 struct Worker {
+    office: Office,
     hall: Arc<Hall>,
-    events: mpsc::Receiver<Event>,
     /// Who knows it may have functions called.
     key: u64,
     store: Store,
     parcels: HashMap<String, Parcel>,
-    clients: Vec<Client>,
     /// The most descriptors that one client may have here.
     most_each: usize,
-    /// Who was answered last.
-    served: usize,
-    request: Vec<u8>,
-    answer: Vec<u8>,
 }
 
 impl Attendant for Worker {
-    fn turn(&mut self) -> Turn {
-        let mut has_done = false;
-        if self.hall.desk.take_news() {
-            has_done = true;
-            while let Ok(event) = self.events.try_recv() {
-                match event {
-                    Event::Enter(peer, line) => self.clients.push(Client::new(peer, line)),
-                    Event::Leave(number) => self.remove(|client| client.peer.number == number),
-                    Event::Unhold(Ticket { id, client }) => {
-                        self.store.release(id, 1);
-                        if let Some(client) = self.clients.iter_mut().find(|known| known.peer.number == client) {
-                            client.descriptors = client.descriptors.saturating_sub(1);
-                        }
-                    }
-                    Event::End => return Turn::End,
-                }
+    fn office(&mut self) -> &mut Office {
+        &mut self.office
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Enter(peer, line) => self.office.clients.push(Client::new(peer, line)),
+            Event::Leave(number) => self.remove(|client| client.peer.number == number),
+            Event::Unhold(Ticket { id, client }) => {
+                self.store.release(id, 1);
+                self.has_given_back(client, 1);
             }
-            self.store.tidy();
-        }
-        for at in 0..self.clients.len() {
-            if let Some(asked) = self.clients[at].asked() {
-                has_done = true;
-                self.serve(at, asked);
-            }
-        }
-        if has_done { Turn::Done } else { Turn::Idle }
-    }
-
-    fn last(&self) -> Option<&Client> {
-        self.clients.get(self.served)
-    }
-
-    fn at_leisure(&mut self) {
-        self.store.tidy_at_leisure();
-    }
-}
-
-impl Worker {
-    fn new(hall: Arc<Hall>, events: mpsc::Receiver<Event>, key: u64, most_each: usize) -> Self {
-        Self {
-            hall,
-            events,
-            key,
-            store: Store::new(),
-            parcels: HashMap::new(),
-            clients: Vec::new(),
-            most_each,
-            served: 0,
-            request: Vec::new(),
-            answer: Vec::new(),
+            Event::Return(client) => self.has_given_back(client, OF_A_VISIT),
+            Event::End => {}
         }
     }
 
-    fn remove(&mut self, is_gone: impl Fn(&Client) -> bool) {
-        let store = &mut self.store;
-        self.clients.retain(|client| {
-            if is_gone(client) {
-                client.counts.iter().for_each(|(id, count)| store.release(*id, *count));
-            }
-            !is_gone(client)
-        });
+    fn heard_all(&mut self) {
         self.store.tidy();
     }
 
     fn serve(&mut self, at: usize, asked: u32) {
-        let mut request = std::mem::take(&mut self.request);
-        let result = self.answer_to(at, &mut request);
-        self.request = request;
-        let (answer, descriptors) = match result {
+        let (answer, descriptors) = match self.answer_to(at) {
             Ok((answer, descriptors)) => (Ok(answer), descriptors),
             Err(error) => (Err(error), None),
         };
-        self.answer.clear();
-        let (store, client) = (&mut self.store, &mut self.clients[at]);
+        let (store, client) = (&mut self.store, &mut self.office.clients[at]);
         let mut held = Vec::new();
         if let Ok(answer) = &answer {
             // What the client is told of it holds.
@@ -437,23 +165,54 @@ impl Worker {
                 }
             });
         }
-        let is_value = protocol::write_answer(answer, &mut self.answer);
-        let descriptors = descriptors.as_deref().unwrap_or_default();
-        let is_sent = client.answer(asked, &mut self.answer, descriptors, |error, bytes| {
+        self.office.answer.clear();
+        let is_value = protocol::write_answer(answer, &mut self.office.answer);
+        let answered = self.office.give(at, asked, descriptors, |error, bytes| {
             protocol::write_answer(Err(error), bytes);
         });
-        if !(is_value && is_sent) {
-            held.into_iter().for_each(|id| client.give_up(id, store));
+        if !is_value || answered == Answered::ByError {
+            held.into_iter().for_each(|id| self.office.clients[at].give_up(id, &mut self.store));
         }
-        store.tidy();
-        self.served = at;
-        desk::trim(&mut self.request);
-        desk::trim(&mut self.answer);
+        self.store.tidy();
     }
 
-    fn answer_to(&mut self, at: usize, bytes: &mut Vec<u8>) -> Result<(Object, Option<Arc<[OwnedFd]>>)> {
+    fn at_leisure(&mut self) {
+        self.store.tidy_at_leisure();
+    }
+}
+
+impl Worker {
+    fn new(hall: Arc<Hall>, events: mpsc::Receiver<Event>, key: u64, most_each: usize) -> Self {
+        Self {
+            office: Office::new(Arc::clone(&hall.desk), events),
+            hall,
+            key,
+            store: Store::new(),
+            parcels: HashMap::new(),
+            most_each,
+        }
+    }
+
+    fn has_given_back(&mut self, client: u64, descriptors: usize) {
+        if let Some(client) = self.office.clients.iter_mut().find(|known| known.peer.number == client) {
+            client.descriptors = client.descriptors.saturating_sub(descriptors);
+        }
+    }
+
+    fn remove(&mut self, is_gone: impl Fn(&Client) -> bool) {
+        let store = &mut self.store;
+        self.office.clients.retain(|client| {
+            if is_gone(client) {
+                client.counts.iter().for_each(|(id, count)| store.release(*id, *count));
+            }
+            !is_gone(client)
+        });
+        self.store.tidy();
+    }
+
+    fn answer_to(&mut self, at: usize) -> Result<(Object, Option<Arc<[OwnedFd]>>)> {
         let home = Home::Server(self.hall.instance);
-        let (request, descriptors) = self.clients[at].request(bytes, |bytes, descriptors| {
+        let (request, descriptors) = self.office.request(at, |bytes, descriptors| {
             let mut reader = Reader::new(bytes, home);
             let request = Request::read(&mut reader)?;
             reader.finish()?;
@@ -472,26 +231,27 @@ impl Worker {
             Request::Attach(ROOT) => Object::None,
             Request::Attach(id) => {
                 self.store.hold(id)?;
-                *self.clients[at].counts.entry(id).or_default() += 1;
+                *self.office.clients[at].counts.entry(id).or_default() += 1;
                 Object::None
             }
             Request::Release(ids) => {
-                ids.into_iter().for_each(|id| self.clients[at].give_up(id, &mut self.store));
+                ids.into_iter().for_each(|id| self.office.clients[at].give_up(id, &mut self.store));
                 Object::None
             }
             Request::Hold(id) => {
                 let socket = descriptors.pop().filter(|socket| packet::is_end(socket));
                 let socket = socket.ok_or_else(|| Error::corrupt("a hold without a socket"))?;
                 self.store.hold(id)?;
-                let client = &mut self.clients[at];
+                let client = &mut self.office.clients[at];
                 let ticket = Ticket { id, client: client.peer.number };
                 let opened = client
-                    .add_descriptors(1, self.most_each)
+                    .check_descriptors(1, self.most_each)
                     .and_then(|()| self.hall.open(Door::Gate { socket, holds: Some(ticket) }).map(drop));
                 if opened.is_err() {
                     self.store.release(id, 1);
                 }
                 opened?;
+                client.descriptors += 1;
                 Object::None
             }
             Request::New(kind, contents) => {
@@ -500,7 +260,7 @@ impl Worker {
             }
             Request::One(id, op) => self.store.one(id, op)?,
             Request::All(steps) => self.store.all(&mut steps.reader(Home::Server(self.hall.instance)))?,
-            Request::Publish(name, tag, value) => {
+            Request::Publish(name, tag, value, held) => {
                 if self.parcels.len() >= MOST_PARCELS {
                     return Err(Error::invalid_argument(format!("{MOST_PARCELS} names are in use, the most that can")));
                 }
@@ -510,8 +270,18 @@ impl Worker {
                 if !matches!(value, Object::Bytes(_)) {
                     return Err(value.mismatch("an encoded value"));
                 }
-                self.clients[at].add_descriptors(descriptors.len(), self.most_each)?;
-                self.parcels.insert(name, Parcel { tag, value, descriptors: descriptors.into() });
+                let client = &mut self.office.clients[at];
+                client.check_descriptors(descriptors.len(), self.most_each)?;
+                for (count, id) in held.iter().enumerate() {
+                    if let Err(error) = self.store.hold(*id) {
+                        held[..count].iter().for_each(|id| self.store.release(*id, 1));
+                        return Err(error);
+                    }
+                }
+                client.descriptors += descriptors.len();
+                let from = client.peer.number;
+                let descriptors = (!descriptors.is_empty()).then(|| descriptors.into());
+                self.parcels.insert(name, Parcel { tag, value, descriptors, held, from });
                 Object::None
             }
             Request::Find(name, tag) => match self.parcels.get(&name) {
@@ -519,9 +289,16 @@ impl Worker {
                 Some(parcel) if parcel.tag != tag => {
                     return Err(Error::TypeMismatch { expected: tag, found: parcel.tag.clone() });
                 }
-                Some(parcel) => return Ok((parcel.value.clone(), Some(Arc::clone(&parcel.descriptors)))),
+                Some(parcel) => return Ok((parcel.value.clone(), parcel.descriptors.clone())),
             },
-            Request::Unpublish(name) => Object::from(self.parcels.remove(&name).is_some()),
+            Request::Unpublish(name) => {
+                let parcel = self.parcels.remove(&name);
+                if let Some(Parcel { descriptors, held, from, .. }) = &parcel {
+                    held.iter().for_each(|id| self.store.release(*id, 1));
+                    self.has_given_back(*from, descriptors.as_ref().map_or(0, |descriptors| descriptors.len()));
+                }
+                Object::from(parcel.is_some())
+            }
             Request::Serve(key, build, place, tag, args) => {
                 let (Object::Bytes(build), Object::Bytes(args)) = (build, args) else {
                     return Err(Error::corrupt("a service without arguments"));
@@ -531,7 +308,7 @@ impl Worker {
                 }
                 let id = self.store.host(service::open((&build, place), tag, (args, descriptors))?);
                 self.store.hold(id)?;
-                *self.clients[at].counts.entry(id).or_default() += 1;
+                *self.office.clients[at].counts.entry(id).or_default() += 1;
                 Object::from(id)
             }
             Request::Visit(id, tag) => {
@@ -539,12 +316,15 @@ impl Worker {
                 match descriptors.pop().filter(|socket| packet::is_end(socket)) {
                     None => Object::None,
                     Some(socket) => {
-                        let (told, descriptors) = self.hall.let_in_to(desk, socket, &self.clients[at].peer)?;
+                        let client = &mut self.office.clients[at];
+                        client.check_descriptors(OF_A_VISIT, self.most_each)?;
+                        let (told, descriptors) = self.hall.let_in_to(desk, socket, &client.peer)?;
+                        client.descriptors += OF_A_VISIT;
                         return Ok((told, Some(descriptors.into())));
                     }
                 }
             }
-            Request::Count() => Object::from([self.store.len(), self.clients.len()]),
+            Request::Count() => Object::from([self.store.len(), self.office.clients.len()]),
         };
         Ok((answer, None))
     }
@@ -555,30 +335,28 @@ mod tests {
     use proptest::{collection::vec, prelude::*, test_runner::Config};
 
     use super::*;
-    use crate::manager::{
-        protocol::{Kind, Op, Step, Steps},
-        words::{Bytes, ROOM},
+    use crate::{
+        manager::{
+            desk::{Peer, Turn},
+            protocol::{Kind, Op, Step, Steps},
+            words::{self, Bytes, ROOM},
+        },
+        os::{clock::Wait, ends::End, executable::Executable, pidfd, pipe},
     };
-    use crate::os::ends::End;
-    use crate::os::executable::Executable;
 
     const KEY: u64 = 11;
 
     /// A server without its other thread, and without processes: with one client, whose end of the socket this is.
     fn worker() -> (Worker, End) {
         let (desk, events) = Desk::new().unwrap();
-        let hall = Arc::new(Hall {
-            instance: 7,
-            desk,
-            watch: Watch::new().unwrap(),
-            doors: Mutex::default(),
-            numbers: AtomicU64::new(2),
-        });
+        let mut hall = Hall::new(desk).unwrap();
+        hall.instance = 7;
+        let hall = Arc::new(hall);
         let (ours, theirs) = End::pair().unwrap();
-        hall.desk.tell(Event::Enter(Peer::new(1, theirs, None), words::new_line().unwrap()));
+        hall.desk.tell(Event::Enter(Peer::new(u64::MAX, theirs, None), words::new_line().unwrap()));
         let mut worker = Worker::new(hall, events, KEY, 8);
         assert!(matches!(worker.turn(), Turn::Done));
-        assert_eq!(worker.clients.len(), 1);
+        assert_eq!(worker.office.clients.len(), 1);
         (worker, ours)
     }
 
@@ -588,18 +366,18 @@ mod tests {
         let (mut worker, _ours) = worker();
         let doors = worker.hall.doors().len();
         let (ours, theirs) = packet::pair().unwrap();
-        let (shut, _open) = packet::pair().unwrap();
         drop(theirs);
-        assert!(worker.hall.let_in(ours, shut).is_err());
+        let me = pidfd::open(process::id()).unwrap().unwrap();
+        assert!(!worker.hall.let_in(ours, me));
         // The gate of its forks is all that is left, until the keeper sees that nobody has its other end.
         assert_eq!(worker.hall.doors().len(), doors + 1);
         while matches!(worker.turn(), Turn::Done) {}
-        assert_eq!(worker.clients.len(), 1);
+        assert_eq!(worker.office.clients.len(), 1);
     }
 
     /// Puts bytes in as a request, and reads the answer.
     fn ask(worker: &mut Worker, number: u32, bytes: &[u8]) -> Result<Object> {
-        let line = worker.clients[0].line.clone();
+        let line = worker.office.clients[0].line.clone();
         words::requests(&line).put(number, Some(bytes));
         worker.turn();
         let mut answer = Vec::new();
@@ -665,7 +443,7 @@ mod tests {
             1 => (0_u64..4).prop_map(|id| written(&Request::Attach(id))),
             1 => vec(0_u64..4, 0..3).prop_map(|ids| written(&Request::Release(ids))),
             1 => (0_u64..4).prop_map(|id| written(&Request::Hold(id))),
-            1 => Just(written(&Request::Publish("a".into(), "b".into(), Object::None))),
+            1 => Just(written(&Request::Publish("a".into(), "b".into(), Object::None, vec![9]))),
             1 => Just(written(&Request::Unpublish("a".into()))),
             1 => (0_u64..4).prop_map(|id| written(&Request::Visit(id, "tag".into()))),
             1 => any::<(u64, u64)>().prop_map(|(key, place)| {
@@ -727,7 +505,7 @@ mod tests {
     #[test]
     fn broken_lines() {
         let (mut worker, socket) = worker();
-        let line = worker.clients[0].line.clone();
+        let line = worker.office.clients[0].line.clone();
         words::requests(&line).put(1, None);
         worker.turn();
         assert_eq!(words::answers(&line).number(), 1);
@@ -738,6 +516,13 @@ mod tests {
         pipe::send(&socket, 0, &written(&Request::Hold(ROOT)), &[file], Wait::No).unwrap();
         words::requests(&line).put(3, None);
         worker.turn();
+        // A long one, of which there is nothing but the length.
+        let file = std::fs::File::from(crate::os::files::anonymous().unwrap());
+        file.set_len(1 << 40).unwrap();
+        pipe::send(&socket, 1 << 7, &written(&Request::Hold(ROOT)), &[file.into()], Wait::No).unwrap();
+        words::requests(&line).put(1000, None);
+        worker.turn();
+        assert_eq!(words::answers(&line).number(), 1000);
         assert_eq!(ask(&mut worker, 4, &written(&Request::Count())).unwrap(), Object::from([1, 1]));
         // Answers that nobody takes.
         let large = Request::New(Kind::List, Object::bytes(vec![0; 100]));
@@ -759,6 +544,95 @@ mod tests {
             }
         }
         panic!("it would take answers for ever");
+    }
+
+    /// Who asks for more before it has taken a long answer gets nothing, and nothing is done.
+    #[test]
+    fn who_does_not_listen_is_not_served() {
+        let (mut worker, socket) = worker();
+        let line = worker.office.clients[0].line.clone();
+        let push = |key: i64, length| Request::One(ROOT, Op::Set(key.into(), Object::bytes(vec![1; length])));
+        ask(&mut worker, 1, &written(&push(1, ROOM - 100))).unwrap();
+        ask(&mut worker, 2, &written(&push(2, ROOM - 100))).unwrap();
+        words::requests(&line).put(3, Some(&written(&Request::One(ROOT, Op::ToObject()))));
+        worker.turn();
+        assert!(words::answers(&line).is_in_socket());
+        assert!(ask(&mut worker, 4, &written(&push(3, 1))).unwrap_err().is_would_block());
+        // Nor is a request that waits in the socket taken for the next one.
+        pipe::send(&socket, 0, &written(&push(4, ROOM)), &[], Wait::No).unwrap();
+        words::requests(&line).put(5, None);
+        worker.turn();
+        assert!(!words::answers(&line).is_in_socket());
+        pipe::receive(&socket, Wait::No, |_, _, _| Ok(())).unwrap();
+        assert_eq!(ask(&mut worker, 6, &written(&Request::One(ROOT, Op::Len()))).unwrap(), 2.into());
+        pipe::send(&socket, 0, &written(&push(5, ROOM)), &[], Wait::No).unwrap();
+        words::requests(&line).put(7, None);
+        worker.turn();
+        assert_eq!(ask(&mut worker, 8, &written(&Request::One(ROOT, Op::Keys()))).unwrap(), Object::from([1, 2, 5]));
+    }
+
+    /// What was done is not lost because there is no room for its answer now.
+    #[test]
+    fn answers_wait_for_room() {
+        let (mut worker, socket) = worker();
+        let line = worker.office.clients[0].line.clone();
+        let value = Object::bytes(vec![3; ROOM]);
+        pipe::send(&socket, 0, &written(&Request::One(ROOT, Op::Set(1.into(), value.clone()))), &[], Wait::No).unwrap();
+        words::requests(&line).put(1, None);
+        worker.turn();
+        let ours = worker.office.clients[0].peer.socket().unwrap();
+        let mut in_the_way = 0;
+        while pipe::send(&ours, 9, &[0; ROOM], &[], Wait::No).is_ok() {
+            in_the_way += 1;
+        }
+        words::requests(&line).put(2, Some(&written(&Request::One(ROOT, Op::Take(1.into())))));
+        worker.turn();
+        // It hears no more of this client until then, and goes on looking.
+        words::requests(&line).put(3, Some(&written(&Request::Count())));
+        for _ in 0..3 {
+            worker.turn();
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        assert_eq!(words::answers(&line).number(), 1);
+        for _ in 0..in_the_way {
+            pipe::receive(&socket, Wait::No, |kind, _, _| Ok(kind)).map(|kind| assert_eq!(kind, 9)).unwrap();
+        }
+        while words::answers(&line).number() == 1 {
+            worker.turn();
+        }
+        assert!(words::answers(&line).is_in_socket());
+        let taken = pipe::receive(&socket, Wait::No, |_, bytes, _| {
+            protocol::read_answer(Reader::of_answer(bytes, Home::Nowhere))
+        });
+        assert_eq!(taken.unwrap(), value);
+        worker.turn();
+        assert_eq!(words::answers(&line).number(), 3);
+        assert!(worker.office.clients[0].descriptors == 0 && matches!(worker.turn(), Turn::Idle));
+    }
+
+    /// A name holds what is among its value, whatever becomes of the descriptors that go with it; and takes part in its
+    /// client's share no longer than it is there.
+    #[test]
+    fn names_hold_by_themselves() {
+        let (mut worker, socket) = worker();
+        let list = ask(&mut worker, 1, &written(&Request::New(Kind::List, Object::List(Vec::new())))).unwrap();
+        assert_eq!(list, Object::Proxy(Proxy::of_server(Kind::List, 7, 1)));
+        let publish = |name: &str, held| Request::Publish(name.into(), "".into(), Object::bytes([]), held);
+        assert!(ask(&mut worker, 2, &written(&publish("none", vec![1, 5]))).is_err());
+        for round in 0..20 {
+            let files = [(); 3].map(|()| crate::os::files::anonymous().unwrap());
+            pipe::send(&socket, 0, &written(&publish("list", vec![1])), &files, Wait::No).unwrap();
+            words::requests(&worker.office.clients[0].line).put(3 + 3 * round, None);
+            worker.turn();
+            ask(&mut worker, 4 + 3 * round, &written(&Request::Release(vec![1]))).unwrap();
+            assert_eq!(ask(&mut worker, 5 + 3 * round, &written(&Request::Count())).unwrap(), Object::from([2, 1]));
+            if round < 19 {
+                ask(&mut worker, 1000 + round, &written(&Request::Attach(1))).unwrap();
+            }
+            let taken = ask(&mut worker, 2000 + round, &written(&Request::Unpublish("list".into())));
+            assert_eq!(taken.unwrap(), true.into());
+        }
+        assert_eq!(ask(&mut worker, 9999, &written(&Request::Count())).unwrap(), Object::from([1, 1]));
     }
 
     /// What was done is not an error because its answer is nested deeper than what was asked.
@@ -784,17 +658,17 @@ mod tests {
         let list = ask(&mut worker, 1, &written(&Request::New(Kind::List, Object::List(Vec::new())))).unwrap();
         let contents = Object::from([list, Object::bytes(vec![0; ROOM])]);
         let request = written(&Request::One(ROOT, Op::Set(1.into(), contents)));
-        let line = worker.clients[0].line.clone();
+        let line = worker.office.clients[0].line.clone();
         pipe::send(&socket, 0, &request, &[], Wait::No).unwrap();
         words::requests(&line).put(2, None);
         worker.turn();
         let mut is_refused = false;
         for number in 3..1000 {
-            let before = worker.clients[0].counts[&1];
+            let before = worker.office.clients[0].counts[&1];
             words::requests(&line).put(number, Some(&written(&Request::One(ROOT, Op::Get(1.into())))));
             worker.turn();
             is_refused = words::answers(&line).get(&mut Vec::new()).unwrap() == Bytes::InLine;
-            assert_eq!(worker.clients[0].counts[&1], before + u64::from(!is_refused));
+            assert_eq!(worker.office.clients[0].counts[&1], before + u64::from(!is_refused));
             if is_refused {
                 break;
             }
@@ -806,7 +680,7 @@ mod tests {
     #[test]
     fn one_client_cannot_have_all_descriptors() {
         let (mut worker, socket) = worker();
-        let line = worker.clients[0].line.clone();
+        let line = worker.office.clients[0].line.clone();
         let ask_with = |worker: &mut Worker, number, request: &Request, descriptors: &[OwnedFd]| {
             pipe::send(&socket, 0, &written(request), descriptors, Wait::No).unwrap();
             words::requests(&line).put(number, None);
@@ -815,7 +689,7 @@ mod tests {
             assert_eq!(words::answers(&line).get(&mut answer).unwrap(), Bytes::InLine);
             protocol::read_answer(Reader::of_answer(&answer, Home::Nowhere))
         };
-        let publish = |name: &str| Request::Publish(name.into(), String::new(), Object::bytes([]));
+        let publish = |name: &str| Request::Publish(name.into(), String::new(), Object::bytes([]), Vec::new());
         let files = || [(); 3].map(|()| crate::os::files::anonymous().unwrap());
         ask_with(&mut worker, 1, &publish("a"), &files()).unwrap();
         ask_with(&mut worker, 2, &publish("b"), &files()).unwrap();
@@ -831,7 +705,7 @@ mod tests {
         let error = ask_with(&mut worker, 6, &Request::Hold(ROOT), &[theirs]).unwrap_err();
         assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
         // As the other thread tells when a ticket has arrived.
-        let client = worker.clients[0].peer.number;
+        let client = worker.office.clients[0].peer.number;
         worker.hall.desk.tell(Event::Unhold(Ticket { id: ROOT, client }));
         worker.turn();
         let (_ours, theirs) = packet::pair().unwrap();

@@ -2,7 +2,7 @@
 
 use bytemuck::Pod;
 
-use super::{Manager, object::Object, protocol::Request};
+use super::{Manager, object::Object, protocol::Request, proxy};
 use crate::{
     Array, Barrier, BoundedSemaphore, Condvar, Error, Event, Lock, Queue, RLock, Result, Semaphore, Shape, Value,
     region::ticket::{self, Arrived, Message, Route},
@@ -16,7 +16,8 @@ use crate::{
 ///
 /// All of these give [`TypeMismatch`](crate::Error::TypeMismatch) when the name is that of something else,
 /// [`InvalidArgument`](crate::Error::InvalidArgument) when this process has as many there as one may have (half of the
-/// descriptors that the server can open), [`ManagerGone`](crate::Error::ManagerGone), and what making the object gives.
+/// descriptors that the server can open, of which its visits to services take some too),
+/// [`ManagerGone`](crate::Error::ManagerGone), and what making the object gives.
 ///
 /// ```standalone_crate
 /// use shmkit::{Manager, Process, Result};
@@ -203,11 +204,17 @@ impl Manager {
             return Ok(found);
         }
         let made = make()?;
-        match self.publish(name, tag, &made) {
-            Ok(()) => Ok(made),
-            // Somebody else was faster.
-            Err(Error::AlreadyExists { name }) => self.find(&name, tag)?.ok_or(Error::NotFound { name }),
-            Err(error) => Err(error),
+        loop {
+            match self.publish(name, tag, &made) {
+                Ok(()) => return Ok(made),
+                // Somebody else was faster,
+                Err(Error::AlreadyExists { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            // and may have taken the name back by now.
+            if let Some(found) = self.find(name, tag)? {
+                return Ok(found);
+            }
         }
     }
 
@@ -218,9 +225,10 @@ impl Manager {
     /// `AlreadyExists`.
     pub(super) fn publish<T: Message>(&self, name: &str, tag: &str, value: &T) -> Result<()> {
         let mut bytes = Vec::new();
-        let descriptors = ticket::encode_into(value, Route::default(), &mut bytes)?;
-        let publish = Request::Publish(name.into(), tag.into(), Object::Bytes(bytes));
-        self.server.call_with(&publish, &descriptors).map(drop)
+        let (descriptors, held) = proxy::among(|| ticket::encode_into(value, Route::default(), &mut bytes));
+        let held = held.into_iter().filter(|(instance, _)| *instance == self.server.instance()).map(|(_, id)| id);
+        let publish = Request::Publish(name.into(), tag.into(), Object::Bytes(bytes), held.collect());
+        self.server.call_with(&publish, &descriptors?).map(drop)
     }
 
     /// Whether a name is in use.

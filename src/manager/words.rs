@@ -124,7 +124,12 @@ impl BellWords {
         &self.gate.0
     }
 
-    /// By what the server's death is seen.
+    /// There are no answers from now on.
+    pub(super) fn close(&self) {
+        self.server.0.store(0, SeqCst);
+    }
+
+    /// By what the server's death is seen; none when there are no answers any more.
     pub(super) fn server(&self) -> Option<MemberId> {
         MemberId::from_bits(self.server.0.load(Acquire))
     }
@@ -195,6 +200,12 @@ impl Way<'_> {
         point();
         // SeqCst: publishes the bytes, and comes before the look at the gate.
         self.message.number.store(number, SeqCst);
+    }
+
+    /// Whether the last message went through the socket.
+    #[inline]
+    pub(super) fn is_in_socket(&self) -> bool {
+        self.message.length.load(Relaxed) == BY_SOCKET
     }
 
     /// Copies the bytes of the last message, if they are in the line.

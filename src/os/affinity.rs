@@ -6,14 +6,21 @@ use std::{io, thread};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Binds the calling thread, and all that it starts from now on, to one processor.
-pub(crate) fn pin_to(cpu: usize) -> io::Result<()> {
-    if cpu >= CpuSet::MAX_CPU {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
+/// Binds the calling thread, and all that it starts from now on, to these processors.
+pub(crate) fn pin_to(cpus: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
-    set.set(cpu);
+    for cpu in cpus {
+        if *cpu >= CpuSet::MAX_CPU {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        set.set(*cpu);
+    }
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Whether the calling thread may run on it.
+pub(crate) fn allows(cpu: usize) -> bool {
+    cpu < CpuSet::MAX_CPU && sched_getaffinity(None).is_ok_and(|set| set.is_set(cpu))
 }
 
 /// The processors that this process may use: never 0.
@@ -55,7 +62,7 @@ mod tests {
         let before = sched_getaffinity(None).unwrap();
         assert_eq!(leave_processor().unwrap(), before.count() > 1);
         assert_eq!(sched_getaffinity(None).unwrap(), before);
-        pin_to(current_cpu()).unwrap();
+        pin_to(&[current_cpu()]).unwrap();
         assert!(!leave_processor().unwrap(), "there is no other");
     }
 }

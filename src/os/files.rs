@@ -89,6 +89,20 @@ pub(crate) fn anonymous() -> io::Result<OwnedFd> {
     off_the_streams(memfd_create("shmkit", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
 }
 
+/// The same in the huge pages that the administrator has set aside.
+pub(crate) fn anonymous_in_huge_pages() -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB;
+    off_the_streams(memfd_create("shmkit", flags)?)
+}
+
+/// Bytes of the pages that a file's memory has.
+pub(crate) fn page_size(fd: impl AsFd) -> io::Result<usize> {
+    const HUGETLBFS: u32 = 0x9584_58f6;
+    let facts = fstatfs(fd)?;
+    let is_huge = facts.f_type as u32 == HUGETLBFS;
+    Ok(if is_huge { facts.f_bsize.unsigned_abs() as usize } else { rustix::param::page_size() })
+}
+
 /// Whether it is a file in memory: to read it waits for no disk, and for nobody.
 pub(crate) fn is_in_memory(fd: impl AsFd) -> bool {
     // Other files have no seals.

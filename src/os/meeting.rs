@@ -52,7 +52,7 @@ pub(crate) fn check_directory(directory: &Path) -> io::Result<Option<String>> {
 /// A socket at a path; `AddrInUse` if another one listens there. One that nobody listens at any more is replaced.
 pub(crate) fn listen(path: &Path) -> io::Result<OwnedFd> {
     let address = SocketAddrUnix::new(path)?;
-    let socket = socket()?;
+    let socket = socket(SocketFlags::empty())?;
     // Of two who replace a dead one, the second must not remove the first one's.
     let directory = fs::File::open(directory_of(path))?;
     files::lock_file(&directory)?;
@@ -60,7 +60,8 @@ pub(crate) fn listen(path: &Path) -> io::Result<OwnedFd> {
         Err(Errno::ADDRINUSE) => {
             // To connect to what is no socket is refused too, and that is somebody's file.
             let is_socket = fs::symlink_metadata(path)?.file_type().is_socket();
-            match connect(path) {
+            // Without a wait: one that is stopped, or busy, is there too.
+            match connect_with(path, SocketFlags::NONBLOCK) {
                 Err(error) if is_socket && error.kind() == io::ErrorKind::ConnectionRefused => {}
                 _ => return Err(Errno::ADDRINUSE.into()),
             }
@@ -74,8 +75,8 @@ pub(crate) fn listen(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn socket() -> io::Result<OwnedFd> {
-    off_the_streams(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+fn socket(flags: SocketFlags) -> io::Result<OwnedFd> {
+    off_the_streams(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | flags, None)?)
 }
 
 /// The next one that has connected.
@@ -83,10 +84,19 @@ pub(crate) fn accept(listener: impl AsFd) -> io::Result<OwnedFd> {
     off_the_streams(accept_with(listener, SocketFlags::CLOEXEC)?)
 }
 
+/// Connects, and waits for its turn while too many others do.
 pub(crate) fn connect(path: &Path) -> io::Result<OwnedFd> {
-    let socket = socket()?;
-    connect_to(&socket, &SocketAddrUnix::new(path)?)?;
-    Ok(socket)
+    connect_with(path, SocketFlags::empty())
+}
+
+fn connect_with(path: &Path, flags: SocketFlags) -> io::Result<OwnedFd> {
+    let (socket, address) = (socket(flags)?, SocketAddrUnix::new(path)?);
+    loop {
+        match connect_to(&socket, &address) {
+            Err(Errno::INTR) => {}
+            other => return Ok(other.map(|()| socket)?),
+        }
+    }
 }
 
 /// Whether the process at the other end was one of this user's when it connected.

@@ -2,10 +2,12 @@
 //!
 //! Source: `unix(7)`, `SOCK_SEQPACKET`.
 
+#![expect(unsafe_code, reason = "asks the kernel through the C library what of a socket's packets was received")]
+
 use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
@@ -133,6 +135,26 @@ pub(crate) fn is_empty(socket: impl AsFd) -> bool {
     rustix::io::ioctl_fionread(socket).unwrap_or(0) == 0
 }
 
+/// Whether what was sent from here was not received yet, nor thrown away with the other end.
+///
+/// Source: `SIOCOUTQ` in `unix(7)`.
+pub(crate) fn is_unread(socket: impl AsFd) -> bool {
+    let mut count: libc::c_int = 0;
+    // SAFETY: an open socket, of which this writes a number.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    result == 0 && count != 0
+}
+
+/// What a process is told that can open no more.
+pub(crate) fn no_descriptors() -> io::Error {
+    Errno::MFILE.into()
+}
+
+/// Whether it failed for want of something that there may be more of later.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))
+}
+
 /// Looks at the next packet without its descriptors, and says how many of its bytes are in `bytes`.
 pub(crate) fn peek(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<Option<usize>> {
     without_descriptors(socket, &mut [IoSliceMut::new(bytes)], RecvFlags::PEEK)
@@ -183,6 +205,22 @@ mod tests {
         assert!(received.is_cut && text == "a long o");
         assert_eq!(next(&here).unwrap().0.bytes, 0);
         assert!(matches!(send(&here, &[IoSlice::new(b"?")], &[], true), Err(Errno::PIPE)));
+    }
+
+    #[test]
+    fn what_was_not_received_is_known() {
+        let (here, there) = pair().unwrap();
+        assert!(!is_unread(&here));
+        send(&here, &[IoSlice::new(b"one")], &[files::anonymous().unwrap().as_fd()], false).unwrap();
+        assert!(is_unread(&here) && !is_unread(&there));
+        assert_eq!(next(&there).unwrap().2, 1);
+        assert!(!is_unread(&here));
+        send(&here, &[IoSlice::new(b"two")], &[], false).unwrap();
+        discard(&there).unwrap();
+        assert!(!is_unread(&here));
+        send(&here, &[IoSlice::new(b"three")], &[], false).unwrap();
+        drop(there);
+        assert!(!is_unread(&here));
     }
 
     #[test]

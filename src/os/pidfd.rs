@@ -37,6 +37,13 @@ pub(crate) fn open(pid: u32) -> io::Result<Option<OwnedFd>> {
     }
 }
 
+/// Whether it is the descriptor of a process. Anything else may be watched too, but may ask a file system of somebody's own.
+pub(crate) fn is_one(fd: impl AsFd) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    // CHILD: it is one, of somebody else's child.
+    matches!(waitid(WaitId::PidFd(fd.as_fd()), options), Ok(_) | Err(Errno::CHILD))
+}
+
 /// What stands in for the descriptor of a process that nobody can have: readable for ever.
 pub(crate) fn of_the_ended() -> io::Result<OwnedFd> {
     off_the_streams(eventfd(1, EventfdFlags::CLOEXEC)?)
@@ -106,4 +113,17 @@ pub(crate) fn wait_any(processes: &[impl AsFd], bell: &OwnedFd) {
     // Whatever it says, the caller looks again.
     let _ = poll::readable(&list, Wait::Forever);
     let _ = rustix::io::read(bell, &mut [0_u8; 8]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::files;
+
+    #[test]
+    fn descriptors_of_processes_are_known() {
+        assert!(is_one(open(std::process::id()).unwrap().unwrap()));
+        assert!(!is_one(of_the_ended().unwrap()));
+        assert!(!is_one(files::anonymous().unwrap()));
+    }
 }

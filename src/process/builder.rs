@@ -19,14 +19,16 @@ use super::{
     family::{self, Origin},
     forkserver,
     init::{self, Bootstrap, Errand},
-    lines, pool, report,
+    lines,
+    pin::{self, Pin},
+    pool, report,
     stdio::{Prepared, Stdio, Streams},
     target::{Outcome, Target},
 };
 use crate::{
     Error, Result,
     os::{
-        affinity, ends,
+        ends,
         executable::Executable,
         identity::{self, Stamp},
         packet, robust, socket, start, threads,
@@ -77,7 +79,7 @@ struct Plan {
     daemon: Option<bool>,
     may_have_children: Option<bool>,
     method: Option<StartMethod>,
-    cpu: Option<usize>,
+    pin: Option<Pin>,
     environment: BTreeMap<OsString, Option<OsString>>,
     directory: Option<PathBuf>,
     streams: Streams,
@@ -205,7 +207,34 @@ impl<F, A> Builder<F, A> {
 
     /// Binds it to one processor.
     pub fn pin_to_cpu(mut self, cpu: usize) -> Self {
-        self.plan.cpu = Some(cpu);
+        self.plan.pin = Some(Pin::Cpus(vec![cpu]));
+        self
+    }
+
+    /// Has it run on these processors only.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Pin::cpus`] come from [`start`](Self::start).
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// use shmkit::{Process, Result, process::{Pin, cpu_count}};
+    ///
+    /// fn main() -> Result<()> {
+    ///     shmkit::init();
+    ///     let workers: Vec<_> = (0..4)
+    ///         .map(|rank| Process::builder(cpu_count).pin(Pin::Scatter(rank)).start())
+    ///         .collect::<Result<_>>()?;
+    ///     for worker in workers {
+    ///         assert_eq!(worker.join()?, 1);
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn pin(mut self, pin: Pin) -> Self {
+        self.plan.pin = Some(pin);
         self
     }
 
@@ -361,7 +390,7 @@ impl Plan {
             name: origin.name.clone(),
             daemon: origin.daemon,
             may_have_children: origin.may_have_children,
-            cpu: self.cpu,
+            cpus: self.cpus()?,
             method: super::METHOD.load(Relaxed),
             preloads: forkserver::preloads(),
         })
@@ -392,6 +421,11 @@ impl Plan {
         expect(&args.seats, pid);
         let child = Child::new(pid, pidfd, origin.name, origin.daemon, ours, streams)?;
         Ok(Process::new(child))
+    }
+
+    /// The processors that the child may run on; none for those of this process.
+    fn cpus(&self) -> Result<Vec<usize>> {
+        self.pin.as_ref().map_or_else(|| Ok(Vec::new()), Pin::cpus)
     }
 
     fn open_directory(&self) -> Result<Option<OwnedFd>> {
@@ -499,8 +533,9 @@ impl Plan {
         if let Some(directory) = directory {
             start::enter(&directory).map_err(|error| Error::os("changing to the directory to work in", error))?;
         }
-        if let Some(cpu) = self.cpu {
-            affinity::pin_to(cpu).map_err(|error| Error::os(format!("pinning to processor {cpu}"), error))?;
+        let cpus = self.cpus()?;
+        if !cpus.is_empty() {
+            pin::pin_to(&cpus)?;
         }
         if origin.daemon {
             family::die_with(origin.parent)?;

@@ -26,13 +26,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     family::{self, Origin},
     forkserver::{self, Charter},
+    pin,
     report::{self, Report},
     target::{Outcome as _, Target},
 };
 use crate::{
     Error, Result,
     os::{
-        affinity,
         executable::Executable,
         identity::Stamp,
         robust,
@@ -64,7 +64,8 @@ pub(super) struct Bootstrap {
     pub(super) name: String,
     pub(super) daemon: bool,
     pub(super) may_have_children: bool,
-    pub(super) cpu: Option<usize>,
+    /// The processors that it may run on; none for those of its parent.
+    pub(super) cpus: Vec<usize>,
     /// The program's start method, as [`METHOD`](super::METHOD) has it.
     pub(super) method: u8,
     /// What the program's fork servers run first.
@@ -210,8 +211,8 @@ pub(super) fn failed(error: Error) -> Report<()> {
 fn prepare(bootstrap: Bootstrap) -> Result<Trampoline> {
     Executable::this().check_build(&bootstrap.build)?;
     let address = Executable::this().address_of(bootstrap.trampoline)?;
-    if let Some(cpu) = bootstrap.cpu {
-        affinity::pin_to(cpu).map_err(|error| Error::os(format!("pinning to processor {cpu}"), error))?;
+    if !bootstrap.cpus.is_empty() {
+        pin::pin_to(&bootstrap.cpus)?;
     }
     let parent = Stamp::from_bits(bootstrap.parent);
     family::set_origin(Origin {

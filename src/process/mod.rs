@@ -66,6 +66,7 @@ mod family;
 pub mod forkserver;
 mod init;
 mod lines;
+mod pin;
 pub mod pool;
 mod report;
 mod scope;
@@ -79,6 +80,7 @@ pub use self::{
     context::Context,
     family::{ActiveChild, Current, Parent, active_children, current, parent},
     init::init,
+    pin::{Pin, pin},
     scope::{Scope, ScopedProcess, scope},
     status::{ExitStatus, State},
     stdio::Stdio,

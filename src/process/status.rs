@@ -69,7 +69,7 @@ const SIGNALS: [(i32, &str); 12] = [
 ///
 /// # Examples
 ///
-/// See [`Process::state`].
+/// See [`Process::state`](super::Process::state).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {

@@ -54,7 +54,7 @@ const _: () = assert!(size_of::<Gate>() == 8);
 
 impl Gate {
     /// Wakes up to `count` of those who wait here, for whoever has just changed what they wait for, in a sequentially
-    /// consistent step.
+    /// consistent step or with a barrier after it.
     #[inline]
     pub(crate) fn notify(&self, count: u32) {
         one_order_for_all();

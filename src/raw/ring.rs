@@ -18,9 +18,21 @@
 //! was published, but with the consumer that had it already, and none is delivered twice.
 //!
 //! `tail` and `head` follow: whoever finds that the slot at a position has been claimed moves the position on, for
-//! itself or for another that died or sleeps. Both only ever move on. A slot comes into its next lap only by who found it
-//! at `head`, so no slot is more than one lap ahead of either end. Void ones are passed over by consumers, by who gives
-//! one up, and by producers that have no other room; those behind values, when their turn has come.
+//! itself or for another that died or sleeps. Both only ever move on, and neither is behind by more than one slot, since
+//! nobody claims a slot but at the position. A slot comes into its next lap only by who found it at `head`, so no slot is
+//! more than one lap ahead of either end. Void ones are passed over by consumers, by who gives one up, and by producers
+//! that have no other room; those behind values, when their turn has come.
+//!
+//! Who claims a slot hands it over first, published or freed, and then moves the position on. The other side watches the
+//! slot, and takes its line away again in the time between the claim and the hand-over, the more often the longer that is.
+//! The exchange that moves the position on is also the barrier between the hand-over and the look at the gate, so the
+//! hand-over is a plain store.
+//!
+//! | a death after | leaves |
+//! | --- | --- |
+//! | the claim | the slot to whoever comes there, and the position to whoever finds the slot claimed |
+//! | the hand-over | a value, or room, that arrives; the position as before, and sleepers the rest of their slice |
+//! | the new position | sleepers the rest of their slice |
 //!
 //! A lap has 30 bits in a slot. A thread that stops between its look at a slot and its compare-and-swap, while the ring
 //! goes round 2³⁰ times, could take one lap for another.
@@ -42,6 +54,7 @@
 //! Source: D. Vyukov, *Bounded MPMC queue* (1024cores.net), for slots that count laps; the phases, the members and the helping are
 //! what deaths ask for.
 
+use std::mem;
 #[cfg(not(loom))]
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
@@ -52,7 +65,7 @@ use super::{
     gate::Gate,
     lives::{Life, Lives, MemberId},
     points::point,
-    sys::{AtomicU32, AtomicU64, one_order_for_all},
+    sys::{AtomicU32, AtomicU64, barrier_after_exchange, one_order_for_all},
     waiting::{Spin, Waiters, wait_a_slice},
 };
 use crate::{Error, Result, os::clock::Wait};
@@ -128,6 +141,13 @@ pub(crate) struct Ring<'a, S> {
 pub(crate) struct Claimed {
     pub(crate) at: usize,
     lap: u32,
+}
+
+impl Claimed {
+    #[inline]
+    fn position(self) -> Position {
+        Position(u64::from(self.lap) << 32 | self.at as u64)
+    }
 }
 
 /// What stands in the way of a claim.
@@ -235,8 +255,8 @@ impl<S: Slots> Ring<'_, S> {
             Err(obstacle) => {
                 let gate = &self.words.gates.0.room;
                 let waiters = &self.words.waiters.0[1];
-                let is_ready = || self.is_ready(&self.words.tail.0, Phase::Empty);
-                self.wait(gate, waiters, obstacle, &lives()?, wait, is_ready, || self.try_room(me))
+                let next = (&self.words.tail.0, Phase::Empty);
+                self.wait(gate, waiters, next, obstacle, &lives()?, wait, || self.try_room(me))
             }
         }
     }
@@ -258,8 +278,8 @@ impl<S: Slots> Ring<'_, S> {
             Err(obstacle) => {
                 let gate = &self.words.gates.0.values;
                 let waiters = &self.words.waiters.0[0];
-                let is_ready = || self.is_ready(&self.words.head.0, Phase::Full);
-                self.wait(gate, waiters, obstacle, &lives()?, wait, is_ready, || self.try_value(me))
+                let next = (&self.words.head.0, Phase::Full);
+                self.wait(gate, waiters, next, obstacle, &lives()?, wait, || self.try_value(me))
             }
         }
     }
@@ -268,9 +288,7 @@ impl<S: Slots> Ring<'_, S> {
     /// is to follow.
     #[inline]
     pub(crate) fn publish(&self, claimed: Claimed) {
-        point();
-        // Sequentially consistent, against the announcement of a consumer; it also carries the value.
-        self.state(claimed).swap(State::new(claimed.lap, Phase::Full, None).0, SeqCst);
+        self.hand_over(&self.words.tail.0, claimed, State::new(claimed.lap, Phase::Full, None));
     }
 
     /// Gives up the slot that `me` has claimed to write.
@@ -287,8 +305,19 @@ impl<S: Slots> Ring<'_, S> {
     /// Frees the slot whose value the caller has read. [`notify_room`](Self::notify_room) is to follow.
     #[inline]
     pub(crate) fn free(&self, claimed: Claimed) {
+        let next = State::new(claimed.lap.wrapping_add(1), Phase::Empty, None);
+        self.hand_over(&self.words.head.0, claimed, next);
+    }
+
+    /// Gives the claimed slot to the other side, and moves the end on: in this order, see the module.
+    #[inline(always)]
+    fn hand_over(&self, end: &AtomicU64, claimed: Claimed, state: State) {
         point();
-        self.state(claimed).swap(State::new(claimed.lap.wrapping_add(1), Phase::Empty, None).0, SeqCst);
+        // Release: with the value, or with the end of its reading.
+        self.state(claimed).store(state.0, Release);
+        self.advance(end, claimed.position());
+        // Between the store and the look at the gate, against the announcement of who waits.
+        barrier_after_exchange();
     }
 
     /// Wakes consumers for `count` values.
@@ -317,12 +346,25 @@ impl<S: Slots> Ring<'_, S> {
 
     /// Values, claimed slots, and void ones behind them, between the two ends.
     pub(crate) fn len(&self) -> usize {
-        let head = Position(self.words.head.0.load(Acquire));
-        let tail = Position(self.words.tail.0.load(Acquire));
+        let head = self.end_of_claims(&self.words.head.0, |phase| phase == Phase::Taken);
+        let tail = self.end_of_claims(&self.words.tail.0, |phase| phase != Phase::Empty);
         let laps = i64::from(tail.lap().wrapping_sub(head.lap()) as i32);
         let slots = self.slots.count() as i64;
-        // Each may lag behind the other for a moment, see the module.
+        // Others go on meanwhile.
         (laps * slots + tail.index() as i64 - head.index() as i64).clamp(0, slots) as usize
+    }
+
+    /// The position in `end`, or the next one if the slot there has been claimed already.
+    fn end_of_claims(&self, end: &AtomicU64, is_claimed: impl Fn(Phase) -> bool) -> Position {
+        match self.look(end) {
+            Ok((at, _, state)) => match state.ahead(at.lap()) {
+                0 if !is_claimed(state.phase()) => at,
+                0 | 1 => at.next(self.slots.count()),
+                _ => at,
+            },
+            // For others to tell of.
+            Err(_) => Position(end.load(Relaxed)),
+        }
     }
 
     #[inline]
@@ -368,7 +410,6 @@ impl<S: Slots> Ring<'_, S> {
                     if slot.compare_exchange(state.0, busy.0, SeqCst, Relaxed).is_err() {
                         continue;
                     }
-                    self.advance(&self.words.tail.0, tail);
                     let claimed = Claimed { at: tail.index(), lap: tail.lap() };
                     one_order_for_all();
                     if self.is_closed() {
@@ -411,7 +452,6 @@ impl<S: Slots> Ring<'_, S> {
                     if slot.compare_exchange(state.0, taken.0, Acquire, Relaxed).is_err() {
                         continue;
                     }
-                    self.advance(&self.words.head.0, head);
                     return Ok(Ok(Claimed { at: head.index(), lap: head.lap() }));
                 }
                 // Claimed by somebody who has not moved the head yet, or passed over.
@@ -450,35 +490,42 @@ impl<S: Slots> Ring<'_, S> {
         }
     }
 
-    /// Waits until `attempt` succeeds, which it may if the next slot `is_ready`. Who has slept wakes another one then if the
-    /// slot after that is ready, too: whoever made it so may have woken this one, who found the slot before it not ready yet.
+    /// Waits until `attempt` succeeds, which it may when the slot at the end is in the phase, which are `next`. Who has slept
+    /// wakes another one then if the slot after that is ready, too: whoever made it so may have woken this one, who found the
+    /// slot before it not ready yet.
     #[cold]
     #[expect(clippy::too_many_arguments, reason = "what waits at either end, said once")]
     fn wait(
         &self,
         gate: &Gate,
         waiters: &Waiters,
+        (end, phase): (&AtomicU64, Phase),
         first: Obstacle,
         lives: &impl Lives,
         wait: Wait,
-        is_ready: impl Fn() -> bool,
         attempt: impl Fn() -> Result<Result<Claimed, Obstacle>>,
     ) -> Result<Claimed> {
+        let is_ready = || self.is_ready(end, phase);
+        // The end moves on before the hand-over here: the look is to be at the slot after the claimed one.
+        let is_one_more_ready = |claimed: Claimed| {
+            self.advance(end, claimed.position());
+            is_ready()
+        };
         let mut obstacle = first;
         let mut spin = Spin::for_a_message(&waiters.patience);
         let mut is_spinning = !wait.is_over();
         // Who has slept may have been woken. Who has not leaves the slot after it to the one that is about to write it.
-        let succeed = |claimed, has_slept: bool| {
-            if has_slept && is_ready() {
+        let succeed = |claimed: Claimed, has_slept: bool| {
+            if has_slept && is_one_more_ready(claimed) {
                 gate.notify(1);
             }
             Ok(claimed)
         };
-        if is_spinning && obstacle == Obstacle::Nothing {
-            spin.until(&is_ready);
-        }
+        let mut is_there = is_spinning && obstacle == Obstacle::Nothing && spin.until(is_ready);
         loop {
             match obstacle {
+                // At once: a turn more is as long as a cache line takes.
+                _ if mem::take(&mut is_there) => {}
                 Obstacle::Closed => return Err(Error::Closed),
                 Obstacle::Member { at, state } if self.pass_over(at, state, lives, wait) => {}
                 _ if wait == Wait::No => return Err(Error::WouldBlock),
@@ -504,7 +551,7 @@ impl<S: Slots> Ring<'_, S> {
             match attempt()? {
                 Ok(claimed) => {
                     if has_lingered {
-                        waiters.linger.helped(is_ready());
+                        waiters.linger.helped(is_one_more_ready(claimed));
                     }
                     if is_spinning {
                         spin.succeeded();
@@ -622,6 +669,8 @@ mod tests {
         /// Claimed to write or to read by one that dies then.
         DieWriting,
         DieReading,
+        /// Published, and then dead before the end has moved.
+        DiePublished,
         GiveUp,
     }
 
@@ -631,6 +680,7 @@ mod tests {
             5 => Just(Step::Pop),
             1 => Just(Step::DieWriting),
             1 => Just(Step::DieReading),
+            1 => Just(Step::DiePublished),
             1 => Just(Step::GiveUp)
         ];
         proptest::collection::vec(step, 1..200)
@@ -658,6 +708,14 @@ mod tests {
                     Step::DieReading => {
                         if ring.claim_value(DEAD, || Ok(Half), Wait::No).is_ok() {
                             model.pop_front();
+                        }
+                    }
+                    Step::DiePublished => {
+                        if let Ok(claimed) = ring.claim_room(DEAD, || Ok(Half), Wait::No) {
+                            let Place(state, place) = &whole.slots[claimed.at];
+                            place.store(value, Relaxed);
+                            state.store(State::new(claimed.lap, Phase::Full, None).0, Release);
+                            model.push_back(value);
                         }
                     }
                     Step::GiveUp => {

@@ -104,14 +104,18 @@ impl<'a> Spin<'a> {
         Self { yields: 0, ..self }
     }
 
-    /// Spins until the condition holds, and no longer than is worth while. What is done for each turn is what the end of the
-    /// wait is late by: the condition should be one load.
+    /// Spins until the condition holds, and no longer than is worth while; says whether it came to hold. What is done for
+    /// each turn is what the end of the wait is late by: the condition should be one load.
     #[inline(always)]
-    pub(crate) fn until(&mut self, mut holds: impl FnMut() -> bool) {
-        while self.turns < self.limit && !holds() {
+    pub(crate) fn until(&mut self, mut holds: impl FnMut() -> bool) -> bool {
+        while self.turns < self.limit {
+            if holds() {
+                return true;
+            }
             self.turns += 1;
             std::hint::spin_loop();
         }
+        false
     }
 
     /// Passes a little time. `false` when it is time to sleep.
@@ -248,7 +252,9 @@ impl<'a> Spin<'a> {
         Self::new(patience)
     }
 
-    pub(crate) fn until(&mut self, _: impl FnMut() -> bool) {}
+    pub(crate) fn until(&mut self, _: impl FnMut() -> bool) -> bool {
+        false
+    }
 
     pub(crate) fn turn(&mut self) -> bool {
         false

@@ -126,7 +126,7 @@ fn make_header(memory: Memory<'_>, epoch: Epoch) -> Result<()> {
         let at = at as u64 + header::SIZE;
         return Err(Error::NotARegion { reason: format!("the segment has other contents (at byte {at})") });
     }
-    Header::make(memory, header::buckets_for(memory.len()), epoch)?;
+    Header::make(memory, header::buckets_for(memory.len()), memory.len(), false, epoch)?;
     header.set_complete();
     Ok(())
 }

@@ -23,6 +23,7 @@ use std::{
     sync::Arc,
 };
 
+use memmap2::Advice;
 use rustix::io::Errno;
 
 use super::{
@@ -30,6 +31,7 @@ use super::{
     header::{self, Epoch, Glance, Header, glance},
     mapping::{Backing, Mapping},
     place::Place,
+    placement::{Numa, Pages},
 };
 use crate::{
     Error, Result,
@@ -42,17 +44,24 @@ use crate::{
 pub(super) struct Recipe {
     pub(super) size: u64,
     pub(super) buckets: u64,
-    /// How many bytes at the end get no memory before they are wanted: see [`reserve`].
+    /// How many bytes at the end have addresses, and get no memory before they are wanted: see
+    /// [`Directory::grow`].
     pub(super) later: u64,
     pub(super) sparse: bool,
     pub(super) dump: bool,
+    pub(super) numa: Option<Numa>,
+    pub(super) pages: Pages,
 }
 
 /// Puts into a new region what it is made for.
 pub(super) type Fill<'f> = &'f dyn Fn(Directory<'_>) -> Result<()>;
 
 pub(super) fn anonymous(recipe: Recipe, fill: Fill<'_>) -> Result<Arc<Mapping>> {
-    let fd = files::anonymous().map_err(|error| match error.raw_os_error() {
+    let fd = if recipe.pages == Pages::Huge { files::anonymous_in_huge_pages() } else { files::anonymous() };
+    let fd = fd.map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOSYS | libc::EINVAL | libc::ENODEV | libc::EPERM) if recipe.pages == Pages::Huge => {
+            Error::unsupported(format!("huge pages: the kernel has none ({error})"))
+        }
         Some(libc::EMFILE | libc::ENFILE) => Error::os(
             "memfd_create (each anonymous object has a descriptor of its own; many fit one region: `*_in(&region, ..)`)",
             error,
@@ -182,19 +191,22 @@ fn refuse_network(fd: &OwnedFd) -> Result<()> {
 fn build(fd: OwnedFd, backing: Backing, recipe: Recipe, fill: Fill<'_>) -> Result<Mapping> {
     if backing == Backing::File {
         refuse_network(&fd)?;
-    } else if !recipe.sparse {
-        memory::check_room(recipe.size).map_err(|shortage| Error::OutOfMemory {
-            needed: recipe.size,
-            left: shortage.left,
-            place: shortage.place,
-        })?;
+    } else if !recipe.sparse && recipe.pages != Pages::Huge {
+        check_room(recipe.size - recipe.later)?;
     }
     point();
-    if recipe.sparse {
+    // What a mapping says of its pages must be said before there are any.
+    let is_later = recipe.numa.is_some() || recipe.pages == Pages::Transparent;
+    if recipe.sparse || is_later {
         files::resize(&fd, recipe.size).map_err(|error| Error::os(format!("making {} bytes", recipe.size), error))?;
     } else {
         // Reserves the memory and sets the size in one step.
-        reserve(&fd, 0..recipe.size - recipe.later, backing)?;
+        reserve(&fd, 0..recipe.size - recipe.later, backing).map_err(|error| match error {
+            Error::OutOfMemory { needed, left, .. } if recipe.pages == Pages::Huge => Error::unsupported(format!(
+                "huge pages: {needed} bytes of them are needed, {left} are free (/proc/sys/vm/nr_hugepages sets some aside)"
+            )),
+            other => other,
+        })?;
         if recipe.later > 0 {
             files::resize(&fd, recipe.size)
                 .map_err(|error| Error::os(format!("making {} bytes", recipe.size), error))?;
@@ -205,11 +217,35 @@ fn build(fd: OwnedFd, backing: Backing, recipe: Recipe, fill: Fill<'_>) -> Resul
     }
     let facts = files::facts(&fd).map_err(|error| Error::os("fstat", error))?;
     let mapping = Mapping::new(fd, facts, backing, false, recipe.dump)?;
+    if let Some(numa) = recipe.numa {
+        mapping.place(0..recipe.size as usize, numa)?;
+    }
+    if recipe.pages == Pages::Transparent {
+        // Where the kernel has none to give, there is nothing to do about it.
+        let _ = mapping.advise(Advice::HugePage, 0..recipe.size as usize);
+        if !recipe.sparse {
+            // By touches: a reservation would take usual pages. Where it fails, the reservation says why.
+            let _ = mapping.advise(Advice::PopulateWrite, 0..(recipe.size - recipe.later) as usize);
+        }
+    }
+    if is_later && !recipe.sparse {
+        reserve(&mapping, 0..recipe.size - recipe.later, backing)?;
+    }
     let memory = mapping.memory();
-    Header::make(memory, recipe.buckets, Epoch::here(mapping.id())?)?;
+    let committed = recipe.size - recipe.later;
+    Header::make(memory, recipe.buckets, committed, recipe.sparse, Epoch::here(mapping.id())?)?;
     fill(mapping.directory()?)?;
     Header::of(memory)?.set_complete();
     Ok(mapping)
+}
+
+/// Whether the machine has so much memory left.
+pub(super) fn check_room(size: u64) -> Result<()> {
+    memory::check_room(size).map_err(|shortage| Error::OutOfMemory {
+        needed: size,
+        left: shortage.left,
+        place: shortage.place,
+    })
 }
 
 /// Reserves the memory of some bytes of a file, which grows if it is smaller.

@@ -77,13 +77,13 @@ impl<R: Resident<Head = ClaimWords>> Handle<R> {
     #[inline]
     fn claims_at(&self, at: u64) -> Option<Claims<'_>> {
         let (poison, slots) = table(self.memory(), at, self.slots())?;
-        Some(Claims { words: self.head(), poison, slots, len: self.len() as u64 })
+        Some(Claims { words: self.head(), poison, slots, len: self.len_now() as u64 })
     }
 
     /// The claims that there can be at a time.
     #[inline]
     fn slots(&self) -> usize {
-        slots_for(self.len() as u64 * self.stride() as u64)
+        slots_for(self.most() as u64 * self.stride() as u64)
     }
 
     /// [`Claims::claim_uncontended`], if anybody ever claimed a part of this array.
@@ -120,8 +120,6 @@ impl<R: Resident<Head = ClaimWords>> Handle<R> {
         if let Some(claims) = self.known_claims()? {
             return Ok(claims);
         }
-        // Before the table is: it is touched without a look at what memory there is.
-        self.commit_the_rest()?;
         self.directory_of()?.provide_claims(&self.head().table, self.slots())?;
         self.known_claims()?.ok_or_else(|| Error::corrupt("the table of claims has gone"))
     }

@@ -25,8 +25,9 @@ use std::{
 };
 
 use super::{
-    claims,
+    build, claims,
     header::Header,
+    mapping::{Backing, Mapping},
     members::{self, Members},
     memory::Memory,
     object::{BLOCK_ALIGN, BUILDING, Block, Description, Dims, Found, Kind, LIVE, MAX_NAME, Plan, REMOVED, Spot, up},
@@ -54,11 +55,12 @@ pub(crate) enum Intent {
 pub(crate) struct Directory<'a> {
     memory: Memory<'a>,
     header: &'a Header,
+    mapping: &'a Mapping,
 }
 
 impl<'a> Directory<'a> {
-    pub(crate) fn new(memory: Memory<'a>, header: &'a Header) -> Self {
-        Self { memory, header }
+    pub(crate) fn new(memory: Memory<'a>, header: &'a Header, mapping: &'a Mapping) -> Self {
+        Self { memory, header, mapping }
     }
 
     /// Makes an object and publishes it: under `name`, or for its offset alone when the name is `None`.
@@ -228,13 +230,53 @@ impl<'a> Directory<'a> {
 
     /// Bytes that objects may still take.
     pub(crate) fn left(self) -> u64 {
-        let free = self.free();
-        free.end - free.start
+        self.committed().saturating_sub(self.end())
     }
 
-    /// Where objects may still be made.
-    pub(crate) fn free(self) -> Range<u64> {
-        self.end()..self.header.size(self.memory)
+    /// Bytes from the start of the region that objects can have.
+    pub(crate) fn committed(self) -> u64 {
+        self.header.committed(self.memory)
+    }
+
+    /// Bytes of the whole region.
+    pub(super) fn size(self) -> u64 {
+        self.header.size(self.memory)
+    }
+
+    /// Gives objects the first `bytes` of the region, if they have fewer.
+    ///
+    /// | dead after | what is left |
+    /// | --- | --- |
+    /// | memory was reserved | nobody knows of it; the next one who grows has it |
+    /// | `committed` := its end | the region has grown |
+    pub(crate) fn grow(self, bytes: u64) -> Result<()> {
+        if bytes <= self.committed() {
+            return Ok(());
+        }
+        let size = self.header.size(self.memory);
+        if bytes > size {
+            let reason = format!("a region of {bytes} bytes; it was made for at most {size}");
+            return Err(Error::InvalidSize { reason });
+        }
+        // One after the other: a reservation that fails takes back what another one has of the same bytes.
+        let _held = self.lock()?;
+        let before = self.committed();
+        if bytes > before {
+            self.reserve(before..bytes)?;
+            self.header.set_committed(bytes);
+        }
+        Ok(())
+    }
+
+    /// Sees to the memory of these bytes.
+    fn reserve(self, bytes: Range<u64>) -> Result<()> {
+        if self.header.is_sparse() || bytes.is_empty() {
+            return Ok(());
+        }
+        if self.mapping.backing() != Backing::File {
+            build::check_room(bytes.end - bytes.start)?;
+        }
+        build::reserve(self.mapping, bytes, self.mapping.backing())
     }
 
     /// Whether a thread of the process `stamp` holds a lock in this region.
@@ -282,8 +324,15 @@ impl<'a> Directory<'a> {
         let text = name.unwrap_or_default();
         let (hash, at) = (hash(text), self.end());
         let plan = Plan::new(at, text, description, at == self.first())?;
-        if plan.size > self.left() {
-            return Err(Error::RegionFull { needed: plan.size, left: self.left() });
+        // What grows has addresses for all of it, and memory for what is there; claims find room where nothing else
+        // does.
+        let goes_beyond = description.dims.most().is_some() || description.kind == Kind::Claims;
+        let left = if goes_beyond { self.header.size(self.memory).saturating_sub(at) } else { self.left() };
+        if plan.size > left {
+            return Err(Error::RegionFull { needed: plan.size, left });
+        }
+        if at + plan.at_first > self.committed() {
+            self.reserve(at.max(self.committed())..at + plan.at_first)?;
         }
         let bucket = self.bucket(hash)?;
         point();

@@ -8,10 +8,17 @@
 use std::{
     fmt, io,
     marker::PhantomData,
+    ops::Range,
     os::fd::{BorrowedFd, OwnedFd},
     ptr::NonNull,
     slice,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Release},
+        },
+    },
 };
 
 use super::{
@@ -23,12 +30,23 @@ use super::{
     mapping::{Backing, Mapping},
     members::{self, Members},
     memory::{Memory, Shared},
-    object::{Description, Dims, Found, Kind, MAX_NAME, Spot, end_with},
+    object::{BLOCK_ALIGN, Block, Description, Dims, Found, Kind, MAX_NAME, Spot, end_at_first, end_with},
     place::Place,
+    placement::{Numa, Pages},
     ticket::{self, Seat},
     whole_pages,
 };
-use crate::{Error, Result, os::files::FileId, raw::lives::MemberId};
+use crate::{
+    Error, Result,
+    os::files::FileId,
+    raw::{lives::MemberId, points::point},
+};
+
+/// In the place of a length: it is in the region. As a length it is right for one that does not grow.
+const ASK: usize = usize::MAX;
+
+/// An array that grows beyond what has memory gets that much at a time.
+const STRIDE: u64 = 1 << 16;
 
 /// A kind of object that can live in a region.
 ///
@@ -108,6 +126,7 @@ pub(crate) struct Handle<R> {
     body: NonNull<u8>,
     data: NonNull<u8>,
     shape: Shape,
+    /// [`ASK`] of one that grows.
     len: usize,
     /// Bytes from one element to the next.
     stride: usize,
@@ -120,6 +139,60 @@ enum Shape {
     Scalar,
     Line(usize),
     Grid(Arc<[usize]>),
+    /// Whose first length grows.
+    Growing(Arc<Growing>),
+}
+
+/// The shape of an array that grows.
+///
+/// Invariant: `rows` points into the mapping of the handle that has this.
+#[derive(Debug)]
+struct Growing {
+    /// The first length, as it is now; untrusted.
+    rows: NonNull<AtomicU64>,
+    /// The most that the first one can be, and the others.
+    widest: Box<[usize]>,
+    most: usize,
+    /// Elements of a row.
+    row: usize,
+    /// The shapes that were asked for. What is in a box here is never changed, and stays as long as this.
+    seen: Mutex<Vec<Box<[usize]>>>,
+}
+
+// SAFETY: `rows` leads to an atomic in a mapping that whoever has this keeps; the rest is `Send`.
+unsafe impl Send for Growing {}
+// SAFETY: as above, and the rest is `Sync`.
+unsafe impl Sync for Growing {}
+
+impl Growing {
+    #[inline]
+    fn word(&self) -> &AtomicU64 {
+        // SAFETY: the invariant; an atomic is valid whatever is written there.
+        unsafe { self.rows.as_ref() }
+    }
+
+    #[inline]
+    fn rows(&self) -> usize {
+        // Acquire: pairs with the Release of whoever published the length, so the elements are there.
+        (self.word().load(Acquire) as usize).min(self.most)
+    }
+
+    /// The shape with so many rows.
+    fn shape(&self, rows: usize) -> &[usize] {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // The last one nearly always.
+        let known = seen.iter().rev().position(|shape| shape[0] == rows);
+        let at = match known {
+            Some(back) => seen.len() - 1 - back,
+            None => {
+                seen.push([&[rows], &self.widest[1..]].concat().into());
+                seen.len() - 1
+            }
+        };
+        let shape: *const [usize] = &*seen[at];
+        // SAFETY: the field's promise: the box stays unchanged as long as `self`.
+        unsafe { &*shape }
+    }
 }
 
 impl From<Dims> for Shape {
@@ -138,6 +211,7 @@ impl Shape {
             Self::Scalar => &[],
             Self::Line(length) => slice::from_ref(length),
             Self::Grid(lengths) => lengths,
+            Self::Growing(growing) => growing.shape(growing.rows()),
         }
     }
 }
@@ -183,7 +257,11 @@ impl<R: Resident> Handle<R> {
             initialise(Fresh::of(memory, spot)?);
             Ok(())
         })?;
-        Self::of(Arc::clone(mapping), spot, &description)
+        match dims.most() {
+            // How much room there is follows from the block.
+            Some(_) => Self::at_offset(Arc::clone(mapping), spot.at),
+            None => Self::of(Arc::clone(mapping), spot, &description),
+        }
     }
 
     /// In a region, under `name`: the one that is there, or a new one.
@@ -207,7 +285,7 @@ impl<R: Resident> Handle<R> {
     fn directory(mapping: &Mapping) -> Result<Directory<'_>> {
         let directory = mapping.writable()?.directory()?;
         if R::KIND.needs_members() {
-            directory.provide_members(members::slots_for(mapping.memory().len()))?;
+            directory.provide_members(members::slots_for(directory.committed()))?;
         }
         Ok(directory)
     }
@@ -225,7 +303,7 @@ impl<R: Resident> Handle<R> {
         let mapping = build::at_place(place, intent, single(&description)?, &|directory| {
             fill(directory, &description, initialise)
         })?;
-        Self::root(mapping, Some(dims))
+        Self::root(mapping, Some(dims).filter(|dims| dims.most().is_none()))
     }
 
     /// The object that a region at `place` was made for.
@@ -235,7 +313,13 @@ impl<R: Resident> Handle<R> {
 
     /// The elements of the object that a region at `place` was made for, in a mapping that cannot be written.
     pub(crate) fn open_read_only(place: &Place) -> Result<ReadOnly> {
-        let Self { mapping, data, shape, len, .. } = Self::root(build::open(place, true)?, None)?;
+        let mapping = build::open(place, true)?;
+        let dims = mapping.directory()?.root()?.description.dims;
+        let Self { mapping, data, mut shape, mut len, .. } = Self::root(mapping, None)?;
+        if let Shape::Growing(growing) = &shape {
+            // As it is now: there is no later look at it. It may have grown since the first one, and never shrinks.
+            (len, shape) = (dims.count()?.min(growing.most * growing.row), dims.into());
+        }
         Ok(ReadOnly { _mapping: mapping, data, shape, len })
     }
 
@@ -259,7 +343,8 @@ impl<R: Resident> Handle<R> {
     /// The gate, for whoever knows best what is expected.
     fn adopt_as(mapping: Arc<Mapping>, found: Found, expected: &Description) -> Result<Self> {
         let is_single = found.description.dims == Dims::NONE;
-        if found.description != *expected || is_single != R::KIND.is_single() {
+        let may_grow = R::KIND == Kind::Array || found.description.dims.most().is_none();
+        if found.description != *expected || is_single != R::KIND.is_single() || !may_grow {
             return Err(mismatch(expected, &found.description));
         }
         R::check(found.description.dims).map_err(|error| Error::corrupt(error.to_string()))?;
@@ -274,17 +359,20 @@ impl<R: Resident> Handle<R> {
         let memory = mapping.memory();
         let body = memory.bytes(spot.body, spot.layout.size, spot.layout.align)?;
         let data = data(memory, spot)?;
-        let (dims, stride) = (description.dims, description.element_size as usize);
-        Ok(Self {
-            at: spot.at,
-            body,
-            data,
-            len: dims.count()?,
-            shape: dims.into(),
-            stride,
-            mapping,
-            _kind: PhantomData,
-        })
+        let dims = description.dims;
+        let shape = match dims.most() {
+            None => dims.into(),
+            Some(most) => {
+                let widest: Box<[usize]> = [&[most], &dims.as_slice()[1..]].concat().into();
+                // Without an overflow: `most` of them lie in the block.
+                let row = widest[1..].iter().product();
+                let rows = NonNull::from(Block::first_length(memory, spot.at)?);
+                Shape::Growing(Arc::new(Growing { rows, widest, most, row, seen: Mutex::default() }))
+            }
+        };
+        let len = if dims.most().is_some() { ASK } else { dims.count()? };
+        let stride = description.element_size as usize;
+        Ok(Self { at: spot.at, body, data, len, shape, stride, mapping, _kind: PhantomData })
     }
 }
 
@@ -385,14 +473,148 @@ impl<R> Handle<R> {
         self.stride
     }
 
-    /// The number of elements; 1 for a single value.
+    /// The number of elements; 1 for a single value. Not for what grows.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
+    /// Whether the number of elements stands in the region: [`len_now`](Self::len_now) tells it.
+    #[inline]
+    pub(crate) fn grows(&self) -> bool {
+        self.len == ASK
+    }
+
+    /// The number of elements now.
+    #[inline]
+    pub(crate) fn len_now(&self) -> usize {
+        if self.grows() { self.ask_len() } else { self.len }
+    }
+
+    /// Out of the way of the others: a lock is taken in a few nanoseconds.
+    #[cold]
+    fn ask_len(&self) -> usize {
+        match &self.shape {
+            Shape::Growing(growing) => growing.rows() * growing.row,
+            _ => self.len,
+        }
+    }
+
+    /// The most elements that there can be.
+    #[inline]
+    pub(crate) fn most(&self) -> usize {
+        match &self.shape {
+            Shape::Growing(growing) => growing.most * growing.row,
+            _ => self.len,
+        }
+    }
+
     pub(crate) fn shape(&self) -> &[usize] {
         self.shape.as_slice()
+    }
+
+    /// The lengths but for the first one, which alone may grow.
+    #[inline]
+    pub(crate) fn others(&self) -> &[usize] {
+        match &self.shape {
+            Shape::Growing(growing) => &growing.widest[1..],
+            shape => shape.as_slice().get(1..).unwrap_or_default(),
+        }
+    }
+
+    /// The first length, as it is now.
+    #[inline]
+    pub(crate) fn rows_now(&self) -> usize {
+        match &self.shape {
+            Shape::Growing(growing) => growing.rows(),
+            shape => shape.as_slice()[0],
+        }
+    }
+
+    /// The shape when it has, or had, `len` elements.
+    #[inline]
+    pub(crate) fn shape_of(&self, len: usize) -> &[usize] {
+        match &self.shape {
+            Shape::Growing(growing) if growing.row > 0 => growing.shape(len / growing.row),
+            shape => shape.as_slice(),
+        }
+    }
+
+    /// A shape to index elements by, of which there may be fewer: the first length is the most that it can be. It takes no
+    /// time that an index without need of it would pay.
+    #[inline]
+    pub(crate) fn index_shape(&self) -> &[usize] {
+        match &self.shape {
+            Shape::Growing(growing) => &growing.widest,
+            Shape::Grid(lengths) => lengths,
+            Shape::Line(length) => slice::from_ref(length),
+            Shape::Scalar => &[],
+        }
+    }
+
+    /// Appends rows of `count` elements in all, which `write` puts at the place that it is given, and publishes the new
+    /// length. For the holder of the array's lock.
+    ///
+    /// | dead after | what is left |
+    /// | --- | --- |
+    /// | the region has grown | the old length; the memory is there for the next one |
+    /// | some elements stand behind the end | the same: nobody sees them |
+    /// | the length | the new length, with all elements |
+    pub(crate) fn append(&self, count: usize, write: impl FnOnce(NonNull<u8>)) -> Result<()>
+    where
+        R: Resident,
+    {
+        let Shape::Growing(growing) = &self.shape else {
+            return Err(Error::invalid_argument("this array was made without room to grow"));
+        };
+        let (rows, row) = (growing.rows(), growing.row);
+        if row == 0 || !count.is_multiple_of(row) {
+            return Err(Error::invalid_argument(format!("{count} elements are no whole rows of {row}")));
+        }
+        let (wanted, size) = ((growing.most - rows) * row, self.stride);
+        if count > wanted {
+            return Err(Error::RegionFull { needed: (count * size) as u64, left: (wanted * size) as u64 });
+        }
+        let directory = self.directory_of()?;
+        let base = self.mapping.memory().offset_of(self.data);
+        let end = base + ((rows * row + count) * size) as u64;
+        if end > directory.committed() {
+            // Some more at a time than a page, if there is room.
+            let more = whole_pages(end.next_multiple_of(STRIDE)).unwrap_or(u64::MAX).min(directory.size());
+            directory.grow(more.max(end))?;
+        }
+        // SAFETY: the block has room for `most` rows from `data` on, of which fewer stand before this place.
+        let place = unsafe { self.data.add(rows * row * size) };
+        write(place);
+        point();
+        // Release: publishes the elements; pairs with the Acquire of `Growing::rows`.
+        growing.word().store((rows + count / row) as u64, Release);
+        Ok(())
+    }
+
+    /// Says on which nodes the whole pages of these elements are to be.
+    pub(crate) fn place(&self, elements: Range<usize>, numa: Numa) -> Result<()>
+    where
+        R: Resident,
+    {
+        self.mapping.writable()?.place(self.bytes_of(elements), numa)
+    }
+
+    /// The nodes of the pages that these elements have a part of.
+    pub(crate) fn nodes(&self, elements: Range<usize>) -> Result<Vec<Option<usize>>>
+    where
+        R: Resident,
+    {
+        self.mapping.nodes(self.bytes_of(elements))
+    }
+
+    /// Where in the region these elements are.
+    fn bytes_of(&self, elements: Range<usize>) -> Range<usize>
+    where
+        R: Resident,
+    {
+        let (base, size) = (self.mapping.memory().offset_of(self.data) as usize, self.stride);
+        base + elements.start * size..base + elements.end * size
     }
 
     /// The elements, of a kind whose elements are atomics.
@@ -422,14 +644,6 @@ impl<R> Handle<R> {
     #[inline]
     pub(super) fn memory(&self) -> Memory<'_> {
         self.mapping.memory()
-    }
-
-    /// Sees to it that all of the region has memory, if it was made for this object alone, and so with room for more that
-    /// got none.
-    pub(super) fn commit_the_rest(&self) -> Result<()> {
-        let directory = self.mapping.directory()?;
-        let (free, is_root) = (directory.free(), directory.root().is_ok_and(|root| root.spot.at == self.at));
-        if is_root && !free.is_empty() { build::reserve(&*self.mapping, free, self.mapping.backing()) } else { Ok(()) }
     }
 
     /// The directory of the region, to be changed.
@@ -534,18 +748,24 @@ fn data(memory: Memory<'_>, spot: Spot) -> Result<NonNull<u8>> {
 
 /// A region that has room for one object.
 fn single(description: &Description) -> Result<Recipe> {
-    let mut size = end_with(header::SIZE + 8 * header::SINGLE, description, true)?;
+    let begin = header::SIZE + 8 * header::SINGLE;
+    let at_first = end_at_first(begin, description, true)?;
+    let mut size = end_with(begin, description, true)?;
     if description.kind.needs_members() {
         size = end_with(size, &members_description(members::SINGLE as usize)?, false)?;
     }
-    let at_first = whole_pages(size)?;
+    // What grows has no members.
+    let at_first = whole_pages(if description.dims.most().is_some() { at_first } else { size })?;
     if description.kind == Kind::Array {
         // Room for the claims, which gets its memory when there are any: see `Handle::claims`.
         let layout = description.layout()?;
-        size = end_with(size, &claims::description(claims::slots_for(layout.size - layout.data))?, false)?;
+        // One row more than asked for may fit, where the block is rounded.
+        let data = description.room(layout)? - layout.data + BLOCK_ALIGN;
+        size = end_with(size, &claims::description(claims::slots_for(data))?, false)?;
     }
     let size = whole_pages(size)?;
-    Ok(Recipe { size, buckets: header::SINGLE, later: size - at_first, sparse: false, dump: false })
+    let (later, numa, pages) = (size - at_first, None, Pages::Usual);
+    Ok(Recipe { size, buckets: header::SINGLE, later, sparse: false, dump: false, numa, pages })
 }
 
 fn fill(directory: Directory<'_>, description: &Description, initialise: Initialise<'_>) -> Result<()> {

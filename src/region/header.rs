@@ -42,8 +42,9 @@ pub(crate) struct Header {
     version: AtomicU32,
     byte_order: AtomicU32,
     pointer_width: AtomicU32,
-    reserved: AtomicU32,
-    /// Bytes of the whole region.
+    /// [`SPARSE`] or nothing.
+    flags: AtomicU32,
+    /// Bytes of the whole region: of its file, and of every mapping of it.
     size: AtomicU64,
     /// Where the thread ids in the locks mean something: the pid namespace, this boot, this file.
     pid_namespace: AtomicU64,
@@ -65,7 +66,9 @@ pub(crate) struct Header {
     pub(super) init: RawInit,
     /// [`COMPLETE`] once the region's maker has put into it what it was made for.
     complete: AtomicU64,
-    unused: [AtomicU64; 7],
+    /// Bytes from the start that have memory and can be given to objects: grows, and never shrinks.
+    committed: AtomicU64,
+    unused: [AtomicU64; 6],
 }
 
 const _: () = {
@@ -75,13 +78,43 @@ const _: () = {
         "looked at before the version is known"
     );
     assert!(offset_of!(Header, init) == 128 && offset_of!(Header, complete) == 176);
+    assert!(offset_of!(Header, committed) == 184);
 };
+
+/// What LAYOUT.md tells of it.
+#[cfg(test)]
+pub(super) const FIELDS: &[(&str, usize)] = &[
+    ("magic", offset_of!(Header, magic)),
+    ("version", offset_of!(Header, version)),
+    ("byte_order", offset_of!(Header, byte_order)),
+    ("pointer_width", offset_of!(Header, pointer_width)),
+    ("flags", offset_of!(Header, flags)),
+    ("size", offset_of!(Header, size)),
+    ("pid_namespace", offset_of!(Header, pid_namespace)),
+    ("boot", offset_of!(Header, boot)),
+    ("device", offset_of!(Header, device)),
+    ("inode", offset_of!(Header, inode)),
+    ("table", offset_of!(Header, table)),
+    ("buckets", offset_of!(Header, buckets)),
+    ("end", offset_of!(Header, end)),
+    ("last", offset_of!(Header, last)),
+    ("root", offset_of!(Header, root)),
+    ("members", offset_of!(Header, members)),
+    ("member_slots", offset_of!(Header, members) + 8),
+    ("init", offset_of!(Header, init)),
+    ("complete", offset_of!(Header, complete)),
+    ("committed", offset_of!(Header, committed)),
+    ("unused", offset_of!(Header, unused)),
+];
 
 // SAFETY: `repr(C)`, of atomics only.
 unsafe impl Shared for Header {}
 
 /// The bytes of the header, and so the offset of the directory's table.
 pub(super) const SIZE: u64 = size_of::<Header>() as u64;
+
+/// In `flags`: memory comes with the first touch, and growing reserves none.
+const SPARSE: u32 = 1;
 
 /// What `complete` holds in the end.
 const COMPLETE: u64 = 1;
@@ -156,13 +189,15 @@ impl Header {
         memory.at::<Header>(0).map_err(|_| Error::NotARegion { reason: format!("it has {} bytes only", memory.len()) })
     }
 
-    /// Makes the region in zeroed memory, unless another process has. Returns whether this call did.
-    pub(super) fn make(memory: Memory<'_>, buckets: u64, epoch: Epoch) -> Result<bool> {
+    /// Makes the region in zeroed memory, unless another process has. Returns whether this call did. The first
+    /// `committed` bytes have memory, or get it when they are touched.
+    pub(super) fn make(memory: Memory<'_>, buckets: u64, committed: u64, sparse: bool, epoch: Epoch) -> Result<bool> {
         let header = Self::of(memory)?;
         header.init.make(Wait::Forever, || {
             let objects = SIZE + buckets * 8;
             for (field, value) in [
                 (&header.size, memory.len()),
+                (&header.committed, committed),
                 (&header.table, SIZE),
                 (&header.buckets, buckets),
                 (&header.last, 0),
@@ -177,6 +212,7 @@ impl Header {
             }
             point();
             header.set_epoch(epoch);
+            header.flags.store(if sparse { SPARSE } else { 0 }, Relaxed);
             header.byte_order.store(BYTE_ORDER, Relaxed);
             header.pointer_width.store(POINTER_WIDTH, Relaxed);
             header.version.store(LAYOUT_VERSION, Relaxed);
@@ -202,10 +238,10 @@ impl Header {
     pub(super) fn could_be_unfinished(&self, size: u64) -> bool {
         let others = [&self.pid_namespace, &self.boot[0], &self.boot[1], &self.device, &self.inode]
             .into_iter()
-            .chain([&self.table, &self.buckets, &self.end, &self.last, &self.root])
+            .chain([&self.table, &self.buckets, &self.end, &self.last, &self.root, &self.committed])
             .chain(&self.members)
             .chain(&self.unused);
-        let words = [&self.version, &self.byte_order, &self.pointer_width, &self.reserved];
+        let words = [&self.version, &self.byte_order, &self.pointer_width, &self.flags];
         let zeroed = others.into_iter().all(|field| field.load(Relaxed) == 0)
             && words.into_iter().all(|field| field.load(Relaxed) == 0);
         // Read after the others: a maker that begins now has written it before them.
@@ -254,6 +290,23 @@ impl Header {
     /// Bytes of the region, checked against the mapping by [`check`](Self::check).
     pub(crate) fn size(&self, memory: Memory<'_>) -> u64 {
         self.size.load(Relaxed).min(memory.len())
+    }
+
+    /// Bytes that objects can have so far.
+    pub(super) fn committed(&self, memory: Memory<'_>) -> u64 {
+        // Acquire: who finds a larger number finds the memory too.
+        self.committed.load(Acquire).min(self.size(memory))
+    }
+
+    /// For the holder of the directory's lock, who has seen to the memory.
+    pub(super) fn set_committed(&self, bytes: u64) {
+        point();
+        self.committed.store(bytes, Release);
+    }
+
+    /// Whether memory comes with the first touch.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.flags.load(Relaxed) & SPARSE != 0
     }
 
     /// Where the table of the members begins, 0 for none, and its number of slots.

@@ -78,7 +78,8 @@ impl Mapping {
     pub(super) fn new(fd: OwnedFd, facts: Facts, backing: Backing, read_only: bool, dump: bool) -> Result<Self> {
         let len = usize::try_from(facts.size).map_err(|_| Error::invalid_size("it does not fit the address space"))?;
         let mut options = MmapOptions::new();
-        options.len(len);
+        // Huge pages would be set aside for all of it: what is there at first was, and the rest is as it grows.
+        options.len(len).no_reserve_swap();
         let map = if read_only { options.map_raw_read_only(&fd) } else { options.map_raw(&fd) };
         let map = map.map_err(|error| Error::os("mmap", error))?;
         if !dump && len >= LARGE {
@@ -167,6 +168,22 @@ impl Mapping {
         fresh
     }
 
+    /// Where it is in this process.
+    pub(super) fn addresses(&self) -> Range<usize> {
+        let start = self.map.as_mut_ptr().addr();
+        start..start + self.map.len()
+    }
+
+    /// Tells the kernel something about a part.
+    pub(super) fn advise(&self, advice: Advice, bytes: Range<usize>) -> io::Result<()> {
+        self.map.advise_range(advice, bytes.start, bytes.end - bytes.start)
+    }
+
+    /// Bytes of its pages: the file system's.
+    pub(super) fn page_size(&self) -> Result<usize> {
+        files::page_size(&self.fd).map_err(|error| Error::os("fstatfs", error))
+    }
+
     #[inline]
     pub(crate) fn memory(&self) -> Memory<'_> {
         memory_of(&self.map)
@@ -231,7 +248,7 @@ impl Mapping {
 
     pub(crate) fn directory(&self) -> Result<Directory<'_>> {
         let memory = self.memory();
-        Ok(Directory::new(memory, Header::of(memory)?))
+        Ok(Directory::new(memory, Header::of(memory)?, self))
     }
 
     /// # Errors

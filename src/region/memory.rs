@@ -57,6 +57,11 @@ impl<'a> Memory<'a> {
         self.len
     }
 
+    /// Where a pointer into it leads.
+    pub(super) fn offset_of(self, place: NonNull<u8>) -> u64 {
+        (place.addr().get() - self.base.addr().get()) as u64
+    }
+
     /// A pointer to `size` bytes at `offset`.
     ///
     /// # Errors

@@ -22,11 +22,13 @@ mod claims;
 mod directory;
 mod handle;
 mod header;
+pub mod layout;
 mod mapping;
 mod members;
 mod memory;
 mod object;
 mod place;
+mod placement;
 pub(crate) mod ticket;
 mod travel;
 
@@ -42,8 +44,9 @@ pub(crate) use self::{
 #[cfg(feature = "capi")]
 pub(crate) use self::{handle::Site, object::Description};
 pub use place::Place;
+pub use placement::{Numa, PageReport, Pages};
 
-use crate::{Error, Result, raw::lives::MemberId};
+use crate::{Error, Result, os::pages, raw::lives::MemberId};
 
 /// A stretch of shared memory that holds objects, with names or without.
 ///
@@ -163,7 +166,7 @@ impl Region {
         build::unlink(&at.into())
     }
 
-    /// Bytes of the whole region.
+    /// Bytes that it has: of one that [grows](Self::grow), so far.
     ///
     /// # Examples
     ///
@@ -175,7 +178,51 @@ impl Region {
     /// ```
     #[must_use]
     pub fn size(&self) -> usize {
+        // What was checked when it was mapped is there.
+        self.0.directory().map_or(0, Directory::committed) as usize
+    }
+
+    /// The most bytes that it can [grow](Self::grow) to.
+    ///
+    /// # Examples
+    ///
+    /// See [`grow`](Self::grow).
+    #[must_use]
+    pub fn max_size(&self) -> usize {
         self.0.memory().len() as usize
+    }
+
+    /// Gives it `size` bytes (rounded up to whole pages), if it has fewer. All who use it can use them at once.
+    ///
+    /// All addresses were reserved when it was made ([`RegionOptions::max_size`]), so nothing moves: pointers, guards
+    /// and handles stay what they are, here and in every other process.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSize`] for more than [`max_size`](Self::max_size), [`Error::OutOfMemory`] when there is no room;
+    /// it then has what it had. [`Error::ReadOnly`], [`Error::Corrupt`].
+    ///
+    /// # If a process dies
+    ///
+    /// One that dies meanwhile leaves the old size or the new one. Memory that it had reserved and not given yet is
+    /// there for the next who grows it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> shmkit::Result<()> {
+    /// use shmkit::{Array, Region};
+    ///
+    /// let region = Region::options().size(4096).max_size(1 << 30).create()?;
+    /// assert!(Array::<u8>::zeros_in(&region, "large", 1 << 20).is_err());
+    /// region.grow(2 << 20)?;
+    /// let large = Array::<u8>::zeros_in(&region, "large", 1 << 20)?;
+    /// assert_eq!((region.size(), region.max_size()), (2 << 20, 1 << 30));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn grow(&self, size: usize) -> Result<()> {
+        self.0.writable()?.directory()?.grow(whole_pages(size as u64)?)
     }
 
     /// Bytes that new objects may still take, each with some tens of bytes for its record and name.
@@ -307,10 +354,14 @@ impl fmt::Debug for Region {
 pub struct RegionOptions {
     place: Option<Place>,
     size: usize,
+    max_size: usize,
     members: Option<usize>,
     sparse: bool,
     core_dump: bool,
     read_only: bool,
+    numa: Option<Numa>,
+    pages: Pages,
+    prefault: Option<usize>,
 }
 
 impl RegionOptions {
@@ -333,6 +384,14 @@ impl RegionOptions {
     /// Bytes of a new region, rounded up to whole pages. An existing one keeps its own.
     pub fn size(mut self, bytes: usize) -> Self {
         self.size = bytes;
+        self
+    }
+
+    /// Reserves addresses for so many bytes, so that the region can [grow](Region::grow). They cost nothing but a
+    /// longer mapping (and show as the size of a file or name); memory comes as it grows. Without it a region does not
+    /// grow.
+    pub fn max_size(mut self, bytes: usize) -> Self {
+        self.max_size = bytes;
         self
     }
 
@@ -361,6 +420,24 @@ impl RegionOptions {
     /// Opens the region for reading only: the mapping itself cannot be written.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
+        self
+    }
+
+    /// On which memory nodes a new region is to be.
+    pub fn numa(mut self, numa: Numa) -> Self {
+        self.numa = Some(numa);
+        self
+    }
+
+    /// In pages of which size a new region is to be.
+    pub fn pages(mut self, pages: Pages) -> Self {
+        self.pages = pages;
+        self
+    }
+
+    /// Touches all of a new region's memory, with so many threads: see [`Region::prefault`].
+    pub fn prefault(mut self, threads: usize) -> Self {
+        self.prefault = Some(threads);
         self
     }
 
@@ -402,13 +479,27 @@ impl RegionOptions {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        let size = whole_pages(self.size as u64)?;
+        let (huge, is_huge) = (pages::huge_page_size(), self.pages == Pages::Huge);
+        let whole = |size: usize| {
+            let size = whole_pages(size as u64)?;
+            if is_huge { whole_pages(object::up(size, huge.max(1)).unwrap_or(u64::MAX)) } else { Ok(size) }
+        };
+        if is_huge && (self.place.is_some() || !huge.is_power_of_two()) {
+            let reason = if huge == 0 { "this machine has none" } else { "only a region without a name can have them" };
+            return Err(Error::unsupported(format!("huge pages: {reason}")));
+        }
+        let size = whole(self.size)?;
         if let Some(members) = self.members
             && !(1..=MemberId::MOST as usize).contains(&members)
         {
             return Err(Error::invalid_argument(format!("{members} members; 1 to {} are possible", MemberId::MOST)));
         }
-        Ok(Recipe { size, buckets: header::buckets_for(size), later: 0, sparse: self.sparse, dump: self.core_dump })
+        let most = whole(self.max_size.max(self.size))?;
+        // Enough for what it grows to, as long as they are a small part of what there is at first.
+        let buckets = header::buckets_for(most).min(header::buckets_for(size.saturating_mul(8)));
+        let sparse = self.sparse || self.numa == Some(Numa::FirstTouch);
+        let (later, numa, pages) = (most - size, self.numa, self.pages);
+        Ok(Recipe { size: most, buckets, later, sparse, dump: self.core_dump, numa, pages })
     }
 
     /// What a new region begins with.
@@ -417,11 +508,14 @@ impl RegionOptions {
     }
 
     fn make(&self, intent: Intent, recipe: Recipe, fill: build::Fill<'_>) -> Result<Region> {
-        match &self.place {
-            Some(place) => build::at_place(place, intent, recipe, fill),
-            None => build::anonymous(recipe, fill),
+        let region = Region(match &self.place {
+            Some(place) => build::at_place(place, intent, recipe, fill)?,
+            None => build::anonymous(recipe, fill)?,
+        });
+        if let Some(threads) = self.prefault {
+            region.prefault(threads)?;
         }
-        .map(Region)
+        Ok(region)
     }
 }
 

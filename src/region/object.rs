@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 0     8     16     20 21 22 23  24       28      30     31        32    36      40
-//! size  next  hash   st kd nl rk  element  align   tag_l  reserved  body  spare   dims[rk], tag, name, body
+//! size  next  hash   st kd nl rk  element  align   tag_l  flags     body  spare   dims[rk], tag, name, body
 //! ```
 //!
 //! | `state` | meaning | after a death of the maker |
@@ -177,11 +177,13 @@ impl Kind {
 pub(crate) struct Dims {
     lengths: [usize; MAX_RANK],
     rank: usize,
+    /// The most that the first length can be; 0 if it does not grow.
+    most: usize,
 }
 
 impl Dims {
     /// The shape of a single value.
-    pub(crate) const NONE: Self = Self { lengths: [0; MAX_RANK], rank: 0 };
+    pub(crate) const NONE: Self = Self { lengths: [0; MAX_RANK], rank: 0, most: 0 };
 
     pub(crate) fn new(lengths: &[usize]) -> Result<Self> {
         if lengths.is_empty() || lengths.len() > MAX_RANK {
@@ -190,6 +192,19 @@ impl Dims {
         let mut dims = Self { rank: lengths.len(), ..Self::NONE };
         dims.lengths[..lengths.len()].copy_from_slice(lengths);
         Ok(dims)
+    }
+
+    /// With a first length that can grow up to `most`.
+    pub(crate) fn growing(self, most: usize) -> Result<Self> {
+        if most == 0 || most < self.lengths[0] {
+            return Err(Error::invalid_size(format!("a shape of {self:?} that has room for {most} rows")));
+        }
+        Ok(Self { most, ..self })
+    }
+
+    /// The most that the first length can be, if it grows.
+    pub(crate) fn most(&self) -> Option<usize> {
+        (self.most > 0).then_some(self.most)
     }
 
     pub(crate) fn as_slice(&self) -> &[usize] {
@@ -251,7 +266,7 @@ impl Description {
         let too_large = || Error::invalid_size(format!("{self} does not fit the address space"));
         let count = self.dims.count()? as u64;
         let bytes = count.checked_mul(u64::from(self.element_size)).ok_or_else(too_large)?;
-        let least = if bytes >= WIDE { CACHE_LINE } else { 8 }.max(self.kind.align());
+        let least = if bytes >= WIDE || self.dims.most > 0 { CACHE_LINE } else { 8 }.max(self.kind.align());
         let align = u64::from(self.element_align).max(least);
         if !align.is_power_of_two() || align > MAX_ALIGN {
             return Err(Error::invalid_size(format!("an alignment of {align}; the most is {MAX_ALIGN}")));
@@ -260,12 +275,40 @@ impl Description {
         let size = data.checked_add(bytes).filter(|size| *size <= isize::MAX as u64).ok_or_else(too_large)?;
         Ok(Layout { size, align, data })
     }
+
+    /// Bytes of one step along the first dimension.
+    pub(crate) fn row(&self) -> Result<u64> {
+        let too_large = || Error::invalid_size(format!("{self} does not fit the address space"));
+        let lengths = self.dims.as_slice().get(1..).unwrap_or_default();
+        let row =
+            lengths.iter().try_fold(u64::from(self.element_size), |bytes, length| bytes.checked_mul(*length as u64));
+        row.ok_or_else(too_large)
+    }
+
+    /// Bytes that the body can have in the end: those of `layout`, unless it grows.
+    pub(super) fn room(&self, layout: Layout) -> Result<u64> {
+        if self.dims.most == 0 {
+            return Ok(layout.size);
+        }
+        if self.row()? == 0 {
+            return Err(Error::invalid_size("rows without a byte, of which there are to be more"));
+        }
+        let room = self.row()?.checked_mul(self.dims.most as u64).and_then(|bytes| bytes.checked_add(layout.data));
+        let room = room.filter(|room| *room <= isize::MAX as u64);
+        room.map(|room| room.max(layout.size)).ok_or_else(|| {
+            Error::invalid_size(format!("{} rows of {self} do not fit the address space", self.dims.most))
+        })
+    }
 }
 
 /// The next multiple of `align`, a power of two.
 pub(super) fn up(offset: u64, align: u64) -> Option<u64> {
     Some(offset.checked_add(align - 1)? & !(align - 1))
 }
+
+/// In `flags`: the first length may grow, as far as the block has room, and the data begin where those of a large
+/// object would.
+const GROWS: u8 = 1;
 
 pub(super) const BUILDING: u8 = 1;
 pub(super) const LIVE: u8 = 2;
@@ -286,7 +329,8 @@ pub(super) struct Block {
     element_size: AtomicU32,
     element_align: AtomicU16,
     tag_len: AtomicU8,
-    reserved: AtomicU8,
+    /// [`GROWS`] or nothing.
+    flags: AtomicU8,
     /// Where the body begins, from the start of the block.
     body: AtomicU32,
     spare: AtomicU32,
@@ -296,6 +340,24 @@ const _: () = {
     assert!(size_of::<Block>() == 40 && align_of::<Block>() == 8);
     assert!(offset_of!(Block, element_size) == 24 && offset_of!(Block, body) == 32);
 };
+
+/// What LAYOUT.md tells of it.
+#[cfg(test)]
+pub(super) const FIELDS: &[(&str, usize)] = &[
+    ("size", offset_of!(Block, size)),
+    ("next", offset_of!(Block, next)),
+    ("hash", offset_of!(Block, hash)),
+    ("state", offset_of!(Block, state)),
+    ("kind", offset_of!(Block, kind)),
+    ("name_len", offset_of!(Block, name_len)),
+    ("rank", offset_of!(Block, rank)),
+    ("element_size", offset_of!(Block, element_size)),
+    ("element_align", offset_of!(Block, element_align)),
+    ("tag_len", offset_of!(Block, tag_len)),
+    ("flags", offset_of!(Block, flags)),
+    ("body", offset_of!(Block, body)),
+    ("spare", offset_of!(Block, spare)),
+];
 
 // SAFETY: `repr(C)`, of atomics only.
 unsafe impl Shared for Block {}
@@ -311,6 +373,8 @@ pub(super) struct Plan {
     /// From the start of the block to the body.
     body: u32,
     pub(super) size: u64,
+    /// Of these the bytes that are there at first: all, unless it grows.
+    pub(super) at_first: u64,
     layout: Layout,
 }
 
@@ -324,14 +388,15 @@ impl Plan {
         let head = HEAD + dims + description.tag.len() as u64 + name.len() as u64;
         let too_large = || Error::invalid_size(format!("{description} does not fit the address space"));
         let body = at.checked_add(head).and_then(|end| up(end, align)).ok_or_else(too_large)?;
-        let end = body.checked_add(layout.size).and_then(|end| up(end, BLOCK_ALIGN)).ok_or_else(too_large)?;
-        Ok(Self { body: (body - at) as u32, size: end - at, layout })
+        let end_of = |size| body.checked_add(size).and_then(|end| up(end, BLOCK_ALIGN)).ok_or_else(too_large);
+        let (at_first, end) = (end_of(layout.size)?, end_of(description.room(layout)?)?);
+        Ok(Self { body: (body - at) as u32, size: end - at, at_first: at_first - at, layout })
     }
 
     /// Writes the block at `at`, whose bytes nobody else uses: state `BUILDING`, the body zeroed.
     pub(super) fn write(&self, memory: Memory<'_>, at: u64, hash: u32, name: &str, what: &Description) -> Result<()> {
         memory.bytes(at, self.size, BLOCK_ALIGN)?;
-        for part in memory.slice::<AtomicU64>(at, self.size / 8)? {
+        for part in memory.slice::<AtomicU64>(at, self.at_first / 8)? {
             // What died half way may have left anything here.
             if part.load(Relaxed) != 0 {
                 part.store(0, Relaxed);
@@ -347,6 +412,7 @@ impl Plan {
         block.element_size.store(what.element_size, Relaxed);
         block.element_align.store(what.element_align, Relaxed);
         block.tag_len.store(what.tag.len() as u8, Relaxed);
+        block.flags.store(if what.dims.most > 0 { GROWS } else { 0 }, Relaxed);
         block.body.store(self.body, Relaxed);
         let dims = memory.slice::<AtomicU64>(at + HEAD, what.dims.as_slice().len() as u64)?;
         for (place, length) in dims.iter().zip(what.dims.as_slice()) {
@@ -362,6 +428,11 @@ impl Plan {
     pub(super) fn spot(&self, at: u64) -> Spot {
         Spot { at, body: at + u64::from(self.body), layout: self.layout }
     }
+}
+
+/// Where an arena that ends at `at` would end with this nameless object too, as it is at first.
+pub(super) fn end_at_first(at: u64, description: &Description, is_first: bool) -> Result<u64> {
+    Ok(at + Plan::new(at, "", description, is_first)?.at_first)
 }
 
 /// Where an arena that ends at `at` would end with this nameless object too.
@@ -434,20 +505,33 @@ impl Block {
         }
         let mut dims = Dims { rank, ..Dims::NONE };
         for (length, place) in dims.lengths.iter_mut().zip(memory.slice::<AtomicU64>(at + HEAD, rank as u64)?) {
-            *length = place.load(Relaxed) as usize;
+            // Acquire: of an array that grows, with its elements.
+            *length = place.load(Acquire) as usize;
         }
         let (tag, name) = self.text(memory, at)?;
         let head = HEAD + 8 * rank as u64 + (tag.len() + name.len()) as u64;
-        let description = Description {
+        let mut description = Description {
             kind: self.kind()?,
             tag: read_text(tag).into(),
             element_size: self.element_size.load(Relaxed),
             element_align: self.element_align.load(Relaxed),
             dims,
         };
-        let layout = description.layout().map_err(|error| Error::corrupt(error.to_string()))?;
-        let body = self.body(at)?;
-        let size = self.size.load(Relaxed);
+        let corrupt = |error: Error| Error::corrupt(error.to_string());
+        let (body, size) = (self.body(at)?, self.size.load(Relaxed));
+        let grows = self.flags.load(Relaxed) & GROWS != 0 && rank > 0;
+        // Any number has the same layout; how many there can be follows from it.
+        description.dims.most = usize::from(grows);
+        let layout = description.layout().map_err(corrupt)?;
+        if grows {
+            let room = at.saturating_add(size).saturating_sub(body.saturating_add(layout.data));
+            let most = room.checked_div(description.row().map_err(corrupt)?).unwrap_or(0);
+            if most == 0 {
+                return Err(Error::corrupt("an array that grows and has no room for a row"));
+            }
+            // Fewer than the region has bytes.
+            description.dims.most = most as usize;
+        }
         let fits = body >= at + head && body.checked_add(layout.size).is_some_and(|end| end <= at.saturating_add(size));
         if !fits || body % layout.align != 0 {
             return Err(Error::corrupt(format!("{description} has its body at {} of {size} bytes", body - at)));
@@ -460,6 +544,11 @@ impl Block {
         point();
         // Release: publishes what was written before; pairs with the Acquire of `is_live`.
         self.state.store(state, Release);
+    }
+
+    /// The first length, of a block whose description was read.
+    pub(super) fn first_length(memory: Memory<'_>, at: u64) -> Result<&AtomicU64> {
+        memory.at::<AtomicU64>(at + HEAD)
     }
 
     pub(super) fn is_live(&self) -> bool {

@@ -220,11 +220,16 @@ pub(crate) unsafe fn write_from_the_kernel(base: *mut u8, len: usize) {
 
 /// From now on the kernel refuses `membarrier` to this process, as a sandbox may. `false` if that cannot be had.
 pub(crate) fn refuse_membarrier() -> bool {
+    refuse(libc::SYS_membarrier)
+}
+
+/// The same of any system call.
+pub(crate) fn refuse(call: libc::c_long) -> bool {
     let step = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
     let mut steps = [
         // The number of the call; if it is this one, it is not permitted.
         step((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0),
-        step((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, 1, libc::SYS_membarrier as u32),
+        step((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, 1, call as u32),
         step((libc::BPF_RET | libc::BPF_K) as u16, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
         step((libc::BPF_RET | libc::BPF_K) as u16, 0, libc::SECCOMP_RET_ALLOW),
     ];

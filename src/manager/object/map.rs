@@ -78,6 +78,7 @@ static SECRET: LazyLock<Secret> = LazyLock::new(|| {
 
 /// Of numbers, nearly all of which are short, a linear function by chance: two that are chosen without knowing it fall together
 /// as seldom as by chance, in any of the bits (Dietzfelbinger, 1996). Of all else SipHash, which takes several times as long.
+#[inline]
 fn hash_of(key: &Object) -> u32 {
     let secret = &*SECRET;
     let wide = match key.short_number() {
@@ -92,11 +93,13 @@ fn hash_of(key: &Object) -> u32 {
 
 impl Table {
     /// What `find` and `push` want to know of a key.
+    #[inline]
     fn hash(&self, key: &Object) -> u32 {
         if self.places.is_empty() { 0 } else { hash_of(key) }
     }
 
     /// Where the key is among the items, and among the places if there are any.
+    #[inline]
     fn find(&self, hash: u32, key: &Object) -> Option<(usize, usize)> {
         let is_it = |item: &Option<(Object, Object)>| item.as_ref().is_some_and(|(found, _)| found == key);
         let Some(mask) = self.places.len().checked_sub(1) else {
@@ -201,8 +204,8 @@ impl Table {
         item
     }
 
-    /// Moves the items up if there are more holes than items.
-    fn close_holes(&mut self) {
+    /// Moves the items up if there are more holes than items, and gives back room for many more than there are.
+    fn settle_down(&mut self) {
         if self.items.len() > 2 * self.live + 8 {
             let mut next = 0_u32;
             let moved: Vec<u32> = self
@@ -221,8 +224,16 @@ impl Table {
             self.items.retain(Option::is_some);
             self.items.shrink_to(self.live + self.live / 4);
             self.lay_out();
+        } else if is_wasteful(&self.items) {
+            self.items.shrink_to(2 * self.items.len());
+            self.lay_out();
         }
     }
+}
+
+/// Whether there is room for so many more that to move all to less room is worth it: not before as many have gone or come again.
+pub(in super::super) fn is_wasteful<T>(items: &Vec<T>) -> bool {
+    items.capacity() / 4 > items.len() + 16
 }
 
 impl Map {
@@ -264,7 +275,7 @@ impl Map {
     /// Takes an item out, and returns its value.
     pub fn remove(&mut self, key: impl Into<Object>) -> Option<Object> {
         let (_, _, value) = self.take(&key.into())?;
-        self.close_holes();
+        self.settle_down();
         Some(value)
     }
 
@@ -296,6 +307,7 @@ impl Map {
     }
 
     /// Gives a key a value, and says where that is. What it had is returned; else it is a new one, at the end.
+    #[inline]
     pub(in super::super) fn put_and_tell(&mut self, key: Object, value: Object) -> (usize, Option<Object>) {
         let table = self.0.get_or_insert_default();
         let hash = table.hash(&key);
@@ -321,6 +333,7 @@ impl Map {
     }
 
     /// Another value for the item at a place; the one that it had.
+    #[inline]
     pub(in super::super) fn replace(&mut self, at: usize, value: Object) -> Option<Object> {
         let (_, old) = self.0.as_mut()?.items.get_mut(at)?.as_mut()?;
         Some(mem::replace(old, value))
@@ -337,15 +350,21 @@ impl Map {
         table.settle(hash, at);
     }
 
-    pub(in super::super) fn close_holes(&mut self) {
+    pub(in super::super) fn settle_down(&mut self) {
         if let Some(table) = &mut self.0 {
-            table.close_holes();
+            table.settle_down();
         }
     }
 
-    /// The last key.
-    pub(in super::super) fn last_key(&self) -> Option<&Object> {
-        self.items().last()?.as_ref().map(|(key, _)| key)
+    /// For so many items there is room.
+    #[cfg(test)]
+    pub(in super::super) fn room(&self) -> usize {
+        self.0.as_ref().map_or(0, |table| table.items.capacity().max(table.places.len()))
+    }
+
+    /// The last item.
+    pub(in super::super) fn last(&self) -> Option<&(Object, Object)> {
+        self.items().last()?.as_ref()
     }
 
     /// Items from a position on, each with its position.

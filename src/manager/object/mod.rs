@@ -14,8 +14,9 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
+pub(super) use self::map::is_wasteful;
 pub use self::map::{Map, MapIter};
-pub(super) use self::wire::{Home, Reader, Wire};
+pub(super) use self::wire::{Home, Reader, Room, Wire};
 use super::proxy::Proxy;
 use crate::{Error, Result};
 
@@ -173,12 +174,22 @@ impl Object {
     /// # Errors
     ///
     /// `TypeMismatch` for what cannot be a key: what may change, and what has such a thing in it.
+    #[inline]
     pub(super) fn check_key(&self) -> Result<()> {
+        if self.is_plain() { Ok(()) } else { self.check_parts() }
+    }
+
+    fn check_parts(&self) -> Result<()> {
         match self {
-            Self::Dict(_) | Self::Proxy(_) => Err(self.mismatch("a value that can be a key")),
             Self::List(items) => items.iter().try_for_each(Self::check_key),
-            _ => Ok(()),
+            _ => Err(self.mismatch("a value that can be a key")),
         }
+    }
+
+    /// Whether it has no other values in it, nor is another object.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        !matches!(self, Self::List(_) | Self::Dict(_) | Self::Proxy(_))
     }
 
     /// Calls `found` with each proxy in it.
@@ -204,14 +215,21 @@ impl Object {
     }
 
     /// The number of 64 bits with a sign that it equals, if it does.
+    #[inline]
     fn short_number(&self) -> Option<i64> {
         match self {
             Self::Int(int) => i64::try_from(*int).ok(),
+            Self::Str(_) => None,
             _ => self.number()?.whole()?.try_into().ok(),
         }
     }
 
+    #[inline]
     pub(super) fn has_proxies(&self) -> bool {
+        !self.is_plain() && self.has_proxies_in_it()
+    }
+
+    fn has_proxies_in_it(&self) -> bool {
         match self {
             Self::Proxy(_) => true,
             Self::List(items) => items.iter().any(Self::has_proxies),
@@ -297,11 +315,21 @@ fn compare_exactly(int: i128, float: f64) -> Ordering {
 }
 
 impl PartialEq for Object {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::None, Self::None) => true,
+            // What keys nearly always are.
             (Self::Int(a), Self::Int(b)) => a == b,
             (Self::Str(a), Self::Str(b)) => a == b,
+            _ => self.is_same(other),
+        }
+    }
+}
+
+impl Object {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None) => true,
             (Self::Bytes(a), Self::Bytes(b)) => a == b,
             (Self::List(a), Self::List(b)) => a == b,
             (Self::Dict(a), Self::Dict(b)) => a == b,
@@ -313,27 +341,52 @@ impl PartialEq for Object {
 
 impl Eq for Object {}
 
+/// What is hashed of a value begins with one of these bytes, none of which is in any text, or with a text, which ends with yet another
+/// one. Lengths stand before what has any. So no two values, and no two lists of values, that differ are the same bytes to a hasher:
+/// somebody could make many of those, whatever the hasher's secret is.
+mod mark {
+    pub(super) const NONE: u8 = 0xf8;
+    pub(super) const INT: u8 = 0xf9;
+    pub(super) const FLOAT: u8 = 0xfa;
+    pub(super) const BYTES: u8 = 0xfb;
+    pub(super) const LIST: u8 = 0xfc;
+    pub(super) const DICT: u8 = 0xfd;
+    pub(super) const PROXY: u8 = 0xfe;
+}
+
 impl Hash for Object {
     fn hash<H: Hasher>(&self, state: &mut H) {
         if let Some(number) = self.number() {
-            state.write_u8(1);
-            return match (number.whole(), number) {
-                (Some(whole), _) => state.write_i128(whole),
-                (None, Number::Float(float)) if !float.is_nan() => state.write_u64(float.to_bits()),
-                _ => state.write_u8(0),
-            };
+            if let Some(whole) = number.whole() {
+                state.write_u8(mark::INT);
+                state.write_i128(whole);
+            } else {
+                let float = number.to_f64();
+                state.write_u8(mark::FLOAT);
+                state.write_u64(if float.is_nan() { f64::NAN } else { float }.to_bits());
+            }
+            return;
         }
         match self {
             Self::Str(text) => text.hash(state),
             Self::Bytes(bytes) => {
-                state.write_u8(2);
-                state.write(bytes);
+                state.write_u8(mark::BYTES);
+                bytes.hash(state);
             }
-            Self::List(items) => items.hash(state),
-            // Whatever the order is.
-            Self::Dict(map) => state.write_usize(map.len()),
-            Self::Proxy(proxy) => proxy.hash(state),
-            _ => state.write_u8(0),
+            Self::List(items) => {
+                state.write_u8(mark::LIST);
+                items.hash(state);
+            }
+            Self::Dict(map) => {
+                state.write_u8(mark::DICT);
+                // Whatever the order is. These are no keys of ours, so nobody gains by many of a length.
+                state.write_usize(map.len());
+            }
+            Self::Proxy(proxy) => {
+                state.write_u8(mark::PROXY);
+                proxy.hash(state);
+            }
+            _ => state.write_u8(mark::NONE),
         }
     }
 }

@@ -54,13 +54,15 @@ fn show_float(float: f64, f: &mut Formatter<'_>) -> fmt::Result {
         return f.write_str(if float > 0.0 { "inf" } else { "-inf" });
     }
     let shortest = format!("{float:e}");
-    let (digits, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
+    let count = shortest.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
+    // Of those that are as short, the nearest; of two that are as near, the even one: the library has any.
+    let nearest = format!("{float:.*e}", count - 1);
+    let chosen = if nearest.parse() == Ok(float) { nearest } else { shortest };
+    let (digits, exponent) = chosen.split_once('e').unwrap_or((&chosen, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if (-4..16).contains(&exponent) {
-        // `{}` never has an exponent, and no fraction where there is none.
-        let plain = format!("{float}");
-        f.write_str(&plain)?;
-        return if plain.contains('.') { Ok(()) } else { f.write_str(".0") };
+        let behind_point = usize::try_from(count as i32 - 1 - exponent).unwrap_or(0);
+        return write!(f, "{float:.*}", behind_point.max(1));
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     write!(f, "{digits}e{sign}{:02}", exponent.unsigned_abs())
@@ -93,7 +95,8 @@ fn show_str(text: &str, f: &mut Formatter<'_>) -> fmt::Result {
 }
 
 /// Whether nobody would see it: controls, spaces other than the usual one, marks of format, private use, and what is no
-/// character.
+/// character. Python escapes those too that its version of Unicode does not know yet, which are shown here, unless their whole
+/// plane is empty.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || (c.is_whitespace() && c != ' ')
@@ -102,7 +105,7 @@ fn is_hidden(c: char) -> bool {
             u32::from(c),
             0xad | 0x600..=0x605 | 0x61c | 0x6dd | 0x70f | 0x890..=0x891 | 0x8e2 | 0x180e | 0x200b..=0x200f
                 | 0x202a..=0x202e | 0x2060..=0x206f | 0xe000..=0xf8ff | 0xfdd0..=0xfdef | 0xfeff | 0xfff0..=0xfffb
-                | 0x110bd | 0x110cd | 0x13430..=0x13438 | 0x1bca0..=0x1bca3 | 0x1d173..=0x1d17a | 0xe0000..=0xe00ff
+                | 0x110bd | 0x110cd | 0x13430..=0x13438 | 0x1bca0..=0x1bca3 | 0x1d173..=0x1d17a | 0x40000..=0xe00ff
                 | 0xe01f0..
         )
 }

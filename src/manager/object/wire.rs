@@ -31,8 +31,11 @@ pub(in super::super) const DEPTH: usize = 128;
 /// and in an item.
 const AROUND: usize = 4;
 
-/// The most parts of what is read at a time. Of an answer, which others may have made longer, twice as many.
+/// The most parts of what is read at a time.
 const PARTS: usize = 1 << 24;
+
+/// Of an answer: a key and a value that came with two requests, and what is around them.
+const PARTS_OF_ANSWER: usize = 2 * PARTS + 64;
 
 /// For so many there is room from the start: not for all, for a count alone costs whoever wrote it nothing.
 const AT_ONCE: usize = 1024;
@@ -59,9 +62,102 @@ pub(in super::super) trait Wire: Sized {
 /// Bytes that are being read.
 pub(in super::super) struct Reader<'a> {
     rest: &'a [u8],
-    parts: usize,
+    room: Room,
     depth: usize,
     home: Home<'a>,
+}
+
+/// Room in memory for what is read, or for what is to be an answer that the other side can read.
+pub(in super::super) struct Room {
+    parts: usize,
+    /// For the bytes of texts, if they count: where each came with a request, they are as many as that had.
+    bytes: usize,
+    /// What there was of both in the beginning.
+    of: (usize, usize),
+}
+
+impl Room {
+    pub(in super::super) fn new(parts: usize, bytes: usize) -> Self {
+        Self { parts, bytes, of: (parts, bytes) }
+    }
+
+    pub(in super::super) fn of_answer() -> Self {
+        Self::new(PARTS_OF_ANSWER, usize::MAX)
+    }
+
+    /// For several that go together, of which each may be the same value.
+    pub(in super::super) fn of_answers() -> Self {
+        Self::new(PARTS_OF_ANSWER, PARTS_OF_ANSWER * PART)
+    }
+
+    /// # Errors
+    ///
+    /// `TooLarge`, in bytes: at least so many are wanted.
+    #[inline]
+    pub(in super::super) fn take(&mut self, parts: usize) -> Result<()> {
+        match self.parts.checked_sub(parts) {
+            Some(rest) => {
+                self.parts = rest;
+                Ok(())
+            }
+            None => Err(self.too_small_for(parts)),
+        }
+    }
+
+    #[cold]
+    fn too_small_for(&self, parts: usize) -> Error {
+        let bytes = |parts: usize| (parts as u64).saturating_mul(PART as u64);
+        Error::TooLarge { size: bytes(parts.saturating_add(self.of.0 - self.parts)), limit: bytes(self.of.0) }
+    }
+
+    fn take_bytes(&mut self, bytes: usize) -> Result<()> {
+        let Some(rest) = self.bytes.checked_sub(bytes) else {
+            let size = bytes.saturating_add(self.of.1 - self.bytes);
+            return Err(Error::TooLarge { size: size as u64, limit: self.of.1 as u64 });
+        };
+        self.bytes = rest;
+        Ok(())
+    }
+
+    /// For a value and all that is in it, as a reader counts it. Looks no further than there is room.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge`.
+    pub(in super::super) fn hold(&mut self, value: &Object) -> Result<()> {
+        self.take(1)?;
+        match value {
+            Object::Str(text) => self.take_bytes(text.len()),
+            Object::Bytes(bytes) => self.take_bytes(bytes.len()),
+            Object::List(items) => self.hold_all(items),
+            Object::Dict(map) => self.hold_map(map),
+            _ => Ok(()),
+        }
+    }
+
+    /// # Errors
+    ///
+    /// `TooLarge`.
+    pub(in super::super) fn hold_all(&mut self, items: &[Object]) -> Result<()> {
+        self.has(items.len())?;
+        items.iter().try_for_each(|item| self.hold(item))
+    }
+
+    /// # Errors
+    ///
+    /// `TooLarge`.
+    pub(in super::super) fn hold_map(&mut self, map: &Map) -> Result<()> {
+        self.take(if map.is_empty() { 0 } else { DICT_PARTS })?;
+        self.has(map.len().saturating_mul(2))?;
+        map.iter().try_for_each(|(key, value)| {
+            self.hold(key)?;
+            self.hold(value)
+        })
+    }
+
+    fn has(&self, parts: usize) -> Result<()> {
+        if parts > self.parts { Err(self.too_small_for(parts)) } else { Ok(()) }
+    }
 }
 
 /// Who reads, and so what proxies are.
@@ -81,17 +177,18 @@ fn cut() -> Error {
 
 impl<'a> Reader<'a> {
     pub(in super::super) fn new(bytes: &'a [u8], home: Home<'a>) -> Self {
-        Self { rest: bytes, parts: PARTS, depth: DEPTH, home }
+        Self { rest: bytes, room: Room::new(PARTS, usize::MAX), depth: DEPTH, home }
     }
 
     pub(in super::super) fn of_answer(bytes: &'a [u8], home: Home<'a>) -> Self {
-        Self { rest: bytes, parts: 2 * PARTS, depth: DEPTH + AROUND, home }
+        Self { rest: bytes, room: Room::of_answer(), depth: DEPTH + AROUND, home }
     }
 
     pub(in super::super) fn home(&self) -> Home<'a> {
         self.home
     }
 
+    #[inline]
     pub(in super::super) fn byte(&mut self) -> Result<u8> {
         let (first, rest) = self.rest.split_first().ok_or_else(cut)?;
         self.rest = rest;
@@ -113,11 +210,24 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
+    /// The number of these that follow, with room for all of them.
+    pub(in super::super) fn count_of<T>(&mut self) -> Result<usize> {
+        let count = self.count()?;
+        self.spend(count.saturating_mul(size_of::<T>().div_ceil(PART)))?;
+        Ok(count)
+    }
+
+    /// Whether this byte is the next one, which then was read.
+    pub(in super::super) fn skip(&mut self, byte: u8) -> bool {
+        let is_it = self.rest.first() == Some(&byte);
+        self.rest = &self.rest[usize::from(is_it)..];
+        is_it
+    }
+
     /// So many parts are about to be read.
+    #[inline]
     fn spend(&mut self, parts: usize) -> Result<()> {
-        let too_large = Error::TooLarge { size: parts as u64, limit: PARTS as u64 };
-        self.parts = self.parts.checked_sub(parts).ok_or(too_large)?;
-        Ok(())
+        self.room.take(parts)
     }
 
     pub(in super::super) fn is_empty(&self) -> bool {
@@ -282,8 +392,7 @@ impl<T: Wire> Wire for Vec<T> {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self> {
-        let count = from.count()?;
-        from.spend(count.saturating_mul(size_of::<T>().div_ceil(PART)))?;
+        let count = from.count_of::<T>()?;
         let mut items = Self::with_capacity(count.min(AT_ONCE));
         for _ in 0..count {
             items.push(T::read(from)?);

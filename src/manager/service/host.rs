@@ -15,11 +15,11 @@ use serde::Serialize;
 
 use super::{
     super::{
-        desk::{self, Attendant, Client, Desk, Event, Turn},
+        desk::{Attendant, Client, Desk, Event, Office},
         protocol,
         server::AbortOnUnwind,
     },
-    arrived, maker,
+    arrived, maker, waits,
 };
 use crate::{
     Error, Result,
@@ -82,7 +82,8 @@ pub(in crate::manager) fn open(
     let life = maker::life_at(build, place)?;
     let (desk, events) = Desk::new()?;
     let order = Order { desk: Arc::clone(&desk), events, args, descriptors };
-    let name = tag.split(' ').next().unwrap_or_default().to_owned();
+    // A thread's name ends at a zero byte.
+    let name = tag.split([' ', '\0']).next().unwrap_or_default().to_owned();
     let started = thread::Builder::new().name(name).spawn(move || {
         let abort = AbortOnUnwind;
         life(order);
@@ -100,22 +101,14 @@ impl Order {
         dispatch: fn(&mut S, &str, Call<'_>) -> Result<Sent>,
     ) {
         let Self { desk, events, args, descriptors } = self;
+        waits::begin_life(&desk.bell);
         let made = caught(|| make(ticket::decode_from(&args, arrived(descriptors)?, Route::default())?));
         drop(args);
         let service: Result<Box<Methods>, Vec<u8>> = match made {
             Ok(Ok(mut service)) => Ok(Box::new(move |method, call| dispatch(&mut service, method, call))),
             Ok(Err(error)) | Err(error) => Err(protocol::error_bytes(&error)),
         };
-        let mut host = Host {
-            desk: Arc::clone(&desk),
-            events,
-            clients: Vec::new(),
-            served: 0,
-            service,
-            is_poisoned: false,
-            request: Vec::new(),
-            answer: Vec::new(),
-        };
+        let mut host = Host { office: Office::new(Arc::clone(&desk), events), service, is_poisoned: false };
         desk.attend(&mut host);
         // Its end may panic, and is nobody's concern.
         let _ = caught(|| drop(host));
@@ -126,56 +119,34 @@ type Methods = dyn FnMut(&str, Call<'_>) -> Result<Sent>;
 
 /// The thread of a service.
 struct Host {
-    desk: Arc<Desk>,
-    events: mpsc::Receiver<Event>,
-    clients: Vec<Client>,
-    /// Who was answered last.
-    served: usize,
+    office: Office,
     /// Or the error for which it could not be made.
     service: Result<Box<Methods>, Vec<u8>>,
     is_poisoned: bool,
-    request: Vec<u8>,
-    answer: Vec<u8>,
 }
 
 impl Attendant for Host {
-    fn turn(&mut self) -> Turn {
-        let mut has_done = false;
-        if self.desk.take_news() {
-            has_done = true;
-            while let Ok(event) = self.events.try_recv() {
-                match event {
-                    Event::Enter(peer, line) => self.clients.push(Client::new(peer, line)),
-                    Event::Leave(number) => self.clients.retain(|client| client.peer.number != number),
-                    Event::Unhold(_) => {}
-                    Event::End => return Turn::End,
-                }
-            }
-        }
-        for at in 0..self.clients.len() {
-            if let Some(asked) = self.clients[at].asked() {
-                has_done = true;
-                self.serve(at, asked);
-            }
-        }
-        if has_done { Turn::Done } else { Turn::Idle }
+    fn office(&mut self) -> &mut Office {
+        &mut self.office
     }
 
-    fn last(&self) -> Option<&Client> {
-        self.clients.get(self.served)
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Enter(peer, line) => self.office.clients.push(Client::new(peer, line)),
+            Event::Leave(number) => self.office.clients.retain(|client| client.peer.number != number),
+            Event::Unhold(_) | Event::Return(_) | Event::End => {}
+        }
     }
-}
 
-impl Host {
     fn serve(&mut self, at: usize, asked: u32) {
-        let (service, is_poisoned, answer) = (&mut self.service, &mut self.is_poisoned, &mut self.answer);
-        let client = &mut self.clients[at];
+        let (service, is_poisoned) = (&mut self.service, &mut self.is_poisoned);
+        let mut answer = mem::take(&mut self.office.answer);
         answer.clear();
         answer.push(0);
-        let result = client.request(&mut self.request, |bytes, descriptors| {
+        let result = self.office.request(at, |bytes, descriptors| {
             let (method, args) = read_method(bytes)?;
             let service = service.as_mut().map_err(|error| protocol::read_error(error))?;
-            let call = Call { args, descriptors, answer, is_poisoned };
+            let call = Call { args, descriptors, answer: &mut answer, is_poisoned };
             match method {
                 IS_MADE => call.reply(&()),
                 IS_POISONED => {
@@ -190,13 +161,12 @@ impl Host {
             }
         });
         let descriptors = result.unwrap_or_else(|error| {
-            write_error(&error, &mut self.answer);
+            write_error(&error, &mut answer);
             Vec::new()
         });
-        client.answer(asked, &mut self.answer, &descriptors, |error, bytes| write_error(&error, bytes));
-        self.served = at;
-        desk::trim(&mut self.request);
-        desk::trim(&mut self.answer);
+        self.office.answer = answer;
+        let descriptors = (!descriptors.is_empty()).then(|| descriptors.into());
+        self.office.give(at, asked, descriptors, |error, bytes| write_error(&error, bytes));
     }
 }
 
@@ -278,7 +248,7 @@ mod tests {
     use crate::{
         Value,
         manager::{
-            desk::Peer,
+            desk::{Peer, Turn},
             service::Serves,
             words::{self, Bytes, ROOM},
         },
@@ -313,31 +283,23 @@ mod tests {
         let peer = Peer::new(1, theirs, None);
         let mut log = Vec::new();
         let service: Box<Methods> = Box::new(move |method, call| LogProxy::dispatch(&mut log, method, call));
-        let host = Host {
-            desk,
-            events,
-            clients: vec![Client::new(peer, words::new_line().unwrap())],
-            served: 0,
-            service: Ok(service),
-            is_poisoned: false,
-            request: Vec::new(),
-            answer: Vec::new(),
-        };
+        let mut host = Host { office: Office::new(desk, events), service: Ok(service), is_poisoned: false };
+        host.office.clients.push(Client::new(peer, words::new_line().unwrap()));
         (host, ours)
     }
 
     fn asks(host: &mut Host, number: u32, bytes: Option<&[u8]>) -> Bytes {
-        let line = host.clients[0].line.clone();
+        let line = host.office.clients[0].line.clone();
         words::requests(&line).put(number, bytes);
         assert!(matches!(host.turn(), Turn::Done));
         assert_eq!(words::answers(&line).number(), number);
-        words::answers(&line).get(&mut host.request).unwrap()
+        words::answers(&line).get(&mut host.office.request).unwrap()
     }
 
     /// Puts bytes in as a request, and reads the answer, which is short.
     fn ask(host: &mut Host, number: u32, bytes: &[u8]) -> Result<Vec<u8>> {
         assert_eq!(asks(host, number, Some(bytes)), Bytes::InLine);
-        match host.request.split_first().unwrap() {
+        match host.office.request.split_first().unwrap() {
             (0, value) => Ok(value.to_vec()),
             (_, error) => Err(protocol::read_error(error)),
         }
@@ -387,6 +349,18 @@ mod tests {
         }
     }
 
+    /// A name that no thread can have.
+    #[test]
+    fn any_tag_is_one() {
+        fn place<F: maker::Maker<LogProxy, (), M>, M>(_: F) -> u64 {
+            maker::place_of::<LogProxy, F, (), M>().unwrap()
+        }
+        let build = crate::os::executable::Executable::this().identity();
+        let place = place(Vec::<(String, Vec<u32>)>::new);
+        let desk = open((build, place), "a\0b".into(), (Vec::new(), Vec::new())).unwrap();
+        assert!(desk.desk("a\0b".into()).is_ok());
+    }
+
     /// A packet that never came, a descriptor of something else, lengths that are none, answers that nobody takes.
     #[test]
     fn broken_lines() {
@@ -403,7 +377,7 @@ mod tests {
         assert!(matches!(unknown, Err(Error::InvalidArgument { reason }) if reason == "Log has no method \"push\""));
         for number in 8..1000 {
             if asks(&mut host, number, Some(&request("fill", &(ROOM + 1,)))) == Bytes::InLine {
-                let error = protocol::read_error(&host.request[1..]);
+                let error = protocol::read_error(&host.office.request[1..]);
                 assert!(error.is_would_block(), "{error}");
                 return;
             }

@@ -70,8 +70,9 @@
 //! A struct is made in the server, has a thread there for itself, and never leaves it: it need not be `Send`, and holds
 //! whatever it likes, files or other threads or [pools](#pools) among it. Calls are carried out there one after the other, so
 //! a method has the struct for itself, as `&mut self` says, and there are no locks. One that takes long, or waits for something,
-//! holds up the callers of this struct and nobody else. A method must not call itself through a proxy: it would wait for
-//! itself.
+//! holds up the callers of this struct and nobody else. A call that would wait for itself, because the service calls
+//! itself through a proxy, or another one that waits for it, is [`WouldDeadlock`](crate::Error::WouldDeadlock); but by way of
+//! another process, or from a thread that the service has started, it waits for ever.
 //!
 //! Arguments and results are [messages](crate::process::Message): handles of shared memory, lists and dicts, and other proxies
 //! are among them. What a method may return is what a process's function may, an [`Outcome`], and so
@@ -105,6 +106,10 @@
 //! believe to be there must be what is there: the description of a service has a number, which is made of its name and its methods
 //! with their types as they are written, and another one is [`TypeMismatch`](crate::Error::TypeMismatch). What the types
 //! are made of is not in it.
+//!
+//! Arguments are read in the server, in the service's thread: one of a type that has itself among its parts, as a tree has, is read as
+//! deep as it is. A caller that sends one too deep for the thread's stack ends the server, as it would end any thread. Those who
+//! [connect](Manager::connect) are of the same user; still, services for programs that are not trusted take no such types.
 //!
 //! # Pools
 //!
@@ -143,6 +148,7 @@
 mod describe;
 mod host;
 mod maker;
+mod waits;
 
 use std::{
     fmt,
@@ -173,6 +179,7 @@ pub use describe::number_of_text;
 pub use host::{Call, Sent};
 pub(super) use host::{OpenDesk, open};
 pub use maker::{Maker, Makes};
+pub(super) use waits::begin as begin_to_wait;
 
 /// What a proxy's method gives for a method that returns `R`: see [above](self#calls).
 ///
