@@ -126,7 +126,10 @@ typedef enum {
 // An array of plain data, of 1 to 8 dimensions, with a lock.
 typedef struct shmkit_array shmkit_array;
 
-// An array of atomic numbers, without a lock.
+// An atomic number or bool, without a lock.
+typedef struct shmkit_atomic shmkit_atomic;
+
+// An array of atomic numbers or bools, without a lock.
 typedef struct shmkit_atomic_array shmkit_atomic_array;
 
 // Parties that wait for each other. The death of one breaks it, and the others are told whose it was.
@@ -138,11 +141,18 @@ typedef struct shmkit_bounded_semaphore shmkit_bounded_semaphore;
 // Where holders of a lock, of whatever kind, wait for a change of what it guards.
 typedef struct shmkit_condvar shmkit_condvar;
 
+// The end of a ring that takes out, of which the same holds.
+typedef struct shmkit_consumer shmkit_consumer;
+
 // A flag that others wait for.
 typedef struct shmkit_event shmkit_event;
 
 // A lock between threads and processes, which the death of its holder does not leave locked.
 typedef struct shmkit_lock shmkit_lock;
+
+// The end of a ring that puts in: the role that it takes with the first message is nobody else's until it is closed, or its
+// process dies. One thread at a time uses it.
+typedef struct shmkit_producer shmkit_producer;
 
 // A bounded queue of messages of any length, many in and many out. For Rust a `Queue<Vec<u8>>`. What was put in arrives
 // once, unless the process that takes it dies with it.
@@ -164,8 +174,16 @@ typedef struct shmkit_rwlock shmkit_rwlock;
 // A count of permits that anybody gives and takes. Permits of the dead are lost; see shmkit_bounded_semaphore.
 typedef struct shmkit_semaphore shmkit_semaphore;
 
+// A bounded queue of messages of one type with one producer and one consumer: faster than a shmkit_ring. For Rust an
+// `SpscRing`. What was put in arrives, also if its producer dies; what a consumer was taking when it died stays for the next.
+typedef struct shmkit_spsc_ring shmkit_spsc_ring;
+
 // One value of plain data with a lock.
 typedef struct shmkit_value shmkit_value;
+
+// The elements of an array, a value or atomics, in memory that this process cannot write. It needs no more than the
+// permission to read, and disturbs nobody.
+typedef struct shmkit_view shmkit_view;
 
 // How long a call may wait: SHMKIT_FOREVER, SHMKIT_TRY, shmkit_timeout(seconds) or shmkit_deadline(nanoseconds).
 typedef struct {
@@ -183,6 +201,8 @@ typedef struct {
     bool sparse;
     // Whether core dumps contain it.
     bool core_dump;
+    // Bytes that it can grow to, for which it takes addresses and no memory. 0: it does not grow.
+    size_t max_size;
 } shmkit_region_options;
 
 // The type of elements. A program in Rust has the same one if its name there, without the path, its size and its alignment
@@ -242,6 +262,9 @@ extern const shmkit_type shmkit_f32;
 // double
 extern const shmkit_type shmkit_f64;
 
+// bool: a byte, of which anything but 0 is true. Only atomics have this type in Rust.
+extern const shmkit_type shmkit_bool;
+
 // The text of the last failure in this thread, or an empty one. It stands until the next failure in this thread.
 const char *shmkit_last_error(void);
 
@@ -279,6 +302,10 @@ shmkit_status shmkit_region_open(const char *name, shmkit_region **region);
 
 // Ends a handle. The memory goes with the last object in it that is open.
 shmkit_status shmkit_region_close(const shmkit_region *region);
+
+// Makes it larger while others have it: up to what it was made for. Nothing moves. If it has as many bytes, nothing happens.
+shmkit_status shmkit_region_grow(const shmkit_region *region,
+                                 size_t size);
 
 // Its bytes, and how many of them are free.
 shmkit_status shmkit_region_size(const shmkit_region *region, size_t *size, size_t *left);
@@ -408,6 +435,17 @@ shmkit_status shmkit_array_create(const shmkit_region *region,
                                   size_t rank,
                                   shmkit_array **array);
 
+// Makes an array that can grow at its end while others have it, up to `most` rows (elements, if it has one dimension), as
+// shmkit_array_create does. It has addresses for all of them from the start, and memory for those that there are. In a
+// region the room for `most` rows is the array's, and the region grows with it if it can.
+shmkit_status shmkit_array_create_growable(const shmkit_region *region,
+                                           const char *name,
+                                           const shmkit_type *type_,
+                                           const size_t *shape,
+                                           size_t rank,
+                                           size_t most,
+                                           shmkit_array **array);
+
 // Finds an array, or makes it as shmkit_array_create does: also where its maker died on the way.
 shmkit_status shmkit_array_open_or_create(const shmkit_region *region,
                                           const char *name,
@@ -448,7 +486,25 @@ shmkit_status shmkit_array_clear_poison(const shmkit_array *array);
 shmkit_status shmkit_array_data(const shmkit_array *array,
                                 void **data);
 
-// The number of elements.
+// Appends a copy of `count` elements, which are whole rows, to an array that can grow. Nothing moves: pointers and claims stay
+// what they are, in every process, and all see the old length or the new one, with all of its elements. It takes the lock,
+// unless this thread holds it already. A death meanwhile leaves either length, and no poison if the lock was not held.
+// SHMKIT_REGION_FULL: there would be more than the array was made for.
+shmkit_status shmkit_array_extend(const shmkit_array *array,
+                                  const void *elements,
+                                  size_t count,
+                                  shmkit_wait wait);
+
+// Appends zeros to an array that can grow, as shmkit_array_extend does, until there are `rows` rows (elements, if it has one
+// dimension). If there are as many already, nothing happens.
+shmkit_status shmkit_array_grow(const shmkit_array *array,
+                                size_t rows,
+                                shmkit_wait wait);
+
+// The most elements that it can have: as many as it has, unless it can grow.
+shmkit_status shmkit_array_capacity(const shmkit_array *array, size_t *most);
+
+// The number of elements, as it is now.
 shmkit_status shmkit_array_len(const shmkit_array *array, size_t *len);
 
 // The number of dimensions, 1 to 8, and their lengths, of which as many are written to `shape` as `room` says.
@@ -489,9 +545,88 @@ shmkit_status shmkit_claim_poison(const shmkit_array *array,
 // Declares the elements, which this thread has claimed to change them, to be whole again.
 shmkit_status shmkit_claim_clear_poison(const shmkit_array *array, const shmkit_claim *claim);
 
-// Makes an array of atomics. With a region: in it, under `name` or, if that is null, without a name. Without: in memory of its own, under
-// `name` or anonymous. `type` is one of the
-// numbers above. All begin as zeros.
+// Finds an array, a value, an atomic or an array of atomics at a name or file, to read it. If `type` is null it may have any,
+// which shmkit_view_type tells. Of an array that grows the view has what is there now.
+shmkit_status shmkit_view_open(const char *name,
+                               const shmkit_type *type_,
+                               shmkit_view **view);
+
+// Ends a handle; the object stays for those who have it open, and under its name.
+shmkit_status shmkit_view_close(const shmkit_view *view);
+
+// Copies `count` elements from `at` on, in row-major order, as they are now. There is no lock in this, so others may write
+// meanwhile: each number is whole, and of a struct each aligned part of up to 8 bytes.
+shmkit_status shmkit_view_load(const shmkit_view *view,
+                               size_t at,
+                               size_t count,
+                               void *buffer);
+
+// Where the elements lie, in row-major order, until the handle is closed. A write there ends the process. Others may write
+// while they are read.
+shmkit_status shmkit_view_data(const shmkit_view *view,
+                               const void **data);
+
+// The number of elements; 1 of a single one.
+shmkit_status shmkit_view_len(const shmkit_view *view, size_t *len);
+
+// The number of dimensions, 0 of a single element, and their lengths, of which as many are written to `shape` as `room` says.
+shmkit_status shmkit_view_shape(const shmkit_view *view,
+                                size_t *shape,
+                                size_t room,
+                                size_t *rank);
+
+// The type of the elements. Its name stands until the handle is closed.
+shmkit_status shmkit_view_type(const shmkit_view *view, shmkit_type *type_);
+
+// Makes an atomic. With a region: in it, under `name` or, if that is null, without a name. Without: in memory of its own,
+// under `name` or anonymous. `type` is one of the numbers above, or shmkit_bool. It begins as `*first`, or as zero if that is
+// null.
+shmkit_status shmkit_atomic_create(const shmkit_region *region,
+                                   const char *name,
+                                   const shmkit_type *type_,
+                                   const void *first,
+                                   shmkit_atomic **atomic);
+
+// Finds an atomic, or makes it as shmkit_atomic_create does: also where its maker died on the way.
+shmkit_status shmkit_atomic_open_or_create(const shmkit_region *region,
+                                           const char *name,
+                                           const shmkit_type *type_,
+                                           const void *first,
+                                           shmkit_atomic **atomic);
+
+// Finds an atomic: in a region, or at a name or file.
+shmkit_status shmkit_atomic_open(const shmkit_region *region,
+                                 const char *name,
+                                 const shmkit_type *type_,
+                                 shmkit_atomic **atomic);
+
+// Ends a handle; the object stays for those who have it open, and under its name.
+shmkit_status shmkit_atomic_close(const shmkit_atomic *atomic);
+
+// Where it lies, until the handle is closed. In C it may be used as an _Atomic number of its type; a bool as an _Atomic
+// uint8_t, of which anything but 0 is true.
+shmkit_status shmkit_atomic_data(const shmkit_atomic *atomic, void **data);
+
+// Reads it. This and all below are sequentially consistent.
+shmkit_status shmkit_atomic_load(const shmkit_atomic *atomic, void *value);
+
+// Writes it.
+shmkit_status shmkit_atomic_store(const shmkit_atomic *atomic, const void *value);
+
+// Replaces it. `*old` is what it was; it may be null.
+shmkit_status shmkit_atomic_swap(const shmkit_atomic *atomic, const void *value, void *old);
+
+// Adds to a number; integers wrap. `*old` is what it was; it may be null.
+shmkit_status shmkit_atomic_fetch_add(const shmkit_atomic *atomic, const void *operand, void *old);
+
+// Replaces it if it is `*expected`, bit by bit; if not, `*expected` becomes what it is. `*exchanged` tells which.
+shmkit_status shmkit_atomic_compare_exchange(const shmkit_atomic *atomic,
+                                             void *expected,
+                                             const void *value,
+                                             bool *exchanged);
+
+// Makes an array of atomics. With a region: in it, under `name` or, if that is null, without a name. Without: in memory of
+// its own, under `name` or anonymous. `type` is one of the numbers above, or shmkit_bool. All begin as zeros.
 shmkit_status shmkit_atomic_array_create(const shmkit_region *region,
                                          const char *name,
                                          const shmkit_type *type_,
@@ -825,6 +960,71 @@ shmkit_status shmkit_ring_end(const shmkit_ring *ring);
 // How many messages are in it, for how many it has room, and whether it is closed for those who put in.
 shmkit_status shmkit_ring_state(const shmkit_ring *ring, size_t *len, size_t *capacity, bool *ended);
 
+// Makes a ring for one producer and one consumer. With a region: in it, under `name` or, if that is null, without a name.
+// Without: in memory of its own, under `name` or anonymous. It has room for `capacity` messages.
+shmkit_status shmkit_spsc_ring_create(const shmkit_region *region,
+                                      const char *name,
+                                      const shmkit_type *type_,
+                                      size_t capacity,
+                                      shmkit_spsc_ring **ring);
+
+// Finds such a ring, or makes it as shmkit_spsc_ring_create does: also where its maker died on the way.
+shmkit_status shmkit_spsc_ring_open_or_create(const shmkit_region *region,
+                                              const char *name,
+                                              const shmkit_type *type_,
+                                              size_t capacity,
+                                              shmkit_spsc_ring **ring);
+
+// Finds such a ring: in a region, or at a name or file.
+shmkit_status shmkit_spsc_ring_open(const shmkit_region *region,
+                                    const char *name,
+                                    const shmkit_type *type_,
+                                    shmkit_spsc_ring **ring);
+
+// Ends a handle; the object stays for those who have it open, its ends among them, and under its name.
+shmkit_status shmkit_spsc_ring_close(const shmkit_spsc_ring *ring);
+
+// How many messages are in it, and for how many it has room.
+shmkit_status shmkit_spsc_ring_state(const shmkit_spsc_ring *ring, size_t *len, size_t *capacity);
+
+// An end to put messages in. It takes the role with the first message, from nobody who lives.
+shmkit_status shmkit_producer_of(const shmkit_spsc_ring *ring, shmkit_producer **producer);
+
+// An end to take messages out. It takes the role with the first message, from nobody who lives.
+shmkit_status shmkit_consumer_of(const shmkit_spsc_ring *ring, shmkit_consumer **consumer);
+
+// Ends a handle, and gives up the role.
+shmkit_status shmkit_producer_close(const shmkit_producer *producer);
+
+// Ends a handle, and gives up the role.
+shmkit_status shmkit_consumer_close(const shmkit_consumer *consumer);
+
+// Puts a message in.
+shmkit_status shmkit_producer_push(const shmkit_producer *producer, const void *message, shmkit_wait wait);
+
+// Takes a message out.
+shmkit_status shmkit_consumer_pop(const shmkit_consumer *consumer, void *message, shmkit_wait wait);
+
+// Puts in as many of `count` messages as there is room for, and waits for the first one if it has to. `*done` is how many.
+shmkit_status shmkit_producer_push_many(const shmkit_producer *producer,
+                                        const void *messages,
+                                        size_t count,
+                                        shmkit_wait wait,
+                                        size_t *done);
+
+// Takes out as many of `count` messages as there are, and waits for the first one if it has to. `*done` is how many.
+shmkit_status shmkit_consumer_pop_many(const shmkit_consumer *consumer,
+                                       void *messages,
+                                       size_t count,
+                                       shmkit_wait wait,
+                                       size_t *done);
+
+// Closes the ring for good: who puts in gets SHMKIT_CLOSED, and so does who takes out once it is empty.
+shmkit_status shmkit_producer_end(const shmkit_producer *producer);
+
+// The same, by who takes out.
+shmkit_status shmkit_consumer_end(const shmkit_consumer *consumer);
+
 // Makes a queue. With a region: in it, under `name` or, if that is null, without a name. Without: in memory of its own, under
 // `name` or anonymous. It has room for `capacity` bytes.
 shmkit_status shmkit_queue_create(const shmkit_region *region,
@@ -882,5 +1082,5 @@ static_assert(sizeof(bool) == 1, "a bool is a byte");
 static_assert(sizeof(shmkit_wait) == 8 && alignof(shmkit_wait) == 8, "one number");
 static_assert(sizeof(shmkit_type) == 24 && offsetof(shmkit_type, size) == 8 && offsetof(shmkit_type, align) == 16, "");
 static_assert(sizeof(shmkit_claim) == 32 && offsetof(shmkit_claim, start) == 8 && offsetof(shmkit_claim, slot) == 24, "");
-static_assert(sizeof(shmkit_region_options) == 24 && offsetof(shmkit_region_options, sparse) == 16, "");
+static_assert(sizeof(shmkit_region_options) == 32 && offsetof(shmkit_region_options, max_size) == 24, "");
 #endif

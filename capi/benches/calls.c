@@ -38,6 +38,14 @@ int main(void) {
     must(shmkit_ring_create(NULL, NULL, &shmkit_u64, 64, &ring));
     must(shmkit_array_create(NULL, NULL, &shmkit_f64, &n, 1, &array));
     must(shmkit_rwlock_create(NULL, NULL, &shmkit_f64, &rwlock));
+    shmkit_spsc_ring *pair;
+    shmkit_producer *producer;
+    shmkit_consumer *consumer;
+    must(shmkit_spsc_ring_create(NULL, NULL, &shmkit_u64, 64, &pair));
+    must(shmkit_producer_of(pair, &producer));
+    must(shmkit_consumer_of(pair, &consumer));
+    shmkit_atomic *atomic;
+    must(shmkit_atomic_create(NULL, NULL, &shmkit_u64, NULL, &atomic));
     uint64_t message = 1;
     void *data;
     shmkit_claim claim;
@@ -49,9 +57,12 @@ int main(void) {
             must(shmkit_semaphore_release(semaphore, 1)));
     MEASURE("ring: push, pop", must(shmkit_ring_push(ring, &message, SHMKIT_FOREVER));
             must(shmkit_ring_pop(ring, &message, SHMKIT_FOREVER)));
+    MEASURE("two ends: push, pop", must(shmkit_producer_push(producer, &message, SHMKIT_FOREVER));
+            must(shmkit_consumer_pop(consumer, &message, SHMKIT_FOREVER)));
     MEASURE("read, end", must(shmkit_rwlock_read(rwlock, SHMKIT_FOREVER)); must(shmkit_rwlock_end_read(rwlock)));
     MEASURE("claim, end", must(shmkit_array_claim(array, 0, 10, SHMKIT_CHANGE, SHMKIT_FOREVER, &claim));
             must(shmkit_claim_end(array, &claim)));
+    MEASURE("fetch_add", must(shmkit_atomic_fetch_add(atomic, &message, NULL)));
     MEASURE("array: pointer", must(shmkit_array_data(array, &data)));
     return 0;
 }

@@ -1,8 +1,10 @@
 //! What a call costs from C, beside the same in Rust: `cargo bench`. In interleaved runs, by the fastest of each.
 
-use std::{collections::BTreeMap, hint::black_box, path::Path, process::Command, time::Instant};
+use std::{
+    collections::BTreeMap, hint::black_box, path::Path, process::Command, sync::atomic::Ordering::SeqCst, time::Instant,
+};
 
-use rust_shmkit::{Array, Lock, Ring, RwLock, Semaphore};
+use rust_shmkit::{Array, AtomicValue, Lock, Ring, RwLock, Semaphore};
 
 const CALLS: u32 = 200_000;
 const ROUNDS: usize = 5;
@@ -36,6 +38,13 @@ fn in_rust(best: &mut BTreeMap<String, f64>) -> rust_shmkit::Result<()> {
         black_box(&ring).push(black_box(1)).unwrap();
         black_box(black_box(&ring).pop().unwrap());
     });
+    let (mut producer, mut consumer) = Ring::<u64>::spsc(64)?;
+    measure(best, "two ends: push, pop", || {
+        black_box(&mut producer).push(black_box(1)).unwrap();
+        black_box(black_box(&mut consumer).pop().unwrap());
+    });
+    let atomic = AtomicValue::new(0_u64)?;
+    measure(best, "fetch_add", || _ = black_box(black_box(&atomic).fetch_add(black_box(1), SeqCst)));
     measure(best, "read, end", || drop(black_box(&rwlock).read().unwrap()));
     measure(best, "claim, end", || drop(black_box(&array).claim_mut(0..10).unwrap()));
     Ok(())

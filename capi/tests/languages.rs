@@ -74,19 +74,30 @@ fn a_killed_python_poisons_and_rust_recovers() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn fortran() {
+/// What an example in Fortran prints.
+fn fortran(example: &str, printed: &str) {
     if !has("gfortran") {
         return;
     }
-    let (libraries, scratch, name) = (libraries(), scratch("fortran"), Name::new("fortran"));
-    let program = scratch.join("field");
+    let (libraries, scratch, name) = (libraries(), scratch(example), Name::new(example));
+    let program = scratch.join(example);
     let mut gfortran = Command::new("gfortran");
     gfortran.args(["-std=f2018", "-Wall", "-Wextra", "-Werror", "-g", "-J"]).arg(&scratch);
-    gfortran.arg(package().join("../include/shmkit.f90")).arg(package().join("../examples/fortran/field.f90"));
+    gfortran.arg(package().join("../include/shmkit.f90"));
+    gfortran.arg(package().join("../examples/fortran").join(example).with_extension("f90"));
     gfortran.arg("-o").arg(&program).arg(format!("-L{}", libraries.display())).arg("-lshmkit");
     run(gfortran.arg(format!("-Wl,-rpath,{}", libraries.display())));
-    assert_eq!(run(Command::new(program).arg(&name.0)), "shape 3 x 4, sum 26.0\n");
+    assert_eq!(run(Command::new(program).arg(&name.0)), printed);
+}
+
+#[test]
+fn fortran_has_the_same_array() {
+    fortran("field", "shape 3 x 4, sum 26.0\n");
+}
+
+#[test]
+fn fortran_in_two_processes() {
+    fortran("line", "numbers 100, sum 2525.0, said: all of them\n");
 }
 
 /// The struct of `tests/c/peer/peer.c`.

@@ -24,13 +24,13 @@ pub(crate) use forms::four_forms;
 
 use crate::{Error, Result, raw::ring::MOST_SLOTS, region::Dims};
 
-#[cfg(feature = "capi")]
-pub(crate) use self::ring::RingCell;
 pub use self::{
     queue::{Iter as QueueIter, Queue, QueueOptions},
     ring::{Ring, RingRef, RingSlot},
     spsc::{Consumer, Producer, SpscRef, SpscRing, SpscSlot},
 };
+#[cfg(feature = "capi")]
+pub(crate) use self::{ring::RingCell, spsc::SpscCell};
 
 /// Whether a ring, of either kind, can have room for so many values.
 fn check_capacity(dims: Dims) -> Result<()> {

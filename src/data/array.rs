@@ -420,7 +420,7 @@ impl<T: Pod> Array<T> {
     ///
     /// See [`growable`](Self::growable).
     pub fn extend_from_slice(&self, elements: &[T]) -> Result<()> {
-        let _held = self.hold_to_grow()?;
+        let _held = self.hold_to_grow(Wait::Forever)?;
         self.append(elements)
     }
 
@@ -465,7 +465,7 @@ impl<T: Pod> Array<T> {
     /// # }
     /// ```
     pub fn grow(&self, rows: usize) -> Result<()> {
-        let _held = self.hold_to_grow()?;
+        let _held = self.hold_to_grow(Wait::Forever)?;
         self.append_zeros(rows)
     }
 
@@ -480,9 +480,9 @@ impl<T: Pod> Array<T> {
     }
 
     /// The array's lock, held for bookkeeping: a death meanwhile does not poison.
-    fn hold_to_grow(&self) -> Result<Hold<'_>> {
+    pub(crate) fn hold_to_grow(&self, wait: Wait) -> Result<Hold<'_>> {
         let mutex = &self.0.head().mutex;
-        mutex.lock(Use::Table, Wait::Forever)?;
+        mutex.lock(Use::Table, wait)?;
         if mutex.is_poisoned() {
             return Err(give_back(mutex));
         }

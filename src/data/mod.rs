@@ -15,8 +15,6 @@ mod value;
 #[cfg(feature = "ndarray")]
 mod views;
 
-#[cfg(feature = "capi")]
-pub(crate) use self::cells::{ArrayCell, AtomicArrayCell, ValueCell};
 pub use self::{
     array::{Array, ArrayGuard},
     atomic::{Atomic, AtomicBits, AtomicElement, AtomicNumber},
@@ -28,4 +26,9 @@ pub use self::{
     read_only::{ReadOnlyArray, ReadOnlyValue},
     shape::Shape,
     value::{Value, ValueGuard},
+};
+#[cfg(feature = "capi")]
+pub(crate) use self::{
+    cells::{ArrayCell, AtomicArrayCell, AtomicValueCell, ValueCell},
+    index::check_span,
 };

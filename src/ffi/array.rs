@@ -18,9 +18,9 @@ use super::{
     wait::shmkit_wait,
 };
 use crate::{
-    Array,
+    Array, Error,
     data::ArrayCell,
-    raw::claims::ClaimSlot,
+    raw::{claims::ClaimSlot, mutex::Hold},
     region::{Dims, Handle, Intent, Kind},
 };
 
@@ -97,6 +97,22 @@ pub extern "C" fn shmkit_array_create(
     array: Option<&mut *mut shmkit_array>,
 ) -> shmkit_status {
     report(|| give(array, make(region, name, type_, get_shape(shape, rank)?, Intent::Create)?))
+}
+
+/// Makes an array that can grow at its end while others have it, up to `most` rows (elements, if it has one dimension), as
+/// shmkit_array_create does. It has addresses for all of them from the start, and memory for those that there are. In a
+/// region the room for `most` rows is the array's, and the region grows with it if it can.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_array_create_growable(
+    region: Option<&shmkit_region>,
+    name: *const c_char,
+    type_: Option<&shmkit_type>,
+    shape: *const usize,
+    rank: usize,
+    most: usize,
+    array: Option<&mut *mut shmkit_array>,
+) -> shmkit_status {
+    report(|| give(array, make(region, name, type_, get_shape(shape, rank)?.growing(most)?, Intent::Create)?))
 }
 
 /// Finds an array, or makes it as shmkit_array_create does: also where its maker died on the way.
@@ -184,7 +200,66 @@ pub extern "C" fn shmkit_array_data(array: Option<&shmkit_array>, data: Option<&
     report(|| put(data, body(array)?.array.handle().data().as_ptr().cast(), "data"))
 }
 
-/// The number of elements.
+/// Appends a copy of `count` elements, which are whole rows, to an array that can grow. Nothing moves: pointers and claims stay
+/// what they are, in every process, and all see the old length or the new one, with all of its elements. It takes the lock,
+/// unless this thread holds it already. A death meanwhile leaves either length, and no poison if the lock was not held.
+/// SHMKIT_REGION_FULL: there would be more than the array was made for.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_array_extend(
+    array: Option<&shmkit_array>,
+    elements: *const c_void,
+    count: usize,
+    wait: shmkit_wait,
+) -> shmkit_status {
+    report(|| {
+        let Body { array, type_, .. } = body(array)?;
+        if elements.is_null() && count > 0 {
+            return Err(Failure::Null("the elements"));
+        }
+        let _held = hold(array, wait)?;
+        array.handle().append(count, |place| {
+            // SAFETY: the place is for so many elements, which nobody reads but atomically before the length says so; by the
+            // contract there are as many at `elements`, aligned.
+            unsafe { type_.store(elements.cast(), place.as_ptr(), count) };
+        })?;
+        Ok(())
+    })
+}
+
+/// Appends zeros to an array that can grow, as shmkit_array_extend does, until there are `rows` rows (elements, if it has one
+/// dimension). If there are as many already, nothing happens.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_array_grow(array: Option<&shmkit_array>, rows: usize, wait: shmkit_wait) -> shmkit_status {
+    report(|| {
+        let Body { array, type_, .. } = body(array)?;
+        let _held = hold(array, wait)?;
+        let handle = array.handle();
+        let wanted = handle.others().iter().try_fold(rows, |count, length| count.checked_mul(*length));
+        let wanted = wanted.ok_or_else(|| Error::invalid_size(format!("{rows} rows")))?;
+        let more = wanted.saturating_sub(handle.len_now());
+        if more > 0 {
+            handle.append(more, |place| {
+                // SAFETY: the place is for so many elements, which nobody sees yet.
+                unsafe { place.write_bytes(0, more * type_.size) };
+            })?;
+        }
+        Ok(())
+    })
+}
+
+/// The lock, for an array to grow, if this thread does not hold it already.
+fn hold(array: &Array<Opaque>, wait: shmkit_wait) -> Result<Option<Hold<'_>>> {
+    let is_mine = array.handle().head().mutex.is_mine();
+    Ok(if is_mine { None } else { Some(array.hold_to_grow(wait.of())?) })
+}
+
+/// The most elements that it can have: as many as it has, unless it can grow.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_array_capacity(array: Option<&shmkit_array>, most: Option<&mut usize>) -> shmkit_status {
+    report(|| put(most, body(array)?.array.capacity(), "most"))
+}
+
+/// The number of elements, as it is now.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_array_len(array: Option<&shmkit_array>, len: Option<&mut usize>) -> shmkit_status {
     report(|| put(len, body(array)?.array.len(), "len"))

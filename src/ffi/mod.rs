@@ -18,6 +18,7 @@
 #![expect(unreachable_pub, reason = "reached from C, and by the tool that writes the header")]
 
 mod array;
+mod atomic;
 mod atomic_array;
 mod barrier;
 mod bounded_semaphore;
@@ -33,7 +34,9 @@ mod ring;
 mod rlock;
 mod rwlock;
 mod semaphore;
+mod spsc;
 mod status;
 mod types;
 mod value;
+mod view;
 mod wait;

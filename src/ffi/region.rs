@@ -31,6 +31,8 @@ pub struct shmkit_region_options {
     pub sparse: bool,
     /// Whether core dumps contain it.
     pub core_dump: bool,
+    /// Bytes that it can grow to, for which it takes addresses and no memory. 0: it does not grow.
+    pub max_size: usize,
 }
 
 fn make(name: *const c_char, options: Option<&shmkit_region_options>, or_open: bool) -> super::status::Result<Region> {
@@ -38,6 +40,9 @@ fn make(name: *const c_char, options: Option<&shmkit_region_options>, or_open: b
     let mut with = Region::options().size(options.size).sparse(options.sparse).core_dump(options.core_dump);
     if options.members > 0 {
         with = with.members(options.members);
+    }
+    if options.max_size > 0 {
+        with = with.max_size(options.max_size);
     }
     if !name.is_null() {
         with = with.at(place(name)?);
@@ -76,6 +81,12 @@ pub extern "C" fn shmkit_region_open(name: *const c_char, region: Option<&mut *m
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_region_close(region: Option<&'static shmkit_region>) -> shmkit_status {
     report(|| close(region))
+}
+
+/// Makes it larger while others have it: up to what it was made for. Nothing moves. If it has as many bytes, nothing happens.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_region_grow(region: Option<&shmkit_region>, size: usize) -> shmkit_status {
+    report(|| Ok(body(region)?.grow(size)?))
 }
 
 /// Its bytes, and how many of them are free.

@@ -85,7 +85,7 @@ impl Places {
 ///
 /// Both have `size` bytes, and do not overlap.
 #[inline(always)]
-unsafe fn copy(from: *const u8, to: *mut u8, size: usize) {
+pub(super) unsafe fn copy(from: *const u8, to: *mut u8, size: usize) {
     macro_rules! as_one_of {
         ($($known:literal)*) => {
             match size {
@@ -130,22 +130,41 @@ impl Body {
 
     #[inline(always)]
     fn push(&self, message: *const u8, wait: Wait) -> Result<()> {
-        let me = self.handle.member()?;
-        let claimed = self.raw().claim_room(me, || self.handle.members(), wait)?;
+        // In registers: to the compiler the message might lie over the fields.
+        let (ring, size) = (self.raw(), self.size);
+        let at_once = self.handle.known_member().and_then(|me| ring.claim_room_at_once(me));
+        let claimed = match at_once {
+            Some(claimed) => claimed,
+            None => self.wait_for_room(wait)?,
+        };
         // SAFETY: by the contract the message has the size of the type; the slot is claimed, so nobody else uses its room.
-        unsafe { copy(message, self.places.message(claimed), self.size) };
-        self.raw().publish(claimed);
+        unsafe { copy(message, ring.slots.message(claimed), size) };
+        ring.publish(claimed);
         Ok(())
+    }
+
+    #[cold]
+    fn wait_for_room(&self, wait: Wait) -> Result<Claimed> {
+        Ok(self.raw().claim_room(self.handle.member()?, || self.handle.members(), wait)?)
     }
 
     #[inline(always)]
     fn pop(&self, message: *mut u8, wait: Wait) -> Result<()> {
-        let me = self.handle.member()?;
-        let claimed = self.raw().claim_value(me, || self.handle.members(), wait)?;
+        let (ring, size) = (self.raw(), self.size);
+        let at_once = self.handle.known_member().and_then(|me| ring.claim_value_at_once(me));
+        let claimed = match at_once {
+            Some(claimed) => claimed,
+            None => self.wait_for_value(wait)?,
+        };
         // SAFETY: by the contract there is room for a message; the slot is claimed, so nobody writes it.
-        unsafe { copy(self.places.message(claimed), message, self.size) };
-        self.raw().free(claimed);
+        unsafe { copy(ring.slots.message(claimed), message, size) };
+        ring.free(claimed);
         Ok(())
+    }
+
+    #[cold]
+    fn wait_for_value(&self, wait: Wait) -> Result<Claimed> {
+        Ok(self.raw().claim_value(self.handle.member()?, || self.handle.members(), wait)?)
     }
 
     /// Does something for as many messages as go: it may wait for the first. Returns how many; whatever the reason is that
@@ -300,7 +319,7 @@ pub extern "C" fn shmkit_ring_pop_many(
     })
 }
 
-fn not_null(pointer: *const c_void, what: &'static str) -> Result<()> {
+pub(super) fn not_null(pointer: *const c_void, what: &'static str) -> Result<()> {
     if pointer.is_null() { Err(Failure::Null(what)) } else { Ok(()) }
 }
 

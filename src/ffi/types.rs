@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     Error,
+    os::copy,
     region::{Description, Dims, Kind},
 };
 
@@ -73,6 +74,10 @@ pub static shmkit_f32: shmkit_type = number!(f32);
 #[unsafe(no_mangle)]
 pub static shmkit_f64: shmkit_type = number!(f64);
 
+/// bool: a byte, of which anything but 0 is true. Only atomics have this type in Rust.
+#[unsafe(no_mangle)]
+pub static shmkit_bool: shmkit_type = number!(bool);
+
 /// An element of a type that is known at run time only. Handles of such know the distance from one to the next; nobody
 /// takes a reference to one.
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +134,46 @@ impl Type {
             element_size: self.size as u32,
             element_align: self.align as u16,
             dims,
+        }
+    }
+
+    /// Copies elements that others may write at that time out of shared memory: each aligned part of up to 8 bytes is whole.
+    ///
+    /// # Safety
+    ///
+    /// Both are aligned for this type and valid for `count` elements; the two do not overlap; nobody else touches the private
+    /// ones.
+    pub(super) unsafe fn load(&self, shared: *const u8, private: *mut u8, count: usize) {
+        let bytes = count * self.size;
+        // Each: elements of no larger alignment than that of the type, of which the size is a multiple.
+        match self.align {
+            // SAFETY: the caller's promise.
+            1 => unsafe { copy::load::<u8>(shared, private, bytes) },
+            // SAFETY: as above.
+            2 => unsafe { copy::load::<u16>(shared.cast(), private.cast(), bytes / 2) },
+            // SAFETY: as above.
+            4 => unsafe { copy::load::<u32>(shared.cast(), private.cast(), bytes / 4) },
+            // SAFETY: as above.
+            _ => unsafe { copy::load::<u64>(shared.cast(), private.cast(), bytes / 8) },
+        }
+    }
+
+    /// Copies elements into shared memory that others may read at that time, as [`load`](Self::load) does.
+    ///
+    /// # Safety
+    ///
+    /// As for [`load`](Self::load), but others may read the private ones.
+    pub(super) unsafe fn store(&self, private: *const u8, shared: *mut u8, count: usize) {
+        let bytes = count * self.size;
+        match self.align {
+            // SAFETY: the caller's promise.
+            1 => unsafe { copy::store::<u8>(private, shared, bytes) },
+            // SAFETY: as above.
+            2 => unsafe { copy::store::<u16>(private.cast(), shared.cast(), bytes / 2) },
+            // SAFETY: as above.
+            4 => unsafe { copy::store::<u32>(private.cast(), shared.cast(), bytes / 4) },
+            // SAFETY: as above.
+            _ => unsafe { copy::store::<u64>(private.cast(), shared.cast(), bytes / 8) },
         }
     }
 

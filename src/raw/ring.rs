@@ -261,6 +261,21 @@ impl<S: Slots> Ring<'_, S> {
         }
     }
 
+    /// [`claim_room`](Self::claim_room), if nothing is in the way. No errors here: they make the caller's code for the common
+    /// case slower.
+    #[cfg(feature = "capi")]
+    #[inline(always)]
+    pub(crate) fn claim_room_at_once(&self, me: MemberId) -> Option<Claimed> {
+        self.try_room(me).ok()?.ok()
+    }
+
+    /// [`claim_value`](Self::claim_value), likewise.
+    #[cfg(feature = "capi")]
+    #[inline(always)]
+    pub(crate) fn claim_value_at_once(&self, me: MemberId) -> Option<Claimed> {
+        self.try_value(me).ok()?.ok()
+    }
+
     /// Claims the next value.
     ///
     /// # Errors

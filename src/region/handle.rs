@@ -337,11 +337,11 @@ impl<R: Resident> Handle<R> {
     /// The gate: whether `found` is a `R`, of the expected shape where one is expected.
     fn adopt(mapping: Arc<Mapping>, found: Found, dims: Option<Dims>) -> Result<Self> {
         let expected = R::description(dims.unwrap_or(found.description.dims));
-        Self::adopt_as(mapping, found, &expected)
+        Self::adopt_as(mapping, &found, &expected)
     }
 
     /// The gate, for whoever knows best what is expected.
-    fn adopt_as(mapping: Arc<Mapping>, found: Found, expected: &Description) -> Result<Self> {
+    fn adopt_as(mapping: Arc<Mapping>, found: &Found, expected: &Description) -> Result<Self> {
         let is_single = found.description.dims == Dims::NONE;
         let may_grow = R::KIND == Kind::Array || found.description.dims.most().is_none();
         if found.description != *expected || is_single != R::KIND.is_single() || !may_grow {
@@ -397,9 +397,16 @@ impl<R: Resident> Handle<R> {
         debug_assert_eq!(description.kind, R::KIND);
         R::check(description.dims)?;
         let fill = |directory: Directory<'_>| fill(directory, description, initialise);
+        let adopt = |mapping: Arc<Mapping>, found: Found| match description.dims.most() {
+            // How much room there is follows from the block.
+            Some(_) => {
+                Self::adopt_as(mapping, &found, &Description { dims: found.description.dims, ..description.clone() })
+            }
+            None => Self::adopt_as(mapping, &found, description),
+        };
         let of_root = |mapping: Arc<Mapping>| {
             let found = mapping.directory()?.root()?;
-            Self::adopt_as(mapping, found, description)
+            adopt(mapping, found)
         };
         match site {
             Site::Anonymous => of_root(build::anonymous(single(description)?, &fill)?),
@@ -411,14 +418,13 @@ impl<R: Resident> Handle<R> {
                     initialise(Fresh::of(memory, spot)?);
                     Ok(())
                 };
-                let spot = match (name, intent) {
+                let found = match (name, intent) {
                     (Some(name), Intent::OpenOrCreate) => {
-                        let (found, _) = directory.open_or_create(name, intent, description, initialise)?;
-                        return Self::adopt_as(Arc::clone(mapping), found, description);
+                        directory.open_or_create(name, intent, description, initialise)?.0
                     }
-                    _ => directory.create(*name, description, initialise)?,
+                    _ => directory.at(directory.create(*name, description, initialise)?.at)?,
                 };
-                Self::of(Arc::clone(mapping), spot, description)
+                adopt(Arc::clone(mapping), found)
             }
         }
     }
@@ -443,7 +449,7 @@ impl<R: Resident> Handle<R> {
         let description = found.description.clone();
         let mut expected = accept(&description);
         expected.kind = R::KIND;
-        Ok((Self::adopt_as(mapping, found, &expected)?, description))
+        Ok((Self::adopt_as(mapping, &found, &expected)?, description))
     }
 }
 
@@ -573,7 +579,8 @@ impl<R> Handle<R> {
         }
         let (wanted, size) = ((growing.most - rows) * row, self.stride);
         if count > wanted {
-            return Err(Error::RegionFull { needed: (count * size) as u64, left: (wanted * size) as u64 });
+            let needed = count.saturating_mul(size) as u64;
+            return Err(Error::RegionFull { needed, left: (wanted * size) as u64 });
         }
         let directory = self.directory_of()?;
         let base = self.mapping.memory().offset_of(self.data);
@@ -713,6 +720,24 @@ unsafe impl Send for ReadOnly {}
 unsafe impl Sync for ReadOnly {}
 
 impl ReadOnly {
+    /// The elements of whatever kind of data a region at `place` was made for. `accept` has the last word on its description,
+    /// and may refuse it by returning another.
+    #[cfg(feature = "capi")]
+    pub(crate) fn open(place: &Place, accept: impl FnOnce(&Description) -> Description) -> Result<(Self, Description)> {
+        let mapping = build::open(place, true)?;
+        let Found { spot, description } = mapping.directory()?.root()?;
+        let expected = accept(&description);
+        let (kind, dims) = (description.kind, description.dims);
+        let is_data =
+            matches!(kind, Kind::Value | Kind::Array | Kind::RawArray | Kind::AtomicValue | Kind::AtomicArray);
+        if !is_data || expected != description || (dims == Dims::NONE) != kind.is_single() {
+            return Err(mismatch(&expected, &description));
+        }
+        // The block was read as one of so many elements.
+        let (data, len) = (data(mapping.memory(), spot)?, dims.count()?);
+        Ok((Self { _mapping: mapping, data, shape: dims.into(), len }, description))
+    }
+
     pub(crate) fn data(&self) -> NonNull<u8> {
         self.data
     }

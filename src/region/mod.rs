@@ -42,7 +42,10 @@ pub(crate) use self::{
     object::{Dims, Kind},
 };
 #[cfg(feature = "capi")]
-pub(crate) use self::{handle::Site, object::Description};
+pub(crate) use self::{
+    handle::{Initialise, Site},
+    object::Description,
+};
 pub use place::Place;
 pub use placement::{Numa, PageReport, Pages};
 

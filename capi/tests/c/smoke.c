@@ -1,6 +1,8 @@
 // Each kind of object does what it is for, in each form of waiting.
 #include "check.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 
 struct sample {
@@ -162,6 +164,162 @@ static void atomics(void) {
     OK(shmkit_atomic_array_close(counts));
 }
 
+static void single_atomics(void) {
+    shmkit_atomic *sum, *ready, *again;
+    double first = 1.5, half = 0.5, old;
+    OK(shmkit_atomic_create(NULL, NULL, &shmkit_f64, &first, &sum));
+    OK(shmkit_atomic_fetch_add(sum, &half, &old));
+    CHECK(old == 1.5);
+    OK(shmkit_atomic_load(sum, &old));
+    CHECK(old == 2.0);
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_atomic_load(sum, NULL));
+    OK(shmkit_atomic_close(sum));
+
+    shmkit_region *region;
+    shmkit_region_options options = {.size = 1 << 16};
+    OK(shmkit_region_create(NULL, &options, &region));
+    bool no = false, yes = true, was, exchanged;
+    OK(shmkit_atomic_create(region, "ready", &shmkit_bool, NULL, &ready));
+    OK(shmkit_atomic_open_or_create(region, "ready", &shmkit_bool, &yes, &again));
+    OK(shmkit_atomic_load(again, &was));
+    CHECK(!was);
+    OK(shmkit_atomic_compare_exchange(ready, &no, &yes, &exchanged));
+    OK(shmkit_atomic_swap(again, &no, &was));
+    CHECK(exchanged && was);
+    void *byte;
+    OK(shmkit_atomic_data(ready, &byte));
+    *(volatile uint8_t *)byte = 0xfe;
+    OK(shmkit_atomic_load(again, &was));
+    CHECK(was == true);
+    OK(shmkit_atomic_store(ready, &no));
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_atomic_fetch_add(ready, &yes, NULL));
+    IS(SHMKIT_TYPE_MISMATCH, shmkit_atomic_open(region, "ready", &shmkit_u8, &again));
+    static const shmkit_type type = SHMKIT_TYPE(struct sample, "Sample");
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_atomic_create(region, NULL, &type, NULL, &again));
+    OK(shmkit_atomic_close(again));
+    OK(shmkit_atomic_close(ready));
+
+    shmkit_atomic_array *flags;
+    size_t n = 3;
+    OK(shmkit_atomic_array_create(region, "flags", &shmkit_bool, &n, 1, &flags));
+    OK(shmkit_atomic_array_swap(flags, 2, &yes, &was));
+    OK(shmkit_atomic_array_load(flags, 2, &no));
+    CHECK(!was && no);
+    OK(shmkit_atomic_array_close(flags));
+    OK(shmkit_region_close(region));
+}
+
+static void growth(void) {
+    size_t shape[] = {1, 3}, of[2], rank, len, most, n = 0;
+    shmkit_region *region;
+    shmkit_region_options options = {.size = 1 << 16, .max_size = 1 << 24};
+    OK(shmkit_region_create(NULL, &options, &region));
+    shmkit_array *array, *same;
+    OK(shmkit_array_create_growable(region, "rows", &shmkit_f64, shape, 2, 100000, &array));
+    OK(shmkit_array_open(region, "rows", &shmkit_f64, &same));
+    void *data, *again;
+    shmkit_claim claim;
+    OK(shmkit_array_data(same, &data));
+    OK(shmkit_array_claim(same, 0, 3, SHMKIT_CHANGE, SHMKIT_TRY, &claim));
+    double row[] = {1, 2, 3};
+    OK(shmkit_array_extend(array, row, 3, SHMKIT_TRY));
+    OK(shmkit_claim_end(same, &claim));
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_array_extend(array, row, 2, SHMKIT_TRY));
+    OK(shmkit_array_grow(array, 50000, SHMKIT_FOREVER));
+    OK(shmkit_array_grow(array, 7, SHMKIT_FOREVER));
+    OK(shmkit_array_len(same, &len));
+    OK(shmkit_array_shape(same, of, 2, &rank));
+    OK(shmkit_array_capacity(same, &most));
+    OK(shmkit_array_data(array, &again));
+    CHECK(len == 150000 && rank == 2 && of[0] == 50000 && of[1] == 3 && most >= 300000);
+    CHECK(((double *)data)[5] == 3 && ((double *)data)[6] == 0 && ((double *)data)[149999] == 0);
+    OK(shmkit_array_claim(same, 149997, 3, SHMKIT_CHANGE, SHMKIT_TRY, &claim));
+    CHECK((double *)claim.data == (double *)data + 149997);
+    OK(shmkit_claim_end(same, &claim));
+    // The holder of the lock grows it under that; others wait for it.
+    OK(shmkit_array_lock(array, SHMKIT_FOREVER));
+    OK(shmkit_array_extend(array, row, 3, SHMKIT_TRY));
+    OK(shmkit_array_unlock(array));
+    IS(SHMKIT_NOT_HELD, shmkit_array_unlock(array));
+    IS(SHMKIT_REGION_FULL, shmkit_array_grow(array, SIZE_MAX / 16, SHMKIT_FOREVER));
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_array_grow(array, SIZE_MAX, SHMKIT_FOREVER));
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_array_create_growable(region, NULL, &shmkit_f64, shape, 2, 0, &same));
+    OK(shmkit_array_close(array));
+    OK(shmkit_array_close(same));
+    OK(shmkit_region_grow(region, 1 << 23));
+    size_t size, left;
+    OK(shmkit_region_size(region, &size, &left));
+    CHECK(size >= 1 << 23);
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_region_grow(region, 1 << 30));
+    OK(shmkit_region_close(region));
+
+    static const shmkit_type type = SHMKIT_TYPE(struct sample, "Sample");
+    OK(shmkit_array_create_growable(NULL, NULL, &type, &n, 1, 1000, &array));
+    struct sample sample = {4, {1, 2, 3}};
+    for (int i = 0; i < 5; i++) OK(shmkit_array_extend(array, &sample, 1, SHMKIT_FOREVER));
+    OK(shmkit_array_data(array, &data));
+    CHECK(((struct sample *)data)[4].id == 4 && ((struct sample *)data)[4].weight[2] == 3);
+    OK(shmkit_array_close(array));
+    n = 4;
+    OK(shmkit_array_create(NULL, NULL, &shmkit_f64, &n, 1, &array));
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_array_extend(array, row, 3, SHMKIT_TRY));
+    OK(shmkit_array_close(array));
+}
+
+static void views(void) {
+    char name[64];
+    snprintf(name, sizeof name, "shmkit-c-view-%d", (int)getpid());
+    static const shmkit_type type = SHMKIT_TYPE(struct sample, "Sample");
+    shmkit_array *array;
+    shmkit_view *view;
+    size_t shape[] = {2, 2}, of[2], rank, len;
+    IS(SHMKIT_NOT_FOUND, shmkit_view_open(name, NULL, &view));
+    OK(shmkit_array_create_growable(NULL, name, &type, shape, 2, 10, &array));
+    void *data;
+    OK(shmkit_array_data(array, &data));
+    ((struct sample *)data)[3] = (struct sample){5, {1, 2, 3}};
+    IS(SHMKIT_TYPE_MISMATCH, shmkit_view_open(name, &shmkit_f64, &view));
+    OK(shmkit_view_open(name, NULL, &view));
+    OK(shmkit_array_grow(array, 5, SHMKIT_FOREVER));
+    OK(shmkit_view_len(view, &len));
+    OK(shmkit_view_shape(view, of, 2, &rank));
+    CHECK(len == 4 && rank == 2 && of[0] == 2 && of[1] == 2);
+    struct sample some[2];
+    OK(shmkit_view_load(view, 2, 2, some));
+    CHECK(some[0].id == 0 && some[1].id == 5 && some[1].weight[2] == 3);
+    const void *elements;
+    OK(shmkit_view_data(view, &elements));
+    CHECK(((const struct sample *)elements)[3].id == 5);
+    IS(SHMKIT_OUT_OF_RANGE, shmkit_view_load(view, 3, 2, some));
+    IS(SHMKIT_OUT_OF_RANGE, shmkit_view_load(view, 1, SIZE_MAX, some));
+    shmkit_type found;
+    OK(shmkit_view_type(view, &found));
+    CHECK(strcmp(found.name, "Sample") == 0 && found.size == sizeof(struct sample));
+    // Nobody can write there, not even the kernel for this process.
+    int zeros = open("/dev/zero", O_RDONLY);
+    CHECK(zeros >= 0 && read(zeros, (void *)(uintptr_t)elements, 4) == -1 && errno == EFAULT);
+    close(zeros);
+    OK(shmkit_view_close(view));
+    OK(shmkit_array_close(array));
+    OK(shmkit_unlink(name));
+
+    shmkit_atomic *atomic;
+    uint16_t value = 9, copy = 0;
+    OK(shmkit_atomic_create(NULL, name, &shmkit_u16, &value, &atomic));
+    OK(shmkit_view_open(name, &shmkit_u16, &view));
+    OK(shmkit_view_shape(view, NULL, 0, &rank));
+    OK(shmkit_view_load(view, 0, 1, &copy));
+    CHECK(rank == 0 && copy == 9);
+    OK(shmkit_view_close(view));
+    OK(shmkit_atomic_close(atomic));
+    OK(shmkit_unlink(name));
+    shmkit_lock *lock;
+    OK(shmkit_lock_create(NULL, name, &lock));
+    IS(SHMKIT_TYPE_MISMATCH, shmkit_view_open(name, NULL, &view));
+    OK(shmkit_lock_close(lock));
+    OK(shmkit_unlink(name));
+}
+
 static void signals(void) {
     shmkit_semaphore *semaphore;
     size_t value;
@@ -277,6 +435,47 @@ static void conditions(void) {
     OK(shmkit_lock_close(shared.lock));
 }
 
+static void spsc(void) {
+    static const shmkit_type type = SHMKIT_TYPE(struct sample, "Sample");
+    shmkit_spsc_ring *ring;
+    shmkit_producer *producer;
+    shmkit_consumer *consumer, *second;
+    OK(shmkit_spsc_ring_create(NULL, NULL, &type, 4, &ring));
+    OK(shmkit_producer_of(ring, &producer));
+    OK(shmkit_consumer_of(ring, &consumer));
+    struct sample in[6] = {{1, {0}}, {2, {0}}, {3, {0}}, {4, {0}}, {5, {0}}, {6, {9, 8, 7}}}, out[6];
+    size_t done, len, capacity;
+    IS(SHMKIT_WOULD_BLOCK, shmkit_consumer_pop(consumer, out, SHMKIT_TRY));
+    IS(SHMKIT_TIMED_OUT, shmkit_consumer_pop(consumer, out, shmkit_timeout(0.01)));
+    OK(shmkit_producer_push(producer, &in[5], SHMKIT_FOREVER));
+    OK(shmkit_producer_push(producer, &in[0], SHMKIT_TRY));
+    OK(shmkit_consumer_pop(consumer, out, SHMKIT_FOREVER));
+    CHECK(out[0].id == 6 && out[0].weight[2] == 7);
+    // Round the end of the ring.
+    OK(shmkit_producer_push_many(producer, &in[1], 5, SHMKIT_FOREVER, &done));
+    CHECK(done == 3);
+    IS(SHMKIT_WOULD_BLOCK, shmkit_producer_push(producer, in, SHMKIT_TRY));
+    OK(shmkit_spsc_ring_state(ring, &len, &capacity));
+    CHECK(len == 4 && capacity == 4);
+    OK(shmkit_consumer_pop_many(consumer, out, 6, SHMKIT_FOREVER, &done));
+    CHECK(done == 4 && out[0].id == 1 && out[1].id == 2 && out[3].id == 4);
+    OK(shmkit_producer_push_many(producer, in, 0, SHMKIT_FOREVER, &done));
+    CHECK(done == 0);
+    OK(shmkit_consumer_of(ring, &second));
+    CHECK(shmkit_consumer_pop(second, out, SHMKIT_TRY) != SHMKIT_OK); // the role is another's
+    OK(shmkit_consumer_close(consumer));
+    OK(shmkit_producer_push(producer, &in[2], SHMKIT_FOREVER));
+    OK(shmkit_producer_end(producer));
+    OK(shmkit_consumer_pop(second, out, LONG));
+    CHECK(out[0].id == 3);
+    IS(SHMKIT_CLOSED, shmkit_consumer_pop(second, out, SHMKIT_FOREVER));
+    IS(SHMKIT_CLOSED, shmkit_producer_push(producer, in, SHMKIT_FOREVER));
+    IS(SHMKIT_BAD_HANDLE, shmkit_producer_push((shmkit_producer *)second, in, SHMKIT_TRY));
+    OK(shmkit_producer_close(producer));
+    OK(shmkit_consumer_close(second));
+    OK(shmkit_spsc_ring_close(ring));
+}
+
 static void channels(void) {
     static const shmkit_type type = SHMKIT_TYPE(struct sample, "Sample");
     shmkit_ring *ring;
@@ -299,6 +498,8 @@ static void channels(void) {
     IS(SHMKIT_CLOSED, shmkit_ring_pop(ring, out, SHMKIT_FOREVER));
     IS(SHMKIT_CLOSED, shmkit_ring_push(ring, in, SHMKIT_FOREVER));
     OK(shmkit_ring_close(ring));
+
+    spsc();
 
     shmkit_queue *queue;
     char buffer[16];
@@ -378,6 +579,9 @@ int main(void) {
     locks();
     data_in_a_region();
     atomics();
+    single_atomics();
+    growth();
+    views();
     signals();
     barriers();
     conditions();
