@@ -228,6 +228,16 @@ typedef struct {
     size_t slot;
 } shmkit_claim;
 
+// A place of a ring that this process has: to write a message where it will be read, or to read one where it lies.
+typedef struct {
+    // The message.
+    void *data;
+    // Not for the caller, as what follows: which place it is.
+    size_t at;
+    uint32_t lap;
+    uint32_t to_write;
+} shmkit_slot;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -954,6 +964,24 @@ shmkit_status shmkit_ring_pop_many(const shmkit_ring *ring,
                                    shmkit_wait wait,
                                    size_t *done);
 
+// Reserves the next place, whose message arrives with shmkit_ring_publish. It holds what was there before. As long as it is
+// reserved those who take out wait for it; if the process dies it is passed over.
+shmkit_status shmkit_ring_reserve(const shmkit_ring *ring,
+                                  shmkit_wait wait,
+                                  shmkit_slot *slot);
+
+// Lets the message of a reserved place arrive. SHMKIT_NOT_HELD if this process has not reserved it, or given it up.
+shmkit_status shmkit_ring_publish(const shmkit_ring *ring, shmkit_slot *slot);
+
+// Gives a reserved place up: no message arrives.
+shmkit_status shmkit_ring_give_up(const shmkit_ring *ring, shmkit_slot *slot);
+
+// Takes the next message where it lies, until shmkit_ring_done. If the process dies it is lost with it.
+shmkit_status shmkit_ring_take(const shmkit_ring *ring, shmkit_wait wait, shmkit_slot *slot);
+
+// Frees the place of a message that was taken. SHMKIT_NOT_HELD if this process has not taken it, or freed it before.
+shmkit_status shmkit_ring_done(const shmkit_ring *ring, shmkit_slot *slot);
+
 // Closes it for those who put in: they get SHMKIT_CLOSED, and so do those who take out once it is empty. The handle stays.
 shmkit_status shmkit_ring_end(const shmkit_ring *ring);
 
@@ -1082,5 +1110,6 @@ static_assert(sizeof(bool) == 1, "a bool is a byte");
 static_assert(sizeof(shmkit_wait) == 8 && alignof(shmkit_wait) == 8, "one number");
 static_assert(sizeof(shmkit_type) == 24 && offsetof(shmkit_type, size) == 8 && offsetof(shmkit_type, align) == 16, "");
 static_assert(sizeof(shmkit_claim) == 32 && offsetof(shmkit_claim, start) == 8 && offsetof(shmkit_claim, slot) == 24, "");
+static_assert(sizeof(shmkit_slot) == 24 && offsetof(shmkit_slot, lap) == 16, "");
 static_assert(sizeof(shmkit_region_options) == 32 && offsetof(shmkit_region_options, max_size) == 24, "");
 #endif

@@ -2,16 +2,17 @@
 
 #![expect(unsafe_code, reason = "exports functions")]
 
-use std::{ffi::c_void, ptr};
+use std::{ffi::c_void, ops::Range, ptr};
 
 use super::{
     array::{Body, shmkit_array},
     handle::body,
     status::{Failure, Result, put, put_poison, report, shmkit_status},
+    types::Opaque,
     wait::shmkit_wait,
 };
 use crate::{
-    Error,
+    Array, Error,
     raw::claims::{ClaimSlot, Mode},
 };
 
@@ -46,6 +47,8 @@ const CHANGE: i32 = shmkit_mode::SHMKIT_CHANGE as i32;
 /// A claim on nothing, which holds nothing.
 const NOTHING: usize = usize::MAX;
 
+/// In one function with the common case of the claim, and without what the others take.
+#[inline(always)]
 fn claim(
     array: Option<&shmkit_array>,
     [start, len]: [usize; 2],
@@ -60,28 +63,39 @@ fn claim(
     let mode = match mode {
         READ => Mode::Read,
         CHANGE => Mode::Change,
-        other => return Err(Error::invalid_argument(format!("mode {other}")).into()),
+        other => return Err(no_mode(other)),
     };
     let handle = array.handle();
-    let end = start.checked_add(len).filter(|end| *end <= array.len());
-    let end = end.ok_or_else(|| Error::OutOfRange {
-        index: format!("{start}, and {len} from there"),
-        shape: format!("{:?}", array.shape()),
-    })?;
-    let wanted = start as u64..end as u64;
-    let quickly = if recover { None } else { handle.claim_uncontended(wanted.start, wanted.end, mode) };
-    let slot = match quickly {
-        None => handle.claim(&wanted, mode, recover, wait.of())?,
-        slot => slot,
+    let Some(end) = start.checked_add(len).filter(|end| *end <= array.len()) else {
+        return Err(outside(array, start, len));
     };
-    let slot = match slot {
-        None => NOTHING,
+    let (from, to) = (start as u64, end as u64);
+    let quickly = if recover { None } else { handle.claim_uncontended_inline(from, to, mode) };
+    let slot = match quickly {
         Some(slot) => number(body, slot)?,
+        None => slowly(body, from..to, mode, recover, wait)?,
     };
     // Inside the array, or at its end.
     let data = handle.data().as_ptr().wrapping_add(start * handle.stride()).cast();
     *out = shmkit_claim { data, start, len, slot };
     Ok(())
+}
+
+#[cold]
+fn slowly(body: &Body, wanted: Range<u64>, mode: Mode, recover: bool, wait: shmkit_wait) -> Result<usize> {
+    let slot = body.array.handle().claim(&wanted, mode, recover, wait.of())?;
+    slot.map_or(Ok(NOTHING), |slot| number(body, slot))
+}
+
+#[cold]
+fn no_mode(mode: i32) -> Failure {
+    Error::invalid_argument(format!("mode {mode}")).into()
+}
+
+#[cold]
+fn outside(array: &Array<Opaque>, start: usize, len: usize) -> Failure {
+    let index = format!("{start}, and {len} from there");
+    Error::OutOfRange { index, shape: format!("{:?}", array.shape()) }.into()
 }
 
 /// The slots of the table of claims. It is there once somebody has claimed something, and never moves.

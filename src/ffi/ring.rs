@@ -5,6 +5,7 @@
 use std::{
     alloc::Layout,
     ffi::{c_char, c_void},
+    ptr,
     sync::atomic::AtomicU64,
 };
 
@@ -19,7 +20,10 @@ use super::{
 use crate::{
     channel::RingCell,
     os::clock::Wait,
-    raw::ring::{Claimed, Ring as Raw, Slots},
+    raw::{
+        lives::MemberId,
+        ring::{Claimed, Ring as Raw, Slots},
+    },
     region::{Description, Dims, Handle, Intent, Kind},
 };
 
@@ -57,7 +61,7 @@ unsafe impl Send for Places {}
 // SAFETY: as above.
 unsafe impl Sync for Places {}
 
-impl Slots for Places {
+impl Slots for &Places {
     #[inline]
     fn count(&self) -> usize {
         self.count
@@ -124,21 +128,23 @@ impl Body {
     }
 
     #[inline]
-    fn raw(&self) -> Raw<'_, Places> {
-        Raw { words: self.handle.head(), slots: self.places }
+    fn raw(&self) -> Raw<'_, &Places> {
+        Raw { words: self.handle.head(), slots: &self.places }
     }
 
     #[inline(always)]
     fn push(&self, message: *const u8, wait: Wait) -> Result<()> {
-        // In registers: to the compiler the message might lie over the fields.
-        let (ring, size) = (self.raw(), self.size);
-        let at_once = self.handle.known_member().and_then(|me| ring.claim_room_at_once(me));
-        let claimed = match at_once {
-            Some(claimed) => claimed,
-            None => self.wait_for_room(wait)?,
+        let ring = self.raw();
+        // No closure, which would be a call.
+        let claimed = if let Some(me) = self.handle.known_member()
+            && let Some(claimed) = ring.claim_room_at_once(me)
+        {
+            claimed
+        } else {
+            self.wait_for_room(wait)?
         };
         // SAFETY: by the contract the message has the size of the type; the slot is claimed, so nobody else uses its room.
-        unsafe { copy(message, ring.slots.message(claimed), size) };
+        unsafe { copy(message, self.places.message(claimed), self.size) };
         ring.publish(claimed);
         Ok(())
     }
@@ -150,14 +156,17 @@ impl Body {
 
     #[inline(always)]
     fn pop(&self, message: *mut u8, wait: Wait) -> Result<()> {
-        let (ring, size) = (self.raw(), self.size);
-        let at_once = self.handle.known_member().and_then(|me| ring.claim_value_at_once(me));
-        let claimed = match at_once {
-            Some(claimed) => claimed,
-            None => self.wait_for_value(wait)?,
+        let ring = self.raw();
+        // No closure, which would be a call.
+        let claimed = if let Some(me) = self.handle.known_member()
+            && let Some(claimed) = ring.claim_value_at_once(me)
+        {
+            claimed
+        } else {
+            self.wait_for_value(wait)?
         };
         // SAFETY: by the contract there is room for a message; the slot is claimed, so nobody writes it.
-        unsafe { copy(ring.slots.message(claimed), message, size) };
+        unsafe { copy(self.places.message(claimed), message, self.size) };
         ring.free(claimed);
         Ok(())
     }
@@ -321,6 +330,99 @@ pub extern "C" fn shmkit_ring_pop_many(
 
 pub(super) fn not_null(pointer: *const c_void, what: &'static str) -> Result<()> {
     if pointer.is_null() { Err(Failure::Null(what)) } else { Ok(()) }
+}
+
+/// A place of a ring that this process has: to write a message where it will be read, or to read one where it lies.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct shmkit_slot {
+    /// The message.
+    pub data: *mut c_void,
+    /// Not for the caller, as what follows: which place it is.
+    pub at: usize,
+    pub lap: u32,
+    pub to_write: u32,
+}
+
+fn give_slot(ring: &Body, claimed: Claimed, to_write: bool, slot: &mut shmkit_slot) {
+    let data = ring.places.message(claimed).cast();
+    *slot = shmkit_slot { data, at: claimed.at, lap: claimed.lap(), to_write: to_write.into() };
+}
+
+/// Takes a place back from C, which may have made it up, or have given it back before.
+fn regain(ring: &Body, slot: Option<&mut shmkit_slot>, to_write: bool) -> Result<(MemberId, Claimed)> {
+    let slot = slot.ok_or(Failure::Null("the slot"))?;
+    let me = ring.handle.known_member().ok_or(Failure::NotHeld)?;
+    let claimed = Claimed::from_parts(slot.at, slot.lap);
+    if slot.to_write != u32::from(to_write) || !ring.raw().has(me, claimed, to_write) {
+        return Err(Failure::NotHeld);
+    }
+    slot.data = ptr::null_mut();
+    Ok((me, claimed))
+}
+
+/// Reserves the next place, whose message arrives with shmkit_ring_publish. It holds what was there before. As long as it is
+/// reserved those who take out wait for it; if the process dies it is passed over.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_ring_reserve(
+    ring: Option<&shmkit_ring>,
+    wait: shmkit_wait,
+    slot: Option<&mut shmkit_slot>,
+) -> shmkit_status {
+    report(|| {
+        let (ring, slot) = (body(ring)?, slot.ok_or(Failure::Null("the slot"))?);
+        give_slot(ring, ring.wait_for_room(wait.of())?, true, slot);
+        Ok(())
+    })
+}
+
+/// Lets the message of a reserved place arrive. SHMKIT_NOT_HELD if this process has not reserved it, or given it up.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_ring_publish(ring: Option<&shmkit_ring>, slot: Option<&mut shmkit_slot>) -> shmkit_status {
+    report(|| {
+        let ring = body(ring)?;
+        let (_, claimed) = regain(ring, slot, true)?;
+        ring.raw().publish(claimed);
+        ring.raw().notify_values(1);
+        Ok(())
+    })
+}
+
+/// Gives a reserved place up: no message arrives.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_ring_give_up(ring: Option<&shmkit_ring>, slot: Option<&mut shmkit_slot>) -> shmkit_status {
+    report(|| {
+        let ring = body(ring)?;
+        let (me, claimed) = regain(ring, slot, true)?;
+        ring.raw().give_up(me, claimed);
+        Ok(())
+    })
+}
+
+/// Takes the next message where it lies, until shmkit_ring_done. If the process dies it is lost with it.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_ring_take(
+    ring: Option<&shmkit_ring>,
+    wait: shmkit_wait,
+    slot: Option<&mut shmkit_slot>,
+) -> shmkit_status {
+    report(|| {
+        let (ring, slot) = (body(ring)?, slot.ok_or(Failure::Null("the slot"))?);
+        give_slot(ring, ring.wait_for_value(wait.of())?, false, slot);
+        Ok(())
+    })
+}
+
+/// Frees the place of a message that was taken. SHMKIT_NOT_HELD if this process has not taken it, or freed it before.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_ring_done(ring: Option<&shmkit_ring>, slot: Option<&mut shmkit_slot>) -> shmkit_status {
+    report(|| {
+        let ring = body(ring)?;
+        let (_, claimed) = regain(ring, slot, false)?;
+        ring.raw().free(claimed);
+        ring.raw().notify_room(1);
+        Ok(())
+    })
 }
 
 /// Closes it for those who put in: they get SHMKIT_CLOSED, and so do those who take out once it is empty. The handle stays.

@@ -179,8 +179,8 @@ impl<'a> Claims<'a> {
         if !self.words.mutex.lock_uncontended(Use::Table) {
             return None;
         }
-        let is_clear = self.find(wanted, mode).is_none() && !self.is_poisoned();
-        let slot = if is_clear { self.enter(wanted, mode).ok().flatten() } else { None };
+        let is_clear = self.find_inline(wanted, mode).is_none() && !self.is_poisoned();
+        let slot = if is_clear { self.enter_inline(wanted, mode).ok().flatten() } else { None };
         self.words.mutex.unlock();
         slot
     }
@@ -246,10 +246,15 @@ impl<'a> Claims<'a> {
         }
     }
 
+    /// [`enter_inline`](Self::enter_inline), for where a call more counts for nothing.
+    fn enter(&self, wanted: &Range<u64>, mode: Mode) -> Result<Option<&'a ClaimSlot>> {
+        self.enter_inline(wanted, mode)
+    }
+
     /// Enters a claim of what nobody has, and that is whole. `None` when no slot is free. For the holder of the array's
     /// lock.
-    #[inline]
-    fn enter(&self, wanted: &Range<u64>, mode: Mode) -> Result<Option<&'a ClaimSlot>> {
+    #[inline(always)]
+    fn enter_inline(&self, wanted: &Range<u64>, mode: Mode) -> Result<Option<&'a ClaimSlot>> {
         // Those first that nobody waits for: whoever waits for the last claim of a slot would wait for this one.
         let quiet = self.slots.iter().enumerate().filter(|(_, slot)| !slot.mutex.is_awaited());
         let others = self.slots.iter().enumerate().filter(|(_, slot)| slot.mutex.is_awaited());
@@ -279,10 +284,15 @@ impl<'a> Claims<'a> {
         Ok(None)
     }
 
+    /// [`find_inline`](Self::find_inline), for where a call more counts for nothing.
+    fn find(&self, wanted: &Range<u64>, mode: Mode) -> Option<Obstacle<'a>> {
+        self.find_inline(wanted, mode)
+    }
+
     /// A claim that excludes one of `wanted`, the calling thread's own first. Puts what the dead left in order on the
     /// way. For the holder of the array's lock.
-    #[inline]
-    fn find(&self, wanted: &Range<u64>, mode: Mode) -> Option<Obstacle<'a>> {
+    #[inline(always)]
+    fn find_inline(&self, wanted: &Range<u64>, mode: Mode) -> Option<Obstacle<'a>> {
         let mut used = 0;
         let mut obstacle = None;
         for (at, slot) in self.slots.iter().enumerate().take(self.used()) {

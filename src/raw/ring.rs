@@ -150,6 +150,18 @@ impl Claimed {
     }
 }
 
+#[cfg(feature = "capi")]
+impl Claimed {
+    /// For who keeps it where others can change it: [`Ring::has`] tells whether it is one still.
+    pub(crate) fn from_parts(at: usize, lap: u32) -> Self {
+        Self { at, lap }
+    }
+
+    pub(crate) fn lap(self) -> u32 {
+        self.lap
+    }
+}
+
 /// What stands in the way of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Obstacle {
@@ -297,6 +309,15 @@ impl<S: Slots> Ring<'_, S> {
                 self.wait(gate, waiters, next, obstacle, &lives()?, wait, || self.try_value(me))
             }
         }
+    }
+
+    /// Whether `me` has the slot, to write or to read.
+    #[cfg(feature = "capi")]
+    pub(crate) fn has(&self, me: MemberId, claimed: Claimed, to_write: bool) -> bool {
+        let phase = if to_write { Phase::Busy } else { Phase::Taken };
+        // Relaxed: nobody else changes it, if it is so.
+        let state = self.slots.state(claimed.at).map(|state| state.load(Relaxed));
+        state == Some(State::new(claimed.lap, phase, Some(me)).0)
     }
 
     /// Publishes what the caller has written into the slot that it has claimed. [`notify_values`](Self::notify_values)

@@ -91,6 +91,12 @@ impl<R: Resident<Head = ClaimWords>> Handle<R> {
     /// A function of its own, which returns a register: inlined, the whole is slower.
     #[inline(never)]
     pub(crate) fn claim_uncontended(&self, start: u64, end: u64, mode: Mode) -> Option<&ClaimSlot> {
+        self.claim_uncontended_inline(start, end, mode)
+    }
+
+    /// [`claim_uncontended`](Self::claim_uncontended), for what is a function of its own already.
+    #[inline(always)]
+    pub(crate) fn claim_uncontended_inline(&self, start: u64, end: u64, mode: Mode) -> Option<&ClaimSlot> {
         match self.table() {
             0 => None,
             _ if start == end => None,
