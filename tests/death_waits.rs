@@ -64,7 +64,7 @@ impl Scene {
     /// it becomes a member.
     fn survivor(&self, attempt: impl FnOnce() -> bool, wait: impl FnOnce() -> bool) -> Child {
         let begins = Board::<Flag>::new();
-        let child = Child::start(|| {
+        let mut child = Child::start(|| {
             self.way.choose();
             assert!(!attempt());
             raise(&begins);
@@ -72,7 +72,7 @@ impl Scene {
             self.went_on.fetch_max(self.start.elapsed().as_nanos() as u64, SeqCst);
             i32::from(!is_well)
         });
-        eventually(|| is_raised(&begins));
+        child.brings_about(|| is_raised(&begins));
         child.wait_until_asleep();
         child
     }
@@ -109,12 +109,12 @@ fn each_way(what: &'static str, play: impl Fn(Scene) -> Duration) {
 /// A child that has done `begin`, and dies as it sleeps thereafter.
 fn victim(begin: impl FnOnce()) -> Child {
     let done = Board::<Flag>::new();
-    let child = Child::start(|| {
+    let mut child = Child::start(|| {
         begin();
         raise(&done);
         sleep_for_ever()
     });
-    eventually(|| is_raised(&done));
+    child.brings_about(|| is_raised(&done));
     child
 }
 

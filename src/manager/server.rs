@@ -47,7 +47,7 @@ pub(super) fn serve(gate: Fd, owner: Connection<()>, path: Option<PathBuf>, key:
     hall.open(Door::Gate { socket: gate.into(), holds: None })?;
     hall.open(Door::Owner(owner))?;
     let keeper = Arc::clone(&hall);
-    threads::spawn_parked("shmkit-manager", STACK, move || {
+    threads::spawn_parked(c"shmkit-manager", STACK, move || {
         let _abort = AbortOnUnwind;
         keeper.keep();
         mem::forget(_abort);

@@ -1,10 +1,20 @@
 //! The crate's own threads, which sleep nearly always, and how many threads there are besides them.
+//!
+//! # Forks
+//!
+//! A process may be the fork of one that had other threads at that moment, by a bare `fork` of the program's, say. What those
+//! threads held is held in the child for ever. The C library sets its own locks right there: the allocator's, and those
+//! under which threads are made. std does not: a thread of `std::thread` enters itself into a table of stacks as it begins and
+//! ends, under a lock, and if another thread of the parent was there at that moment, a thread that the child starts never
+//! begins. So these threads are made by the C library.
 
-#![expect(unsafe_code, reason = "blocks signals through the C library")]
+#![expect(unsafe_code, reason = "starts threads and blocks signals through the C library")]
 
 use std::{
+    ffi::CStr,
     io,
     mem::MaybeUninit,
+    panic::{AssertUnwindSafe, catch_unwind},
     process, ptr,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     thread,
@@ -49,8 +59,20 @@ pub(crate) const SMALL: usize = 64 * 1024;
 const FAULTS: [libc::c_int; 6] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGABRT];
 
+/// What a thread runs.
+type Run = Box<dyn FnOnce() + Send>;
+
+struct Start {
+    name: &'static CStr,
+    run: Run,
+}
+
 /// Starts a thread that no signal reaches but those of its own faults, so that others go where the program expects.
-pub(crate) fn spawn_parked(name: &str, stack: usize, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+///
+/// # Errors
+///
+/// `EAGAIN` when there can be no more threads.
+pub(crate) fn spawn_parked(name: &'static CStr, stack: usize, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: writes the set that it is given.
     unsafe { libc::sigfillset(all.as_mut_ptr()) };
@@ -61,13 +83,54 @@ pub(crate) fn spawn_parked(name: &str, stack: usize, run: impl FnOnce() + Send +
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `all` was filled just now; the old mask is written to `before`.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
-    let started = thread::Builder::new().name(name.into()).stack_size(stack).spawn(move || {
-        let _until_the_end = Parked;
-        run();
-    });
+    let started = create(stack, Box::new(Start { name, run: Box::new(run) }));
     // SAFETY: `before` was written by the call above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
-    started.map(|_| count(1))
+    started.map(|()| count(1))
+}
+
+/// Starts a detached thread.
+fn create(stack: usize, start: Box<Start>) -> io::Result<()> {
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    // SAFETY: writes them. It fails only for lack of memory, which glibc does not need here.
+    unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) };
+    // SAFETY: written by the call above.
+    unsafe { libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED) };
+    let mut usual = 0;
+    // SAFETY: as above; writes the size.
+    unsafe { libc::pthread_attr_getstacksize(attributes.as_ptr(), &raw mut usual) };
+    let start = Box::into_raw(start);
+    let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
+    let mut error = libc::EINVAL;
+    // The thread-locals of the program lie on the stack too, and those of some are larger than the smaller stack.
+    for size in [stack, usual] {
+        if error == libc::EINVAL {
+            // SAFETY: as above. A size that it does not take leaves the last one.
+            unsafe { libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), size) };
+            // SAFETY: the attributes are as above; `begin` takes what `start` is, which it alone has if it begins.
+            error = unsafe { libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), begin, start.cast()) };
+        }
+    }
+    // SAFETY: as above, for the last time.
+    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
+    if error == 0 {
+        return Ok(());
+    }
+    // SAFETY: from `into_raw` above, and no thread has it.
+    drop(unsafe { Box::from_raw(start) });
+    Err(io::Error::from_raw_os_error(error))
+}
+
+/// The life of a thread of `create`.
+extern "C" fn begin(start: *mut libc::c_void) -> *mut libc::c_void {
+    // SAFETY: from `Box::into_raw` in `create`, which has left it to this thread.
+    let Start { name, run } = *unsafe { Box::from_raw(start.cast::<Start>()) };
+    // A name that is too long is none.
+    let _ = rustix::thread::set_name(name);
+    let _until_the_end = Parked;
+    // The panic has been told by its hook; the thread ends.
+    let _ = catch_unwind(AssertUnwindSafe(run));
+    ptr::null_mut()
 }
 
 /// The life of a parked thread, which may end by a panic.
@@ -165,7 +228,7 @@ mod tests {
     #[test]
     fn the_parked_do_not_count() {
         let (_until_the_end, wait) = channel::<()>();
-        spawn_parked("parked", SMALL, move || _ = wait.recv()).unwrap();
+        spawn_parked(c"parked", SMALL, move || _ = wait.recv()).unwrap();
         assert!(parked() > 0);
         // SAFETY: the child uses nothing that another thread could have held at that moment: with glibc, it can allocate and
         // start threads.
@@ -188,7 +251,7 @@ mod tests {
         assert_eq!((parked(), others().unwrap(), all_others().unwrap()), (0, 0, 0));
         let (say, orders) = channel();
         let (tell, done) = channel();
-        spawn_parked("parked", SMALL, move || {
+        spawn_parked(c"parked", SMALL, move || {
             let mut busy = None;
             for runs in orders {
                 // What it was before ends with this.
@@ -218,7 +281,7 @@ mod tests {
         until(|| all_others().unwrap() == 0);
         assert_eq!(parked(), 0);
         std::panic::set_hook(Box::new(|_| {}));
-        spawn_parked("panics", SMALL, || panic!("on purpose")).unwrap();
+        spawn_parked(c"panics", SMALL, || panic!("on purpose")).unwrap();
         until(|| all_others().unwrap() == 0);
         until(|| parked() == 0);
         assert_eq!(others().unwrap(), 0);

@@ -103,7 +103,7 @@ pub(super) fn abandon() {
             let bell = Arc::new(bell);
             let mine = Arc::clone(&bell);
             // Without the thread, the next start or look at the children sweeps.
-            if threads::spawn_parked("shmkit-reaper", threads::SMALL, move || reap_for_ever(&mine)).is_ok() {
+            if threads::spawn_parked(c"shmkit-reaper", threads::SMALL, move || reap_for_ever(&mine)).is_ok() {
                 family.reaper = Some(bell);
             }
         }
@@ -453,7 +453,7 @@ fn wait_for_end(process: Stamp) {
 /// The kernel's own signal for that (`PR_SET_PDEATHSIG`) is sent when the parent's *thread* ends, so a parked thread
 /// waits for the process instead.
 pub(super) fn die_with(parent: Stamp) -> Result<()> {
-    threads::spawn_parked("shmkit-daemon", threads::SMALL, move || {
+    threads::spawn_parked(c"shmkit-daemon", threads::SMALL, move || {
         wait_for_end(parent);
         crate::os::start::kill_self();
     })

@@ -176,7 +176,7 @@ impl Table {
         }
         let watch = Arc::new(Watch::new()?);
         let mine = Arc::clone(&watch);
-        threads::spawn_parked("shmkit-lines", threads::SMALL, move || forward_for_ever(&mine))?;
+        threads::spawn_parked(c"shmkit-lines", threads::SMALL, move || forward_for_ever(&mine))?;
         self.watch = Some(Arc::clone(&watch));
         Ok(watch)
     }

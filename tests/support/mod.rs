@@ -101,6 +101,26 @@ impl Child {
         eventually(|| matches!(self.state(), None | Some('T' | 'Z' | 'X')));
     }
 
+    /// Waits until the child has brought something about, for 20 s at most. Says how it stands if it does not.
+    #[track_caller]
+    pub(crate) fn brings_about(&mut self, mut condition: impl FnMut() -> bool) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !condition() {
+            let has_ended = self.has_ended();
+            assert!(!has_ended || condition(), "the child ended before: {:?}", self.end);
+            assert!(Instant::now() < end, "the child did not do it within 20 s; its threads:\n{}", self.threads());
+            thread::yield_now();
+        }
+    }
+
+    /// What each of its threads is called, its state, and where in the kernel it is.
+    fn threads(&self) -> String {
+        let Ok(tasks) = std::fs::read_dir(format!("/proc/{}/task", self.pid)) else { return "gone".into() };
+        let read = |task: &std::path::Path, file| std::fs::read_to_string(task.join(file)).unwrap_or_default();
+        let describe = |task: &std::path::Path| ["stat", "wchan", "syscall"].map(|file| read(task, file)).join(" ");
+        tasks.flatten().map(|task| describe(&task.path())).collect()
+    }
+
     fn state(&self) -> Option<char> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
         stat.rsplit_once(") ")?.1.chars().next()

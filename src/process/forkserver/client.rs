@@ -197,7 +197,7 @@ impl Server {
         let (credentials, limits) = (credentials(), limits());
         let (told, tells) = mpsc::channel();
         // While it runs what is preloaded it ends with the thread that has started it: the caller's may be a short one.
-        threads::spawn_parked("shmkit-server", threads::SMALL, move || {
+        threads::spawn_parked(c"shmkit-server", threads::SMALL, move || {
             let child = start::fresh(start::Fresh {
                 arguments: env::args_os().collect(),
                 environment: builder::environment(&BTreeMap::new()),

@@ -257,7 +257,7 @@ impl Shared {
                 let _still = keep_still();
                 drop(shared);
             };
-            helper.runs = threads::spawn_parked("shmkit-pool", STACK, help).is_ok();
+            helper.runs = threads::spawn_parked(c"shmkit-pool", STACK, help).is_ok();
         }
         self.bell.notify_all();
     }

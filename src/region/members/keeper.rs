@@ -173,7 +173,7 @@ impl Keepers {
 impl Keeper {
     fn start() -> Result<Self> {
         let (jobs, receiver) = channel();
-        threads::spawn_parked("shmkit-lifeline", threads::SMALL, move || keep(&receiver))
+        threads::spawn_parked(c"shmkit-lifeline", threads::SMALL, move || keep(&receiver))
             .map_err(|error| Error::os("starting the thread that keeps lifelines", error))?;
         Ok(Self { jobs, maps: Vec::new() })
     }
