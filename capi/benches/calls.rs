@@ -76,9 +76,11 @@ fn main() {
             note(&mut c, name.trim(), nanoseconds.parse().unwrap());
         }
     }
-    println!("{:<24} {:>8} {:>8} {:>8}", "nanoseconds", "C", "Rust", "more");
+    println!("{:<24} {:>8} {:>8} {:>8} {:>9}", "nanoseconds", "C", "Rust", "more", "each call");
     for (name, c) in c {
         let rust = rust.get(&name).copied().unwrap_or(0.0);
-        println!("{name:<24} {c:>8.2} {rust:>8.2} {:>8.2}", c - rust);
+        // The names are lists of what is called.
+        let calls = 1 + name.matches(',').count();
+        println!("{name:<24} {c:>8.2} {rust:>8.2} {:>8.2} {:>9.2}", c - rust, (c - rust) / calls as f64);
     }
 }

@@ -1,5 +1,5 @@
 // What survivors get when a process is killed: one that holds a lock or a claim, a party of a barrier, one that has permits or
-// reads, a producer.
+// reads, a producer, who has places of a ring, an end of one, or makes an array grow.
 #include "check.h"
 
 struct pair {
@@ -189,6 +189,91 @@ static void producers(void) {
 }
 
 // A child has its parent's handles, and none of the locks that its parent holds.
+// What was reserved and not published is passed over; what was taken and not done is lost, and its place is room again.
+static void places_of_a_ring(void) {
+    shmkit_ring *ring;
+    shmkit_slot slot;
+    uint64_t message = 7;
+    OK(shmkit_ring_create(NULL, NULL, &shmkit_u64, 2, &ring));
+    CHILD_DIES(writer, OK(shmkit_ring_reserve(ring, SHMKIT_TRY, &slot)); *(uint64_t *)slot.data = 1)
+    reap_killed(writer);
+    OK(shmkit_ring_push(ring, &message, LONG));
+    message = 0;
+    OK(shmkit_ring_pop(ring, &message, LONG));
+    CHECK(message == 7);
+    for (uint64_t i = 1; i <= 2; i++) OK(shmkit_ring_push(ring, &i, LONG));
+    CHILD_DIES(reader, OK(shmkit_ring_take(ring, SHMKIT_TRY, &slot)); CHECK(*(uint64_t *)slot.data == 1))
+    reap_killed(reader);
+    OK(shmkit_ring_push(ring, &message, LONG));
+    OK(shmkit_ring_pop(ring, &message, LONG));
+    CHECK(message == 2);
+    // A fork has no places of its parent.
+    OK(shmkit_ring_reserve(ring, LONG, &slot));
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        alarm(100);
+        IS(SHMKIT_NOT_HELD, shmkit_ring_publish(ring, &slot));
+        _exit(0);
+    }
+    reap(child);
+    OK(shmkit_ring_publish(ring, &slot));
+    OK(shmkit_ring_close(ring));
+}
+
+// What a dead producer has put in arrives, and its role is free; what a dead consumer was to take stays.
+static void ends_of_a_ring(void) {
+    shmkit_spsc_ring *ring;
+    shmkit_producer *producer;
+    shmkit_consumer *consumer;
+    OK(shmkit_spsc_ring_create(NULL, NULL, &shmkit_u64, 8, &ring));
+    CHILD_DIES(first, OK(shmkit_producer_of(ring, &producer)); for (uint64_t i = 1; i <= 3; i++)
+                   OK(shmkit_producer_push(producer, &i, LONG)))
+    reap_killed(first);
+    CHILD_DIES(second, uint64_t message; OK(shmkit_consumer_of(ring, &consumer));
+               OK(shmkit_consumer_pop(consumer, &message, LONG)); CHECK(message == 1))
+    reap_killed(second);
+    uint64_t messages[8], more = 4;
+    size_t done;
+    OK(shmkit_producer_of(ring, &producer));
+    OK(shmkit_consumer_of(ring, &consumer));
+    OK(shmkit_producer_push(producer, &more, LONG));
+    OK(shmkit_consumer_pop_many(consumer, messages, 8, LONG, &done));
+    CHECK(done == 3 && messages[0] == 2 && messages[2] == 4);
+    OK(shmkit_producer_close(producer));
+    OK(shmkit_consumer_close(consumer));
+    OK(shmkit_spsc_ring_close(ring));
+}
+
+// An array that was growing when somebody died has its old length or its new one, and no poison.
+static void a_grower(void) {
+    shmkit_array *array;
+    size_t none = 0, len, before = 0;
+    OK(shmkit_array_create_growable(NULL, NULL, &shmkit_u64, &none, 1, 1 << 22, &array));
+    void *data;
+    OK(shmkit_array_data(array, &data));
+    for (int round = 0; round < 5; round++) {
+        pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0) {
+            alarm(100);
+            for (uint64_t i = before; i < 1 << 22; i++)
+                if (shmkit_array_extend(array, &i, 1, LONG) != SHMKIT_OK) _exit(1);
+            for (;;) pause();
+        }
+        do OK(shmkit_array_len(array, &len));
+        while (len < before + 1000);
+        CHECK(kill(child, SIGKILL) == 0);
+        reap_killed(child);
+        OK(shmkit_array_lock(array, LONG));
+        OK(shmkit_array_unlock(array));
+        OK(shmkit_array_len(array, &len));
+        for (uint64_t i = before; i < len; i++) CHECK(((uint64_t *)data)[i] == i);
+        before = len;
+    }
+    OK(shmkit_array_close(array));
+}
+
 static void a_fork(void) {
     shmkit_lock *lock;
     OK(shmkit_lock_create(NULL, NULL, &lock));
@@ -214,6 +299,9 @@ int main(void) {
     a_party();
     permits_and_reads();
     producers();
+    places_of_a_ring();
+    ends_of_a_ring();
+    a_grower();
     a_fork();
     return 0;
 }
