@@ -92,7 +92,7 @@ fn fortran(example: &str, printed: &str) {
 
 #[test]
 fn fortran_has_the_same_array() {
-    fortran("field", "shape 3 x 4, sum 26.0\n");
+    fortran("field", "shape 3 x 4, sum 26.0\nhistory of 12 numbers, the last 12.0\n");
 }
 
 #[test]
