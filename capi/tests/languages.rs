@@ -48,6 +48,8 @@ fn numpy_changes_what_rust_sees() -> Result<()> {
     let printed = run(python("scale.py", &libraries()).args([&name.0, "2"]));
     assert_eq!(printed, "float64 (3, 4), sum 156.0\n");
     assert_eq!(array.lock()?.row(1), [10.0, 12.0, 14.0, 16.0]);
+    let printed = run(python("watch.py", &libraries()).arg(&name.0));
+    assert_eq!(printed, "float64 (3, 4), from 2.0 to 24.0, writable: False\n");
     Ok(())
 }
 

@@ -32,7 +32,7 @@ for name in "lock", "recover":
     getattr(library, f"shmkit_array_{name}").argtypes = [ctypes.c_void_p, Wait]
 
 NUMBERS = {"i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "u8": "uint8", "u16": "uint16",
-           "u32": "uint32", "u64": "uint64", "f32": "float32", "f64": "float64"}
+           "u32": "uint32", "u64": "uint64", "f32": "float32", "f64": "float64", "bool": "bool"}
 
 
 class Error(Exception):
@@ -47,23 +47,34 @@ def check(status):
         raise Error(status)
 
 
+def elements(owner, kind):
+    """What lies behind the handle of `owner`, for NumPy: no copy, and the memory stays as long as a view of it."""
+
+    def ask(what, *places):
+        check(getattr(library, f"shmkit_{kind}_{what}")(owner._handle, *places))
+
+    of, data = Type(), ctypes.c_void_p()
+    shape, rank = (ctypes.c_size_t * 8)(), ctypes.c_size_t()
+    ask("type", ctypes.byref(of))
+    ask("shape", shape, ctypes.c_size_t(8), ctypes.byref(rank))
+    ask("data", ctypes.byref(data))
+    shape = tuple(shape[: rank.value])
+    dtype = numpy.dtype(NUMBERS[of.name.decode()])
+    count = int(numpy.prod(shape)) * dtype.itemsize
+    if count == 0:
+        return numpy.empty(shape, dtype)
+    buffer = (ctypes.c_char * count).from_address(data.value)
+    buffer.owner = owner
+    return numpy.frombuffer(buffer, dtype).reshape(shape)
+
+
 class Array:
-    """An array that somebody made under a name, or in a file if there is a slash in it. `numpy` is a view of it, no copy."""
+    """An array that somebody made under a name, or in a file if there is a slash in it. `numpy` is a view, no copy."""
 
     def __init__(self, name):
         self._handle = ctypes.c_void_p()
         check(library.shmkit_array_open(None, name.encode(), None, ctypes.byref(self._handle)))
-        of, data = Type(), ctypes.c_void_p()
-        shape, rank = (ctypes.c_size_t * 8)(), ctypes.c_size_t()
-        check(library.shmkit_array_type(self._handle, ctypes.byref(of)))
-        check(library.shmkit_array_shape(self._handle, shape, ctypes.c_size_t(8), ctypes.byref(rank)))
-        check(library.shmkit_array_data(self._handle, ctypes.byref(data)))
-        shape = tuple(shape[: rank.value])
-        dtype = numpy.dtype(NUMBERS[of.name.decode()])
-        count = int(numpy.prod(shape)) * dtype.itemsize
-        buffer = (ctypes.c_char * count).from_address(data.value)
-        buffer.owner = self  # the memory stays as long as a view of it
-        self.numpy = numpy.frombuffer(buffer, dtype).reshape(shape)
+        self.numpy = elements(self, "array")
 
     @contextmanager
     def lock(self, timeout=None):
@@ -71,6 +82,21 @@ class Array:
         wait = FOREVER if timeout is None else library.shmkit_timeout(timeout)
         check(library.shmkit_array_lock(self._handle, wait))
         try:
+            size = ctypes.c_size_t()
+            check(library.shmkit_array_len(self._handle, ctypes.byref(size)))
+            if size.value != self.numpy.size:  # it has grown
+                self.numpy = elements(self, "array")
             yield self.numpy
         finally:
             check(library.shmkit_array_unlock(self._handle))
+
+
+class View:
+    """An array, a value or atomics of a name or file, in memory that cannot be written. There is no lock in this: others
+    may write while `numpy` is read."""
+
+    def __init__(self, name):
+        self._handle = ctypes.c_void_p()
+        check(library.shmkit_view_open(name.encode(), None, ctypes.byref(self._handle)))
+        self.numpy = elements(self, "view")
+        self.numpy.flags.writeable = False
