@@ -92,8 +92,8 @@ class Array:
 
 
 class View:
-    """An array, a value or atomics of a name or file, in memory that cannot be written. There is no lock in this: others
-    may write while `numpy` is read."""
+    """An array, a value or atomics of a name or file, in memory that cannot be written. There is no lock in this:
+    others may write while `numpy` is read."""
 
     def __init__(self, name):
         self._handle = ctypes.c_void_p()
