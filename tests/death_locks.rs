@@ -14,6 +14,7 @@ use std::{
 use shmkit::{Array, Error, Lock, RLock, Region, Result, RwLock, Value};
 use support::{
     Board, Child, Deadline, End, Flag, Random, eventually, is_raised, kills::random_kills, raise, sleep_for_ever,
+    start_thread,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -167,7 +168,7 @@ fn memory_file(size: i64) -> OwnedFd {
 /// In a thread of its own that never ends the file is read into the block again and again, many times over in each call.
 fn read_in_a_second_thread(source: &OwnedFd, block: &mut [u8]) {
     let (source, address, len) = (source.as_raw_fd(), block.as_mut_ptr().expose_provenance(), block.len());
-    std::thread::spawn(move || {
+    start_thread(move || {
         let base = std::ptr::with_exposed_provenance_mut(address);
         let parts = [libc::iovec { iov_base: base, iov_len: len }; 1000];
         loop {

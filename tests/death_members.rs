@@ -6,17 +6,14 @@ mod scratch;
 mod support;
 
 use std::{
-    sync::{
-        atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst},
-        mpsc::{TryRecvError, channel},
-    },
-    thread,
+    sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst},
     time::Duration,
 };
 
 use shmkit::{Barrier, BoundedSemaphore, Error, RwLock};
 use support::{
     Board, Child, Deadline, End, Flag, Random, eventually, is_raised, kills::random_kills, raise, sleep_for_ever,
+    start_thread,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -383,7 +380,7 @@ fn work_in_the_kernel() {
     assert_eq!(unsafe { libc::ftruncate(source, 1 << 30) }, 0);
     let block: &'static [AtomicU8] =
         std::iter::repeat_with(|| AtomicU8::new(1)).take(1 << 18).collect::<Vec<_>>().leak();
-    std::thread::spawn(move || {
+    start_thread(move || {
         let base = block.as_ptr().cast_mut().cast();
         let parts = [libc::iovec { iov_base: base, iov_len: block.len() }; 300];
         loop {
@@ -438,31 +435,4 @@ fn a_stopped_reader_is_not_dead() {
     assert!(value.write_timeout(Duration::from_millis(250)).unwrap_err().is_timed_out(), "stopped is not dead");
     reader.kill();
     drop(value.write_timeout(SOON).unwrap());
-}
-
-/// What other threads hold at a fork is held in the child for ever: std's table of stacks, say, which threads enter as they
-/// begin. A member's thread must not wait for it.
-#[test]
-fn forks_of_a_program_whose_threads_come_and_go() {
-    let _deadline = Deadline::seconds(100, "forks_of_a_program_whose_threads_come_and_go");
-    let semaphore = BoundedSemaphore::new(1).unwrap();
-    thread::scope(|scope| {
-        let _until_the_end = [(); 3].map(|()| {
-            let (until, ends) = channel::<()>();
-            scope.spawn(move || {
-                while ends.try_recv() == Err(TryRecvError::Empty) {
-                    thread::spawn(|| {}).join().unwrap();
-                }
-            });
-            until
-        });
-        for _ in 0..4000 {
-            let mut child = Child::start(|| {
-                drop(semaphore.acquire_timeout(SOON).unwrap());
-                0
-            });
-            eventually(|| child.has_ended());
-            assert_eq!(child.wait(), End::Code(0));
-        }
-    });
 }

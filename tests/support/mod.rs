@@ -281,6 +281,22 @@ pub(crate) fn wake_seldom(waiters: &[Child]) {
     assert!(times.iter().all(|times| (1..=slices).contains(times)), "{times:?} times in {slices} slices");
 }
 
+/// Starts a thread in a child. One of std's would never begin if another thread of the parent began at the fork.
+pub(crate) fn start_thread(run: impl FnOnce() + Send + 'static) {
+    extern "C" fn begin(run: *mut libc::c_void) -> *mut libc::c_void {
+        // SAFETY: from `into_raw` below, for this thread.
+        let run = unsafe { Box::from_raw(run.cast::<Box<dyn FnOnce() + Send>>()) };
+        run();
+        std::ptr::null_mut()
+    }
+    let run: Box<Box<dyn FnOnce() + Send>> = Box::new(Box::new(run));
+    let mut thread = std::mem::MaybeUninit::<libc::pthread_t>::uninit();
+    // SAFETY: usual attributes; the thread takes what it is given.
+    let error =
+        unsafe { libc::pthread_create(thread.as_mut_ptr(), std::ptr::null(), begin, Box::into_raw(run).cast()) };
+    assert_eq!(error, 0, "pthread_create");
+}
+
 /// Waits for a condition, for 20 s at most.
 #[track_caller]
 pub(crate) fn eventually(mut condition: impl FnMut() -> bool) {
