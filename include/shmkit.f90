@@ -10,9 +10,12 @@ module shmkit
 
     integer(c_int), parameter :: SHMKIT_OK = 0, SHMKIT_WOULD_BLOCK = 1, SHMKIT_TIMED_OUT = 2, SHMKIT_POISONED = 3, &
         SHMKIT_WOULD_DEADLOCK = 4, SHMKIT_NOT_HELD = 5, SHMKIT_BAD_HANDLE = 6, SHMKIT_INVALID_ARGUMENT = 7, &
-        SHMKIT_BARRIER_BROKEN = 8, SHMKIT_CLOSED = 9, SHMKIT_DISCONNECTED = 10, SHMKIT_TOO_LARGE = 12, &
-        SHMKIT_BUFFER_TOO_SHORT = 13, SHMKIT_ALREADY_EXISTS = 14, SHMKIT_NOT_FOUND = 15, SHMKIT_TYPE_MISMATCH = 21, &
-        SHMKIT_OUT_OF_RANGE = 22, SHMKIT_TOO_MANY = 23, SHMKIT_REGION_FULL = 24, SHMKIT_OUT_OF_MEMORY = 25
+        SHMKIT_BARRIER_BROKEN = 8, SHMKIT_CLOSED = 9, SHMKIT_DISCONNECTED = 10, SHMKIT_TASKS_LOST = 11, &
+        SHMKIT_TOO_LARGE = 12, SHMKIT_BUFFER_TOO_SHORT = 13, SHMKIT_ALREADY_EXISTS = 14, SHMKIT_NOT_FOUND = 15, &
+        SHMKIT_NOT_READY = 16, SHMKIT_INVALID_NAME = 17, SHMKIT_CORRUPT = 18, SHMKIT_VERSION_MISMATCH = 19, &
+        SHMKIT_WRONG_OWNER = 20, SHMKIT_TYPE_MISMATCH = 21, SHMKIT_OUT_OF_RANGE = 22, SHMKIT_TOO_MANY = 23, &
+        SHMKIT_REGION_FULL = 24, SHMKIT_OUT_OF_MEMORY = 25, SHMKIT_READ_ONLY = 26, SHMKIT_UNSUPPORTED = 27, &
+        SHMKIT_OS = 28, SHMKIT_PANICKED = 29, SHMKIT_OTHER = 30, SHMKIT_ROLE_TAKEN = 31, SHMKIT_FAILED = 32
     integer(c_int32_t), parameter :: SHMKIT_READ = 1, SHMKIT_CHANGE = 2
 
     type, bind(C) :: shmkit_wait
@@ -28,11 +31,13 @@ module shmkit
         integer(c_size_t) :: size, members = 0
         logical(c_bool) :: sparse = .false., core_dump = .false.
         integer(c_size_t) :: max_size = 0
+        integer(c_int64_t) :: reserved(4) = 0
     end type
 
     type, bind(C) :: shmkit_claim
         type(c_ptr) :: data
-        integer(c_size_t) :: start, len, slot
+        integer(c_size_t) :: start, len
+        integer(c_int64_t) :: id
     end type
 
     type(shmkit_wait), parameter :: SHMKIT_FOREVER = shmkit_wait(huge(0_c_int64_t)), SHMKIT_TRY = shmkit_wait(-1)
@@ -40,7 +45,7 @@ module shmkit
     ! The same sizes as in C: a compiler that disagrees refuses to divide by 0.
     integer, parameter, private :: same_sizes = &
         1/merge(1, 0, storage_size(SHMKIT_TRY) == 64 .and. storage_size(shmkit_claim(c_null_ptr, 0, 0, 0)) == 256 .and. &
-        storage_size(shmkit_region_options(0)) == 256)
+        storage_size(shmkit_region_options(0)) == 512)
 
     type(shmkit_type), bind(C), protected :: shmkit_i8, shmkit_i16, shmkit_i32, shmkit_i64, shmkit_f32, &
         shmkit_f64, shmkit_bool
@@ -650,11 +655,14 @@ contains
         character(:), allocatable :: text
         character(kind=c_char), pointer :: bytes(:)
         integer :: n
-        call c_f_pointer(shmkit_last_error_c(), bytes, [4096])
-        n = 0
-        do while (bytes(n + 1) /= c_null_char)
-            n = n + 1
-        end do
+        interface
+            integer(c_size_t) function strlen(text) bind(C, name="strlen")
+                import
+                type(c_ptr), value :: text
+            end function
+        end interface
+        n = int(strlen(shmkit_last_error_c()))
+        call c_f_pointer(shmkit_last_error_c(), bytes, [n])
         allocate (character(n) :: text)
         text = transfer(bytes(1:n), text)
     end function

@@ -13,7 +13,7 @@ use super::{
     handle::{Head, body, close, give, opaque},
     place::site,
     region::shmkit_region,
-    status::{Failure, Result, put, put_poison, report, shmkit_status},
+    status::{Failure, Result, put, put_if_wanted, put_poison, report, shmkit_status},
     types::{Opaque, Type, same_type, shmkit_type},
     wait::shmkit_wait,
 };
@@ -56,7 +56,7 @@ fn find(region: Option<&shmkit_region>, name: *const c_char, type_: Option<&shmk
     let expected = Type::if_given(type_)?;
     let (handle, found) =
         Handle::<ArrayCell<Opaque>>::find(&site(region, name)?, |found| same_type(expected.as_ref(), found))?;
-    Ok(Body { array: handle.into(), type_: Type::found(&found), claims: OnceLock::new() })
+    Ok(Body { array: handle.into(), type_: Type::found(&found)?, claims: OnceLock::new() })
 }
 
 /// A shape that C gives.
@@ -71,8 +71,8 @@ pub(super) fn get_shape(shape: *const usize, rank: usize) -> Result<Dims> {
 }
 
 /// Gives C a shape.
-pub(super) fn put_shape(lengths: &[usize], shape: *mut usize, room: usize, rank: Option<&mut usize>) -> Result<()> {
-    put(rank, lengths.len(), "rank")?;
+pub(super) fn put_shape(lengths: &[usize], shape: *mut usize, room: usize, rank: *mut usize) -> Result<()> {
+    put_if_wanted(rank, lengths.len());
     let count = room.min(lengths.len());
     if count > 0 {
         if shape.is_null() {
@@ -88,21 +88,23 @@ pub(super) fn put_shape(lengths: &[usize], shape: *mut usize, room: usize, rank:
 /// `name` or anonymous. `shape` has `rank` lengths,
 /// 1 to 8. All elements begin as zeros.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_array_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
     shape: *const usize,
     rank: usize,
-    array: Option<&mut *mut shmkit_array>,
+    array: *mut *mut shmkit_array,
 ) -> shmkit_status {
-    report(|| give(array, make(region, name, type_, get_shape(shape, rank)?, Intent::Create)?))
+    report(|| give(array, || make(region, name, type_, get_shape(shape, rank)?, Intent::Create)))
 }
 
 /// Makes an array that can grow at its end while others have it, up to `most` rows (elements, if it has one dimension), as
 /// shmkit_array_create does. It has addresses for all of them from the start, and memory for those that there are. In a
 /// region the room for `most` rows is the array's, and the region grows with it if it can.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_array_create_growable(
     region: Option<&shmkit_region>,
     name: *const c_char,
@@ -110,45 +112,48 @@ pub extern "C" fn shmkit_array_create_growable(
     shape: *const usize,
     rank: usize,
     most: usize,
-    array: Option<&mut *mut shmkit_array>,
+    array: *mut *mut shmkit_array,
 ) -> shmkit_status {
-    report(|| give(array, make(region, name, type_, get_shape(shape, rank)?.growing(most)?, Intent::Create)?))
+    report(|| give(array, || make(region, name, type_, get_shape(shape, rank)?.growing(most)?, Intent::Create)))
 }
 
 /// Finds an array, or makes it as shmkit_array_create does: also where its maker died on the way.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_array_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
     shape: *const usize,
     rank: usize,
-    array: Option<&mut *mut shmkit_array>,
+    array: *mut *mut shmkit_array,
 ) -> shmkit_status {
-    report(|| give(array, make(region, name, type_, get_shape(shape, rank)?, Intent::OpenOrCreate)?))
+    report(|| give(array, || make(region, name, type_, get_shape(shape, rank)?, Intent::OpenOrCreate)))
 }
 
 /// Finds an array: in a region, or at a name or file. If `type` is null it may have any,
 /// which shmkit_array_type tells.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_array_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    array: Option<&mut *mut shmkit_array>,
+    array: *mut *mut shmkit_array,
 ) -> shmkit_status {
-    report(|| give(array, find(region, name, type_)?))
+    report(|| give(array, || find(region, name, type_)))
 }
 
 /// Ends a handle; the object stays for those who have it open, and under its name.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_array_close(array: Option<&'static shmkit_array>) -> shmkit_status {
+pub extern "C" fn shmkit_array_close(array: *mut shmkit_array) -> shmkit_status {
     report(|| close(array))
 }
 
 /// Takes the lock. SHMKIT_POISONED: a holder died, and the lock is not held by the caller; shmkit_array_recover takes it all
 /// the same. The lock belongs to the thread: the same one must release it.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_array_lock(array: Option<&shmkit_array>, wait: shmkit_wait) -> shmkit_status {
     report(|| {
         mem::forget(body(array)?.array.acquire(wait.of())?);
@@ -158,6 +163,7 @@ pub extern "C" fn shmkit_array_lock(array: Option<&shmkit_array>, wait: shmkit_w
 
 /// Takes the lock, poisoned or not: shmkit_array_poison tells, and shmkit_array_clear_poison ends it after the repair.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_array_recover(array: Option<&shmkit_array>, wait: shmkit_wait) -> shmkit_status {
     report(|| {
         mem::forget(body(array)?.array.acquire_any(wait.of())?);
@@ -175,12 +181,13 @@ pub extern "C" fn shmkit_array_unlock(array: Option<&shmkit_array>) -> shmkit_st
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_array_poison(
     array: Option<&shmkit_array>,
-    poisoned: Option<&mut bool>,
-    pid: Option<&mut u32>,
+    poisoned: *mut bool,
+    pid: *mut u32,
 ) -> shmkit_status {
     report(|| {
         let guard = ManuallyDrop::new(body(array)?.array.regain().ok_or(Failure::NotHeld)?);
-        put_poison(guard.poison(), poisoned, pid)
+        put_poison(guard.poison(), poisoned, pid);
+        Ok(())
     })
 }
 
@@ -196,7 +203,7 @@ pub extern "C" fn shmkit_array_clear_poison(array: Option<&shmkit_array>) -> shm
 /// Where the elements lie, in row-major order, until the handle is closed. They may be touched while the lock is held, or a
 /// claim of them.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_array_data(array: Option<&shmkit_array>, data: Option<&mut *mut c_void>) -> shmkit_status {
+pub extern "C" fn shmkit_array_data(array: Option<&shmkit_array>, data: *mut *mut c_void) -> shmkit_status {
     report(|| put(data, body(array)?.array.handle().data().as_ptr().cast(), "data"))
 }
 
@@ -219,7 +226,7 @@ pub extern "C" fn shmkit_array_extend(
         let _held = hold(array, wait)?;
         array.handle().append(count, |place| {
             // SAFETY: the place is for so many elements, which nobody reads but atomically before the length says so; by the
-            // contract there are as many at `elements`, aligned.
+            // contract there are as many at `elements`.
             unsafe { type_.store(elements.cast(), place.as_ptr(), count) };
         })?;
         Ok(())
@@ -255,13 +262,13 @@ fn hold(array: &Array<Opaque>, wait: shmkit_wait) -> Result<Option<Hold<'_>>> {
 
 /// The most elements that it can have: as many as it has, unless it can grow.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_array_capacity(array: Option<&shmkit_array>, most: Option<&mut usize>) -> shmkit_status {
+pub extern "C" fn shmkit_array_capacity(array: Option<&shmkit_array>, most: *mut usize) -> shmkit_status {
     report(|| put(most, body(array)?.array.capacity(), "most"))
 }
 
 /// The number of elements, as it is now.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_array_len(array: Option<&shmkit_array>, len: Option<&mut usize>) -> shmkit_status {
+pub extern "C" fn shmkit_array_len(array: Option<&shmkit_array>, len: *mut usize) -> shmkit_status {
     report(|| put(len, body(array)?.array.len(), "len"))
 }
 
@@ -271,13 +278,13 @@ pub extern "C" fn shmkit_array_shape(
     array: Option<&shmkit_array>,
     shape: *mut usize,
     room: usize,
-    rank: Option<&mut usize>,
+    rank: *mut usize,
 ) -> shmkit_status {
     report(|| put_shape(body(array)?.array.shape(), shape, room, rank))
 }
 
 /// The type of the elements. Its name stands until the handle is closed.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_array_type(array: Option<&shmkit_array>, type_: Option<&mut shmkit_type>) -> shmkit_status {
+pub extern "C" fn shmkit_array_type(array: Option<&shmkit_array>, type_: *mut shmkit_type) -> shmkit_status {
     report(|| put(type_, body(array)?.type_.as_c(), "type"))
 }

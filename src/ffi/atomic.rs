@@ -30,7 +30,7 @@ pub struct shmkit_atomic {
 opaque!(shmkit_atomic = 15, "atomic", Box<dyn Atomics>);
 
 /// Atomics, one or many, of whatever type. The pointers are to one element each, of C.
-pub(super) trait Atomics {
+pub(super) trait Atomics: Send + Sync {
     fn shape(&self) -> &[usize];
     fn data(&self) -> *mut c_void;
     fn load(&self, at: usize, value: *mut c_void) -> Result<()>;
@@ -121,14 +121,14 @@ fn get<T: Element>(value: *const c_void) -> Result<T> {
     if value.is_null() {
         return Err(Failure::Null("the value"));
     }
-    // SAFETY: by the contract it points to an element of the object's type.
-    Ok(T::from_c(unsafe { value.cast::<T::InC>().read() }))
+    // SAFETY: by the contract it points to an element of the object's type, aligned or not.
+    Ok(T::from_c(unsafe { value.cast::<T::InC>().read_unaligned() }))
 }
 
 fn set<T: Element>(place: *mut c_void, value: T) {
     if !place.is_null() {
-        // SAFETY: by the contract it points to a variable of the object's type.
-        unsafe { place.cast::<T::InC>().write(value.to_c()) };
+        // SAFETY: by the contract it points to a variable of the object's type, aligned or not.
+        unsafe { place.cast::<T::InC>().write_unaligned(value.to_c()) };
     }
 }
 
@@ -137,7 +137,7 @@ fn element<C: Cells>(object: &C, at: usize) -> Result<&Atomic<C::Element>> {
     Ok(object.cells().get(at).ok_or_else(outside)?)
 }
 
-impl<C: Cells> Atomics for C {
+impl<C: Cells + Send + Sync> Atomics for C {
     fn shape(&self) -> &[usize] {
         Cells::shape(self)
     }
@@ -196,10 +196,14 @@ pub(super) struct Make {
 impl Errand<'_> {
     /// Does it for a type of elements that has this name.
     pub(super) fn run(&self, type_: Option<&shmkit_type>, is_array: bool) -> Result<Box<dyn Atomics>> {
+        let type_ = Type::new(type_)?;
         macro_rules! by_name {
             ($($t:ident)*) => {
-                match Type::new(type_)?.name.as_str() {
-                    $(stringify!($t) => if is_array { self.array::<$t>() } else { self.single::<$t>() },)*
+                match type_.name.as_str() {
+                    $(stringify!($t) => {
+                        type_.must_be(size_of::<$t>(), align_of::<$t>())?;
+                        if is_array { self.array::<$t>() } else { self.single::<$t>() }
+                    })*
                     other => Err(Error::invalid_argument(format!("there are no atomics of type {other:?}")).into()),
                 }
             };
@@ -246,54 +250,58 @@ fn make(
 /// under `name` or anonymous. `type` is one of the numbers above, or shmkit_bool. It begins as `*first`, or as zero if that is
 /// null.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_atomic_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
     first: *const c_void,
-    atomic: Option<&mut *mut shmkit_atomic>,
+    atomic: *mut *mut shmkit_atomic,
 ) -> shmkit_status {
-    report(|| give(atomic, make(region, name, type_, first, Intent::Create)?))
+    report(|| give(atomic, || make(region, name, type_, first, Intent::Create)))
 }
 
 /// Finds an atomic, or makes it as shmkit_atomic_create does: also where its maker died on the way.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_atomic_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
     first: *const c_void,
-    atomic: Option<&mut *mut shmkit_atomic>,
+    atomic: *mut *mut shmkit_atomic,
 ) -> shmkit_status {
-    report(|| give(atomic, make(region, name, type_, first, Intent::OpenOrCreate)?))
+    report(|| give(atomic, || make(region, name, type_, first, Intent::OpenOrCreate)))
 }
 
 /// Finds an atomic: in a region, or at a name or file.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_atomic_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    atomic: Option<&mut *mut shmkit_atomic>,
+    atomic: *mut *mut shmkit_atomic,
 ) -> shmkit_status {
-    report(|| give(atomic, Errand { site: site(region, name)?, make: None }.run(type_, false)?))
+    report(|| give(atomic, || Errand { site: site(region, name)?, make: None }.run(type_, false)))
 }
 
 /// Ends a handle; the object stays for those who have it open, and under its name.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_atomic_close(atomic: Option<&'static shmkit_atomic>) -> shmkit_status {
+pub extern "C" fn shmkit_atomic_close(atomic: *mut shmkit_atomic) -> shmkit_status {
     report(|| close(atomic))
 }
 
 /// Where it lies, until the handle is closed. In C it may be used as an _Atomic number of its type; a bool as an _Atomic
 /// uint8_t, of which anything but 0 is true.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_atomic_data(atomic: Option<&shmkit_atomic>, data: Option<&mut *mut c_void>) -> shmkit_status {
+pub extern "C" fn shmkit_atomic_data(atomic: Option<&shmkit_atomic>, data: *mut *mut c_void) -> shmkit_status {
     report(|| put(data, body(atomic)?.data(), "data"))
 }
 
 /// Reads it. This and all below are sequentially consistent.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_atomic_load(atomic: Option<&shmkit_atomic>, value: *mut c_void) -> shmkit_status {
     report(|| body(atomic)?.load(0, value))
 }
@@ -330,7 +338,7 @@ pub extern "C" fn shmkit_atomic_compare_exchange(
     atomic: Option<&shmkit_atomic>,
     expected: *mut c_void,
     value: *const c_void,
-    exchanged: Option<&mut bool>,
+    exchanged: *mut bool,
 ) -> shmkit_status {
     report(|| put(exchanged, body(atomic)?.compare_exchange(0, expected, value)?, "exchanged"))
 }

@@ -44,44 +44,47 @@ fn find(region: Option<&shmkit_region>, name: *const c_char, type_: Option<&shmk
 /// Makes an array of atomics. With a region: in it, under `name` or, if that is null, without a name. Without: in memory of
 /// its own, under `name` or anonymous. `type` is one of the numbers above, or shmkit_bool. All begin as zeros.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_atomic_array_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
     shape: *const usize,
     rank: usize,
-    atomic_array: Option<&mut *mut shmkit_atomic_array>,
+    atomic_array: *mut *mut shmkit_atomic_array,
 ) -> shmkit_status {
-    report(|| give(atomic_array, make(region, name, type_, get_shape(shape, rank)?, Intent::Create)?))
+    report(|| give(atomic_array, || make(region, name, type_, get_shape(shape, rank)?, Intent::Create)))
 }
 
 /// Finds an array of atomics, or makes it as shmkit_atomic_array_create does: also where its maker died on the way.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_atomic_array_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
     shape: *const usize,
     rank: usize,
-    atomic_array: Option<&mut *mut shmkit_atomic_array>,
+    atomic_array: *mut *mut shmkit_atomic_array,
 ) -> shmkit_status {
-    report(|| give(atomic_array, make(region, name, type_, get_shape(shape, rank)?, Intent::OpenOrCreate)?))
+    report(|| give(atomic_array, || make(region, name, type_, get_shape(shape, rank)?, Intent::OpenOrCreate)))
 }
 
 /// Finds an array of atomics: in a region, or at a name or file.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_atomic_array_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    atomic_array: Option<&mut *mut shmkit_atomic_array>,
+    atomic_array: *mut *mut shmkit_atomic_array,
 ) -> shmkit_status {
-    report(|| give(atomic_array, find(region, name, type_)?))
+    report(|| give(atomic_array, || find(region, name, type_)))
 }
 
 /// Ends a handle; the object stays for those who have it open, and under its name.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_atomic_array_close(atomic_array: Option<&'static shmkit_atomic_array>) -> shmkit_status {
+pub extern "C" fn shmkit_atomic_array_close(atomic_array: *mut shmkit_atomic_array) -> shmkit_status {
     report(|| close(atomic_array))
 }
 
@@ -90,7 +93,7 @@ pub extern "C" fn shmkit_atomic_array_close(atomic_array: Option<&'static shmkit
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_atomic_array_data(
     atomic_array: Option<&shmkit_atomic_array>,
-    data: Option<&mut *mut c_void>,
+    data: *mut *mut c_void,
 ) -> shmkit_status {
     report(|| put(data, body(atomic_array)?.data(), "data"))
 }
@@ -101,13 +104,14 @@ pub extern "C" fn shmkit_atomic_array_shape(
     atomic_array: Option<&shmkit_atomic_array>,
     shape: *mut usize,
     room: usize,
-    rank: Option<&mut usize>,
+    rank: *mut usize,
 ) -> shmkit_status {
     report(|| put_shape(body(atomic_array)?.shape(), shape, room, rank))
 }
 
 /// Reads an element. This and all below are sequentially consistent; `at` counts in row-major order.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_atomic_array_load(
     atomic_array: Option<&shmkit_atomic_array>,
     at: usize,
@@ -155,7 +159,7 @@ pub extern "C" fn shmkit_atomic_array_compare_exchange(
     at: usize,
     expected: *mut c_void,
     value: *const c_void,
-    exchanged: Option<&mut bool>,
+    exchanged: *mut bool,
 ) -> shmkit_status {
     report(|| put(exchanged, body(atomic_array)?.compare_exchange(at, expected, value)?, "exchanged"))
 }

@@ -11,7 +11,7 @@ use super::{
     handle::{Head, body, close, give, opaque},
     place::site,
     region::shmkit_region,
-    status::{Failure, Result, put, report, shmkit_status},
+    status::{Failure, Result, put_if_wanted, report, shmkit_status},
     wait::shmkit_wait,
 };
 use crate::{
@@ -41,39 +41,42 @@ fn find(region: Option<&shmkit_region>, name: *const c_char) -> Result<Barrier> 
 /// Makes a barrier. With a region: in it, under `name` or, if that is null, without a name. Without: in memory of its own, under
 /// `name` or anonymous.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_barrier_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     parties: usize,
-    barrier: Option<&mut *mut shmkit_barrier>,
+    barrier: *mut *mut shmkit_barrier,
 ) -> shmkit_status {
-    report(|| give(barrier, make(region, name, parties, Intent::Create)?))
+    report(|| give(barrier, || make(region, name, parties, Intent::Create)))
 }
 
 /// Finds a barrier, or makes it as shmkit_barrier_create does: also where its maker died on the way.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_barrier_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     parties: usize,
-    barrier: Option<&mut *mut shmkit_barrier>,
+    barrier: *mut *mut shmkit_barrier,
 ) -> shmkit_status {
-    report(|| give(barrier, make(region, name, parties, Intent::OpenOrCreate)?))
+    report(|| give(barrier, || make(region, name, parties, Intent::OpenOrCreate)))
 }
 
 /// Finds a barrier: in a region, or at a name or file.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_barrier_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    barrier: Option<&mut *mut shmkit_barrier>,
+    barrier: *mut *mut shmkit_barrier,
 ) -> shmkit_status {
-    report(|| give(barrier, find(region, name)?))
+    report(|| give(barrier, || find(region, name)))
 }
 
 /// Ends a handle; the object stays for those who have it open, and under its name.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_barrier_close(barrier: Option<&'static shmkit_barrier>) -> shmkit_status {
+pub extern "C" fn shmkit_barrier_close(barrier: *mut shmkit_barrier) -> shmkit_status {
     report(|| close(barrier))
 }
 
@@ -81,23 +84,25 @@ pub extern "C" fn shmkit_barrier_close(barrier: Option<&'static shmkit_barrier>)
 /// be null. SHMKIT_BARRIER_BROKEN: a party died (shmkit_last_pid() says who) or ran out of time, or somebody broke it.
 /// SHMKIT_FOREVER means the barrier's own time-out, if it has one.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_barrier_wait(
     barrier: Option<&shmkit_barrier>,
     wait: shmkit_wait,
-    index: Option<&mut usize>,
+    index: *mut usize,
 ) -> shmkit_status {
     report(|| pass(barrier, wait, None::<fn() -> crate::Result<()>>, index))
 }
 
 /// The same, with a function that the last party to come calls before anybody goes on. If it returns anything but 0 the
-/// barrier breaks. It must return.
+/// barrier breaks. It must return: no exception, longjmp or pthread_exit may leave it.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_barrier_wait_with(
     barrier: Option<&shmkit_barrier>,
-    action: Option<extern "C" fn(*mut c_void) -> c_int>,
+    action: Option<extern "C-unwind" fn(*mut c_void) -> c_int>,
     argument: *mut c_void,
     wait: shmkit_wait,
-    index: Option<&mut usize>,
+    index: *mut usize,
 ) -> shmkit_status {
     report(|| {
         let action = action.ok_or(Failure::Null("the action"))?;
@@ -113,7 +118,7 @@ fn pass(
     barrier: Option<&shmkit_barrier>,
     wait: shmkit_wait,
     action: Option<impl FnOnce() -> crate::Result<()>>,
-    index: Option<&mut usize>,
+    index: *mut usize,
 ) -> Result<()> {
     let barrier = body(barrier)?;
     let wait = match wait.of() {
@@ -121,9 +126,7 @@ fn pass(
         wait => wait,
     };
     let passed = barrier.pass(wait, action)?;
-    if let Some(index) = index {
-        *index = passed.index();
-    }
+    put_if_wanted(index, passed.index());
     Ok(())
 }
 
@@ -156,14 +159,15 @@ pub extern "C" fn shmkit_barrier_set_timeout(barrier: Option<&shmkit_barrier>, s
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_barrier_state(
     barrier: Option<&shmkit_barrier>,
-    parties: Option<&mut usize>,
-    waiting: Option<&mut usize>,
-    broken: Option<&mut bool>,
+    parties: *mut usize,
+    waiting: *mut usize,
+    broken: *mut bool,
 ) -> shmkit_status {
     report(|| {
         let barrier = body(barrier)?;
-        put(parties, barrier.parties(), "parties")?;
-        put(waiting, barrier.n_waiting(), "waiting")?;
-        put(broken, barrier.is_broken(), "broken")
+        put_if_wanted(parties, barrier.parties());
+        put_if_wanted(waiting, barrier.n_waiting());
+        put_if_wanted(broken, barrier.is_broken());
+        Ok(())
     })
 }

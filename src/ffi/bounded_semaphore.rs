@@ -8,7 +8,7 @@ use super::{
     handle::{Head, body, close, give, opaque},
     place::site,
     region::shmkit_region,
-    status::{Failure, Result, put, report, shmkit_status},
+    status::{Failure, Result, put_if_wanted, report, shmkit_status},
     wait::shmkit_wait,
 };
 use crate::{
@@ -42,46 +42,48 @@ fn find(region: Option<&shmkit_region>, name: *const c_char) -> Result<BoundedSe
 /// Makes a bounded semaphore. With a region: in it, under `name` or, if that is null, without a name. Without: in memory of its own, under
 /// `name` or anonymous.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_bounded_semaphore_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     permits: usize,
-    bounded_semaphore: Option<&mut *mut shmkit_bounded_semaphore>,
+    bounded_semaphore: *mut *mut shmkit_bounded_semaphore,
 ) -> shmkit_status {
-    report(|| give(bounded_semaphore, make(region, name, permits, Intent::Create)?))
+    report(|| give(bounded_semaphore, || make(region, name, permits, Intent::Create)))
 }
 
 /// Finds a bounded semaphore, or makes it as shmkit_bounded_semaphore_create does: also where its maker died on the way.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_bounded_semaphore_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     permits: usize,
-    bounded_semaphore: Option<&mut *mut shmkit_bounded_semaphore>,
+    bounded_semaphore: *mut *mut shmkit_bounded_semaphore,
 ) -> shmkit_status {
-    report(|| give(bounded_semaphore, make(region, name, permits, Intent::OpenOrCreate)?))
+    report(|| give(bounded_semaphore, || make(region, name, permits, Intent::OpenOrCreate)))
 }
 
 /// Finds a bounded semaphore: in a region, or at a name or file.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_bounded_semaphore_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    bounded_semaphore: Option<&mut *mut shmkit_bounded_semaphore>,
+    bounded_semaphore: *mut *mut shmkit_bounded_semaphore,
 ) -> shmkit_status {
-    report(|| give(bounded_semaphore, find(region, name)?))
+    report(|| give(bounded_semaphore, || find(region, name)))
 }
 
 /// Ends a handle; the object stays for those who have it open, and under its name.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_bounded_semaphore_close(
-    bounded_semaphore: Option<&'static shmkit_bounded_semaphore>,
-) -> shmkit_status {
+pub extern "C" fn shmkit_bounded_semaphore_close(bounded_semaphore: *mut shmkit_bounded_semaphore) -> shmkit_status {
     report(|| close(bounded_semaphore))
 }
 
 /// Takes a permit for this process, any thread of which may give it back.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_bounded_semaphore_acquire(
     bounded_semaphore: Option<&shmkit_bounded_semaphore>,
     wait: shmkit_wait,
@@ -107,12 +109,13 @@ pub extern "C" fn shmkit_bounded_semaphore_release(
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_bounded_semaphore_value(
     bounded_semaphore: Option<&shmkit_bounded_semaphore>,
-    available: Option<&mut usize>,
-    permits: Option<&mut usize>,
+    available: *mut usize,
+    permits: *mut usize,
 ) -> shmkit_status {
     report(|| {
         let semaphore = body(bounded_semaphore)?;
-        put(available, semaphore.available()?, "available")?;
-        put(permits, semaphore.permits(), "permits")
+        put_if_wanted(available, semaphore.available()?);
+        put_if_wanted(permits, semaphore.permits());
+        Ok(())
     })
 }

@@ -7,7 +7,8 @@ use std::{ffi::c_void, ops::Range, ptr};
 use super::{
     array::{Body, shmkit_array},
     handle::body,
-    status::{Failure, Result, put, put_poison, report, shmkit_status},
+    ring::not_null,
+    status::{Failure, Result, put_if_wanted, put_poison, report, shmkit_status},
     types::Opaque,
     wait::shmkit_wait,
 };
@@ -37,15 +38,16 @@ pub struct shmkit_claim {
     /// How many there are.
     pub len: usize,
     /// Not for the caller: which claim it is, 0 once it has ended.
-    pub slot: usize,
+    pub id: u64,
 }
 
 /// Modes as C passes them: any number may come.
 const READ: i32 = shmkit_mode::SHMKIT_READ as i32;
 const CHANGE: i32 = shmkit_mode::SHMKIT_CHANGE as i32;
 
-/// A claim on nothing, which holds nothing.
-const NOTHING: usize = usize::MAX;
+/// The number of a claim on nothing, which holds nothing. Others have the slot from 1 on in the lower half, and in the upper one
+/// which of the slot's claims it is: one that has ended is none of those that come after it.
+const NOTHING: u64 = u64::MAX;
 
 /// In one function with the common case of the claim, and without what the others take.
 #[inline(always)]
@@ -55,11 +57,11 @@ fn claim(
     mode: i32,
     recover: bool,
     wait: shmkit_wait,
-    out: Option<&mut shmkit_claim>,
+    out: *mut shmkit_claim,
 ) -> Result<()> {
     let body = body(array)?;
     let array = &body.array;
-    let out = out.ok_or(Failure::Null("the claim"))?;
+    not_null(out.cast(), "the claim")?;
     let mode = match mode {
         READ => Mode::Read,
         CHANGE => Mode::Change,
@@ -71,18 +73,23 @@ fn claim(
     };
     let (from, to) = (start as u64, end as u64);
     let quickly = if recover { None } else { handle.claim_uncontended_inline(from, to, mode) };
-    let slot = match quickly {
+    let id = match quickly {
         Some(slot) => number(body, slot)?,
         None => slowly(body, from..to, mode, recover, wait)?,
     };
-    // Inside the array, or at its end.
-    let data = handle.data().as_ptr().wrapping_add(start * handle.stride()).cast();
-    *out = shmkit_claim { data, start, len, slot };
+    put_if_wanted(out, shmkit_claim { data: place(array, start), start, len, id });
     Ok(())
 }
 
+/// Where the element `at`, which may be none, lies in this process.
+#[inline(always)]
+fn place(array: &Array<Opaque>, at: usize) -> *mut c_void {
+    let handle = array.handle();
+    handle.data().as_ptr().wrapping_add(at.wrapping_mul(handle.stride())).cast()
+}
+
 #[cold]
-fn slowly(body: &Body, wanted: Range<u64>, mode: Mode, recover: bool, wait: shmkit_wait) -> Result<usize> {
+fn slowly(body: &Body, wanted: Range<u64>, mode: Mode, recover: bool, wait: shmkit_wait) -> Result<u64> {
     let slot = body.array.handle().claim(&wanted, mode, recover, wait.of())?;
     slot.map_or(Ok(NOTHING), |slot| number(body, slot))
 }
@@ -116,60 +123,76 @@ fn find_table(body: &Body) -> Result<&[ClaimSlot]> {
     Ok(body.claims.get_or_init(|| unsafe { &*slots }))
 }
 
-/// Which slot of the table it is, from 1 on.
+/// The number of a claim that this thread has just made.
 #[inline]
-fn number(body: &Body, slot: &ClaimSlot) -> Result<usize> {
-    Ok((ptr::from_ref(slot).addr() - table(body)?.as_ptr().addr()) / size_of::<ClaimSlot>() + 1)
+fn number(body: &Body, slot: &ClaimSlot) -> Result<u64> {
+    let at = (ptr::from_ref(slot).addr() - table(body)?.as_ptr().addr()) / size_of::<ClaimSlot>();
+    Ok(u64::from(slot.turn()) << 32 | (at as u64 + 1))
 }
 
-/// The slot of a claim, which C may have made up.
-#[inline]
+/// The slot of a claim, which C may have made up, or made of another array, or have ended. Its lock tells the rest.
+#[inline(always)]
 fn slot<'a>(body: &'a Body, claim: &shmkit_claim) -> Result<&'a ClaimSlot> {
-    claim.slot.checked_sub(1).and_then(|at| table(body).ok()?.get(at)).ok_or(Failure::NotHeld)
+    let at = (claim.id as u32 as usize).wrapping_sub(1);
+    let slot = table(body)?.get(at).ok_or(Failure::NotHeld)?;
+    let is_here = claim.data == place(&body.array, claim.start);
+    if is_here && slot.turn() == (claim.id >> 32) as u32 { Ok(slot) } else { Err(Failure::NotHeld) }
 }
 
-/// Whether this thread has made the claim.
-fn check(body: &Body, claim: &shmkit_claim) -> Result<()> {
-    if slot(body, claim)?.mutex.is_mine() { Ok(()) } else { Err(Failure::NotHeld) }
+/// A claim that this thread has made: of which elements.
+fn mine(body: &Body, claim: *const shmkit_claim) -> Result<Range<u64>> {
+    let claim = read(claim)?;
+    let range = claim.start as u64..(claim.start as u64).saturating_add(claim.len as u64);
+    let is_mine = claim.id == NOTHING || slot(body, &claim)?.mutex.is_mine();
+    if is_mine { Ok(range) } else { Err(Failure::NotHeld) }
+}
+
+#[inline(always)]
+fn read(claim: *const shmkit_claim) -> Result<shmkit_claim> {
+    not_null(claim.cast(), "the claim")?;
+    // SAFETY: not null; by the contract a claim.
+    Ok(unsafe { claim.read() })
 }
 
 /// Claims `len` elements from `start` on, to read or to change them, until shmkit_claim_end. Claims that are in each other's
 /// way wait for each other, across threads and processes; so does shmkit_array_lock. SHMKIT_POISONED: who had claimed
 /// some of them to change them died; shmkit_last_range() tells which, and shmkit_array_recover_claim claims them all the same.
-/// `mode` is SHMKIT_READ or SHMKIT_CHANGE.
+/// `mode` is SHMKIT_READ or SHMKIT_CHANGE. The data of the claim stands until it ends or the array's handle is closed.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_array_claim(
     array: Option<&shmkit_array>,
     start: usize,
     len: usize,
     mode: i32,
     wait: shmkit_wait,
-    claimed: Option<&mut shmkit_claim>,
+    claimed: *mut shmkit_claim,
 ) -> shmkit_status {
     report(|| claim(array, [start, len], mode, false, wait, claimed))
 }
 
 /// Claims elements to change them, poisoned or not: shmkit_claim_poison tells, shmkit_claim_clear_poison ends it.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_array_recover_claim(
     array: Option<&shmkit_array>,
     start: usize,
     len: usize,
     wait: shmkit_wait,
-    claimed: Option<&mut shmkit_claim>,
+    claimed: *mut shmkit_claim,
 ) -> shmkit_status {
     report(|| claim(array, [start, len], CHANGE, true, wait, claimed))
 }
 
-/// Ends a claim. SHMKIT_NOT_HELD if it has ended, or is another thread's.
+/// Ends a claim. SHMKIT_NOT_HELD if it has ended, is another thread's, or one on another array.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_claim_end(array: Option<&shmkit_array>, claim: Option<&mut shmkit_claim>) -> shmkit_status {
+pub extern "C" fn shmkit_claim_end(array: Option<&shmkit_array>, claim: *mut shmkit_claim) -> shmkit_status {
     report(|| {
-        let (body, claim) = (body(array)?, claim.ok_or(Failure::Null("the claim"))?);
-        if claim.slot != NOTHING && !slot(body, claim)?.mutex.unlock_if_mine() {
+        let (body, given) = (body(array)?, read(claim)?);
+        if given.id != NOTHING && !slot(body, &given)?.mutex.unlock_if_mine() {
             return Err(Failure::NotHeld);
         }
-        (claim.slot, claim.data) = (0, ptr::null_mut());
+        put_if_wanted(claim, shmkit_claim { id: 0, data: ptr::null_mut(), ..given });
         Ok(())
     })
 }
@@ -178,37 +201,35 @@ pub extern "C" fn shmkit_claim_end(array: Option<&shmkit_array>, claim: Option<&
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_claim_poison(
     array: Option<&shmkit_array>,
-    claim: Option<&shmkit_claim>,
-    poisoned: Option<&mut bool>,
-    pid: Option<&mut u32>,
-    start: Option<&mut usize>,
-    end: Option<&mut usize>,
+    claim: *const shmkit_claim,
+    poisoned: *mut bool,
+    pid: *mut u32,
+    start: *mut usize,
+    end: *mut usize,
 ) -> shmkit_status {
     report(|| {
-        let (body, claim) = (body(array)?, claim.ok_or(Failure::Null("the claim"))?);
-        check(body, claim)?;
+        let body = body(array)?;
+        let wanted = mine(body, claim)?;
         let array = &body.array;
-        let wanted = claim.start as u64..(claim.start + claim.len) as u64;
         let poison = array.handle().known_claims()?.and_then(|claims| claims.poison_now(&wanted));
         let range = poison.as_ref().and_then(|poison| poison.range.clone());
         let range = range.unwrap_or(if poison.is_some() { 0..array.len() } else { 0..0 });
-        put(start, range.start, "start")?;
-        put(end, range.end, "end")?;
-        put_poison(poison, poisoned, pid)
+        put_if_wanted(start, range.start);
+        put_if_wanted(end, range.end);
+        put_poison(poison, poisoned, pid);
+        Ok(())
     })
 }
 
 /// Declares the elements, which this thread has claimed to change them, to be whole again.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_claim_clear_poison(
-    array: Option<&shmkit_array>,
-    claim: Option<&shmkit_claim>,
-) -> shmkit_status {
+pub extern "C" fn shmkit_claim_clear_poison(array: Option<&shmkit_array>, claim: *const shmkit_claim) -> shmkit_status {
     report(|| {
-        let (body, claim) = (body(array)?, claim.ok_or(Failure::Null("the claim"))?);
-        check(body, claim)?;
-        let array = &body.array;
-        let claims = array.handle().known_claims()?.ok_or(Failure::NotHeld)?;
-        Ok(claims.clear_poison(&(claim.start as u64..(claim.start + claim.len) as u64))?)
+        let body = body(array)?;
+        let range = mine(body, claim)?;
+        match body.array.handle().known_claims()? {
+            Some(claims) if !range.is_empty() => Ok(claims.clear_poison(&range)?),
+            _ => Ok(()),
+        }
     })
 }

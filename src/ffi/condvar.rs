@@ -15,7 +15,7 @@ use super::{
     region::shmkit_region,
     rlock::shmkit_rlock,
     rwlock::shmkit_rwlock,
-    status::{Failure, Result, put, report, shmkit_status},
+    status::{Failure, Result, put, put_if_wanted, report, shmkit_status},
     value::shmkit_value,
     wait::shmkit_wait,
 };
@@ -46,45 +46,49 @@ fn find(region: Option<&shmkit_region>, name: *const c_char) -> Result<Condvar> 
 /// Makes a condition. With a region: in it, under `name` or, if that is null, without a name. Without: in memory of its own, under
 /// `name` or anonymous.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_condvar_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    condvar: Option<&mut *mut shmkit_condvar>,
+    condvar: *mut *mut shmkit_condvar,
 ) -> shmkit_status {
-    report(|| give(condvar, make(region, name, Intent::Create)?))
+    report(|| give(condvar, || make(region, name, Intent::Create)))
 }
 
 /// Finds a condition, or makes it as shmkit_condvar_create does: also where its maker died on the way.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_condvar_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    condvar: Option<&mut *mut shmkit_condvar>,
+    condvar: *mut *mut shmkit_condvar,
 ) -> shmkit_status {
-    report(|| give(condvar, make(region, name, Intent::OpenOrCreate)?))
+    report(|| give(condvar, || make(region, name, Intent::OpenOrCreate)))
 }
 
 /// Finds a condition: in a region, or at a name or file.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_condvar_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    condvar: Option<&mut *mut shmkit_condvar>,
+    condvar: *mut *mut shmkit_condvar,
 ) -> shmkit_status {
-    report(|| give(condvar, find(region, name)?))
+    report(|| give(condvar, || find(region, name)))
 }
 
 /// Ends a handle; the object stays for those who have it open, and under its name.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_condvar_close(condvar: Option<&'static shmkit_condvar>) -> shmkit_status {
+pub extern "C" fn shmkit_condvar_close(condvar: *mut shmkit_condvar) -> shmkit_status {
     report(|| close(condvar))
 }
 
 /// Releases a lock, waits for a notification, and takes the lock again, whatever it returns. `held` is the handle of a lock
 /// that this thread holds: a shmkit_lock, shmkit_rlock, shmkit_value, shmkit_array, or shmkit_rwlock that it writes. It may
-/// return without a notification, so wait in a loop. SHMKIT_POISONED: somebody died with the lock meanwhile; it is held
-/// now. SHMKIT_INVALID_ARGUMENT for SHMKIT_TRY.
+/// return without a notification, so wait in a loop. SHMKIT_POISONED: somebody died with the lock meanwhile; unlike
+/// elsewhere it is held now, as after SHMKIT_TIMED_OUT and SHMKIT_OK. SHMKIT_INVALID_ARGUMENT for SHMKIT_TRY.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_condvar_wait(
     condvar: Option<&shmkit_condvar>,
     held: *const c_void,
@@ -126,13 +130,10 @@ fn pause(condvar: &Condvar, guard: Option<impl CondvarGuard>, wait: Wait) -> Res
 pub extern "C" fn shmkit_condvar_notify(
     condvar: Option<&shmkit_condvar>,
     n: usize,
-    woken: Option<&mut usize>,
+    woken: *mut usize,
 ) -> shmkit_status {
     report(|| {
-        let count = body(condvar)?.notify_n(n)?;
-        if let Some(woken) = woken {
-            *woken = count;
-        }
+        put_if_wanted(woken, body(condvar)?.notify_n(n)?);
         Ok(())
     })
 }
@@ -145,9 +146,6 @@ pub extern "C" fn shmkit_condvar_notify_all(condvar: Option<&shmkit_condvar>) ->
 
 /// How many wait.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_condvar_n_waiting(
-    condvar: Option<&shmkit_condvar>,
-    waiting: Option<&mut usize>,
-) -> shmkit_status {
+pub extern "C" fn shmkit_condvar_n_waiting(condvar: Option<&shmkit_condvar>, waiting: *mut usize) -> shmkit_status {
     report(|| put(waiting, body(condvar)?.n_waiting()?, "waiting"))
 }

@@ -9,6 +9,7 @@ use super::{
     place::{nameless, site},
     region::shmkit_region,
     status::{Result, put, report, shmkit_status},
+    types::shmkit_flag,
     wait::shmkit_wait,
 };
 use crate::{
@@ -45,39 +46,42 @@ fn find(region: Option<&shmkit_region>, name: *const c_char) -> Result<Event> {
 /// `name` or anonymous. With `auto_reset` whoever it lets
 /// through clears it.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_event_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    auto_reset: bool,
-    event: Option<&mut *mut shmkit_event>,
+    auto_reset: shmkit_flag,
+    event: *mut *mut shmkit_event,
 ) -> shmkit_status {
-    report(|| give(event, make(region, name, auto_reset, Intent::Create)?))
+    report(|| give(event, || make(region, name, auto_reset.get(), Intent::Create)))
 }
 
 /// Finds an event, or makes it as shmkit_event_create does: also where its maker died on the way.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_event_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    auto_reset: bool,
-    event: Option<&mut *mut shmkit_event>,
+    auto_reset: shmkit_flag,
+    event: *mut *mut shmkit_event,
 ) -> shmkit_status {
-    report(|| give(event, make(region, name, auto_reset, Intent::OpenOrCreate)?))
+    report(|| give(event, || make(region, name, auto_reset.get(), Intent::OpenOrCreate)))
 }
 
 /// Finds an event: in a region, or at a name or file.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_event_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    event: Option<&mut *mut shmkit_event>,
+    event: *mut *mut shmkit_event,
 ) -> shmkit_status {
-    report(|| give(event, find(region, name)?))
+    report(|| give(event, || find(region, name)))
 }
 
 /// Ends a handle; the object stays for those who have it open, and under its name.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_event_close(event: Option<&'static shmkit_event>) -> shmkit_status {
+pub extern "C" fn shmkit_event_close(event: *mut shmkit_event) -> shmkit_status {
     report(|| close(event))
 }
 
@@ -101,12 +105,13 @@ pub extern "C" fn shmkit_event_clear(event: Option<&shmkit_event>) -> shmkit_sta
 
 /// Whether it is set.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_event_is_set(event: Option<&shmkit_event>, set: Option<&mut bool>) -> shmkit_status {
+pub extern "C" fn shmkit_event_is_set(event: Option<&shmkit_event>, set: *mut bool) -> shmkit_status {
     report(|| put(set, body(event)?.is_set(), "set"))
 }
 
 /// Waits until it is set.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_event_wait(event: Option<&shmkit_event>, wait: shmkit_wait) -> shmkit_status {
     report(|| Ok(body(event)?.wait_within(wait.of())?))
 }

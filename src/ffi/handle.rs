@@ -8,16 +8,14 @@
 
 use std::{
     ptr,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{
-            AtomicPtr, AtomicU32,
-            Ordering::{Acquire, Relaxed, Release},
-        },
+    sync::atomic::{
+        AtomicPtr, AtomicU32,
+        Ordering::{Acquire, Relaxed, Release},
     },
 };
 
-use super::status::{Failure, Result, put};
+use super::status::{Failure, Result};
+use crate::os::own::Own;
 
 /// What a handle points to.
 ///
@@ -31,14 +29,15 @@ pub(super) struct Head {
 
 /// A type of handles, which holds nothing but its head. See [`opaque`].
 pub(super) trait Opaque: Sized + 'static {
-    type Body: 'static;
+    /// All threads have it at the same time, and any may close it.
+    type Body: Send + Sync + 'static;
     const KIND: u32;
     const NAME: &'static str;
 
     fn new(head: Head) -> Self;
     fn head(&self) -> &Head;
     /// Those that are closed.
-    fn closed() -> &'static Mutex<Vec<&'static Self>>;
+    fn closed() -> &'static Own<Vec<&'static Self>>;
 }
 
 /// Makes a struct with a head one of handles: its number, which no other has, what it is called, and what lies behind it.
@@ -63,8 +62,8 @@ macro_rules! opaque {
                 &self.head
             }
 
-            fn closed() -> &'static std::sync::Mutex<Vec<&'static Self>> {
-                static CLOSED: std::sync::Mutex<Vec<&'static $handle>> = std::sync::Mutex::new(Vec::new());
+            fn closed() -> &'static crate::os::own::Own<Vec<&'static Self>> {
+                static CLOSED: crate::os::own::Own<Vec<&'static $handle>> = crate::os::own::Own::new();
                 &CLOSED
             }
         }
@@ -72,17 +71,22 @@ macro_rules! opaque {
 }
 pub(super) use opaque;
 
-/// Gives C a handle of `body`.
-pub(super) fn give<O: Opaque>(out: Option<&mut *mut O>, body: O::Body) -> Result<()> {
-    let body = Box::into_raw(Box::new(body)).cast();
-    let again = O::closed().lock().unwrap_or_else(PoisonError::into_inner).pop();
+/// Gives C a handle of what `make` makes, if there is a place for it: nothing is made in vain.
+pub(super) fn give<O: Opaque>(out: *mut *mut O, make: impl FnOnce() -> Result<O::Body>) -> Result<()> {
+    if out.is_null() {
+        return Err(Failure::Null("the place for the handle"));
+    }
+    let body = Box::into_raw(Box::new(make()?)).cast();
+    let again = O::closed().lock().pop();
     let handle = again.unwrap_or_else(|| {
         Box::leak(Box::new(O::new(Head { kind: AtomicU32::new(0), body: AtomicPtr::new(ptr::null_mut()) })))
     });
     handle.head().body.store(body, Relaxed);
     // Release: pairs with the Acquire of `body`, where a handle is passed on without any order.
     handle.head().kind.store(O::KIND, Release);
-    put(out, ptr::from_ref(handle).cast_mut(), "the place for the handle").inspect_err(|_| drop(close(Some(handle))))
+    // SAFETY: not null; by the contract a variable for a handle.
+    unsafe { out.write(ptr::from_ref(handle).cast_mut()) };
+    Ok(())
 }
 
 /// The object behind a handle.
@@ -103,7 +107,9 @@ fn bad<O: Opaque>() -> Failure {
 }
 
 /// Ends a handle. Null is none, and fine.
-pub(super) fn close<O: Opaque>(handle: Option<&'static O>) -> Result<()> {
+pub(super) fn close<O: Opaque>(handle: *mut O) -> Result<()> {
+    // SAFETY: by the contract a handle, whose memory is never given back.
+    let handle: Option<&'static O> = unsafe { handle.as_ref() };
     let Some(handle) = handle else { return Ok(()) };
     let head = handle.head();
     if head.kind.compare_exchange(O::KIND, 0, Acquire, Relaxed).is_err() {
@@ -112,7 +118,7 @@ pub(super) fn close<O: Opaque>(handle: Option<&'static O>) -> Result<()> {
     let body: *mut O::Body = head.body.load(Relaxed).cast();
     // SAFETY: the invariant: a `Box` that was given away; `kind` was exchanged, so nobody else takes it back.
     drop(unsafe { Box::from_raw(body) });
-    O::closed().lock().unwrap_or_else(PoisonError::into_inner).push(handle);
+    O::closed().lock().push(handle);
     Ok(())
 }
 

@@ -40,43 +40,47 @@ fn find(region: Option<&shmkit_region>, name: *const c_char) -> super::status::R
 /// Makes a lock. With a region: in it, under `name` or, if that is null, without a name. Without: in memory of its own, under
 /// `name` or anonymous.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_lock_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    lock: Option<&mut *mut shmkit_lock>,
+    lock: *mut *mut shmkit_lock,
 ) -> shmkit_status {
-    report(|| give(lock, make(region, name, Intent::Create)?))
+    report(|| give(lock, || make(region, name, Intent::Create)))
 }
 
 /// Finds a lock, or makes it as shmkit_lock_create does: also where its maker died on the way.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_lock_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    lock: Option<&mut *mut shmkit_lock>,
+    lock: *mut *mut shmkit_lock,
 ) -> shmkit_status {
-    report(|| give(lock, make(region, name, Intent::OpenOrCreate)?))
+    report(|| give(lock, || make(region, name, Intent::OpenOrCreate)))
 }
 
 /// Finds a lock: in a region, or at a name or file.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_lock_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    lock: Option<&mut *mut shmkit_lock>,
+    lock: *mut *mut shmkit_lock,
 ) -> shmkit_status {
-    report(|| give(lock, find(region, name)?))
+    report(|| give(lock, || find(region, name)))
 }
 
 /// Ends a handle; the object stays for those who have it open, and under its name.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_lock_close(lock: Option<&'static shmkit_lock>) -> shmkit_status {
+pub extern "C" fn shmkit_lock_close(lock: *mut shmkit_lock) -> shmkit_status {
     report(|| close(lock))
 }
 
 /// Takes the lock. SHMKIT_POISONED: a holder died, and the lock is not held by the caller; shmkit_lock_recover takes it all
 /// the same. The lock belongs to the thread: the same one must release it.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_lock_lock(lock: Option<&shmkit_lock>, wait: shmkit_wait) -> shmkit_status {
     report(|| {
         mem::forget(body(lock)?.acquire(wait.of())?);
@@ -86,6 +90,7 @@ pub extern "C" fn shmkit_lock_lock(lock: Option<&shmkit_lock>, wait: shmkit_wait
 
 /// Takes the lock, poisoned or not: shmkit_lock_poison tells, and shmkit_lock_clear_poison ends it after the repair.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_lock_recover(lock: Option<&shmkit_lock>, wait: shmkit_wait) -> shmkit_status {
     report(|| {
         mem::forget(body(lock)?.acquire_any(wait.of())?);
@@ -101,14 +106,11 @@ pub extern "C" fn shmkit_lock_unlock(lock: Option<&shmkit_lock>) -> shmkit_statu
 
 /// Whether the lock, which this thread holds, is poisoned, and whose death did it: 0 if that is not known.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_lock_poison(
-    lock: Option<&shmkit_lock>,
-    poisoned: Option<&mut bool>,
-    pid: Option<&mut u32>,
-) -> shmkit_status {
+pub extern "C" fn shmkit_lock_poison(lock: Option<&shmkit_lock>, poisoned: *mut bool, pid: *mut u32) -> shmkit_status {
     report(|| {
         let guard = ManuallyDrop::new(body(lock)?.regain().ok_or(Failure::NotHeld)?);
-        put_poison(guard.poison(), poisoned, pid)
+        put_poison(guard.poison(), poisoned, pid);
+        Ok(())
     })
 }
 

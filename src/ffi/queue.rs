@@ -6,18 +6,22 @@ use std::{
     collections::VecDeque,
     ffi::{c_char, c_void},
     slice,
-    sync::{Mutex, PoisonError},
 };
 
 use super::{
     handle::{Head, body, close, give, opaque},
     place::{nameless, site},
     region::shmkit_region,
-    status::{Failure, Result, put, report, shmkit_status},
+    ring::not_null,
+    status::{Failure, Result, put_if_wanted, report, shmkit_status},
     wait::shmkit_wait,
 };
 use crate::{
     Queue,
+    os::{
+        own::{Held, Own},
+        robust::Generation,
+    },
     region::{Intent, Site},
 };
 
@@ -30,15 +34,38 @@ pub struct shmkit_queue {
 
 pub(super) struct Body {
     queue: Queue<Vec<u8>>,
-    /// Messages that were longer than the buffers they were to go to.
-    waiting: Mutex<VecDeque<Vec<u8>>>,
+    kept: Own<Kept>,
+}
+
+/// Messages that were longer than the buffers they were to go to.
+struct Kept {
+    /// Who took them out. In a fork they are its parent's.
+    of: Generation,
+    messages: VecDeque<Vec<u8>>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { of: Generation::NONE, messages: VecDeque::new() }
+    }
+}
+
+impl Body {
+    /// Those of this process.
+    fn kept(&self) -> Result<Held<'_, Kept>> {
+        let mut kept = self.kept.lock();
+        if !kept.of.is_this() {
+            *kept = Kept { of: Generation::this()?, messages: VecDeque::new() };
+        }
+        Ok(kept)
+    }
 }
 
 opaque!(shmkit_queue = 13, "queue", Body);
 
 impl From<Queue<Vec<u8>>> for Body {
     fn from(queue: Queue<Vec<u8>>) -> Self {
-        Self { queue, waiting: Mutex::default() }
+        Self { queue, kept: Own::new() }
     }
 }
 
@@ -66,44 +93,49 @@ fn find(region: Option<&shmkit_region>, name: *const c_char) -> Result<Body> {
 /// Makes a queue. With a region: in it, under `name` or, if that is null, without a name. Without: in memory of its own, under
 /// `name` or anonymous. It has room for `capacity` bytes.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_queue_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     capacity: usize,
-    queue: Option<&mut *mut shmkit_queue>,
+    queue: *mut *mut shmkit_queue,
 ) -> shmkit_status {
-    report(|| give(queue, make(region, name, capacity, Intent::Create)?))
+    report(|| give(queue, || make(region, name, capacity, Intent::Create)))
 }
 
 /// Finds a queue, or makes it as shmkit_queue_create does: also where its maker died on the way.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_queue_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     capacity: usize,
-    queue: Option<&mut *mut shmkit_queue>,
+    queue: *mut *mut shmkit_queue,
 ) -> shmkit_status {
-    report(|| give(queue, make(region, name, capacity, Intent::OpenOrCreate)?))
+    report(|| give(queue, || make(region, name, capacity, Intent::OpenOrCreate)))
 }
 
 /// Finds a queue: in a region, or at a name or file.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_queue_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    queue: Option<&mut *mut shmkit_queue>,
+    queue: *mut *mut shmkit_queue,
 ) -> shmkit_status {
-    report(|| give(queue, find(region, name)?))
+    report(|| give(queue, || find(region, name)))
 }
 
 /// Ends a handle; the object stays for those who have it open, and under its name.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_queue_close(queue: Option<&'static shmkit_queue>) -> shmkit_status {
+pub extern "C" fn shmkit_queue_close(queue: *mut shmkit_queue) -> shmkit_status {
     report(|| close(queue))
 }
 
-/// Puts a message of `size` bytes in. SHMKIT_TOO_LARGE if it could never fit.
+/// Puts a message of `size` bytes in. SHMKIT_TOO_LARGE if it could never fit. SHMKIT_DISCONNECTED: there is no room, and nobody
+/// else has the queue who could make any.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_queue_put(
     queue: Option<&shmkit_queue>,
     message: *const c_void,
@@ -122,31 +154,35 @@ pub extern "C" fn shmkit_queue_put(
     })
 }
 
-/// Takes a message out into a buffer of `room` bytes. `*size` is its length. SHMKIT_BUFFER_TOO_SHORT: it waits, as the next
-/// one for this handle, for a buffer of `*size` bytes.
+/// Takes a message out into a buffer of `room` bytes. `*size` is its length. SHMKIT_BUFFER_TOO_SHORT, which leaves that too: it
+/// waits, as the next one for this handle and this process alone, for a buffer of `*size` bytes. It is out of the queue then:
+/// shmkit_queue_state does not count it, nobody else who waits is woken for it, and it is lost if the handle is closed.
+/// SHMKIT_DISCONNECTED: the queue is empty, and nobody else has it who could put anything in.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_queue_get(
     queue: Option<&shmkit_queue>,
     buffer: *mut c_void,
     room: usize,
-    size: Option<&mut usize>,
+    size: *mut usize,
     wait: shmkit_wait,
 ) -> shmkit_status {
     report(|| {
-        let Body { queue, waiting } = body(queue)?;
-        let size = size.ok_or(Failure::Null("size"))?;
+        let body = body(queue)?;
+        not_null(size.cast(), "size")?;
         if buffer.is_null() && room > 0 {
             return Err(Failure::Null("the buffer"));
         }
-        let kept = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let kept = body.kept()?.messages.pop_front();
         let message = match kept {
             Some(message) => message,
-            None => queue.get_within(wait.of())?,
+            None => body.queue.get_within(wait.of())?,
         };
-        *size = message.len();
-        if message.len() > room {
-            waiting.lock().unwrap_or_else(PoisonError::into_inner).push_front(message);
-            return Err(Failure::BufferTooShort { needed: *size, size: room });
+        let needed = message.len();
+        put_if_wanted(size, needed);
+        if needed > room {
+            body.kept()?.messages.push_front(message);
+            return Err(Failure::BufferTooShort { needed, size: room });
         }
         if !message.is_empty() {
             // SAFETY: by the contract the buffer has `room` bytes, which are as many at least.
@@ -163,7 +199,9 @@ pub extern "C" fn shmkit_queue_task_done(queue: Option<&shmkit_queue>) -> shmkit
 }
 
 /// Waits until all messages that were put in are done. SHMKIT_TASKS_LOST: processes died before they had done theirs.
+/// SHMKIT_DISCONNECTED: some are not, and nobody else has the queue who could do them.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_queue_join(queue: Option<&shmkit_queue>, wait: shmkit_wait) -> shmkit_status {
     report(|| Ok(body(queue)?.queue.join_within(wait.of())?))
 }
@@ -181,14 +219,15 @@ pub extern "C" fn shmkit_queue_end(queue: Option<&shmkit_queue>) -> shmkit_statu
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_queue_state(
     queue: Option<&shmkit_queue>,
-    len: Option<&mut usize>,
-    capacity: Option<&mut usize>,
-    ended: Option<&mut bool>,
+    len: *mut usize,
+    capacity: *mut usize,
+    ended: *mut bool,
 ) -> shmkit_status {
     report(|| {
         let queue = &body(queue)?.queue;
-        put(len, queue.len(), "len")?;
-        put(capacity, queue.capacity(), "capacity")?;
-        put(ended, queue.is_closed(), "ended")
+        put_if_wanted(len, queue.len());
+        put_if_wanted(capacity, queue.capacity());
+        put_if_wanted(ended, queue.is_closed());
+        Ok(())
     })
 }

@@ -7,7 +7,8 @@ use std::ffi::c_char;
 use super::{
     handle::{Head, body, close, give, opaque},
     place::{place, text},
-    status::{Failure, put, report, shmkit_status},
+    status::{Failure, put_if_wanted, report, shmkit_status},
+    types::shmkit_flag,
 };
 use crate::Region;
 
@@ -28,16 +29,21 @@ pub struct shmkit_region_options {
     /// How many processes can be members: those that use barriers, rings, queues and the like. 0: as many as fit the size.
     pub members: usize,
     /// Whether memory is taken when it is touched, not when the region is made.
-    pub sparse: bool,
+    pub sparse: shmkit_flag,
     /// Whether core dumps contain it.
-    pub core_dump: bool,
+    pub core_dump: shmkit_flag,
     /// Bytes that it can grow to, for which it takes addresses and no memory. 0: it does not grow.
     pub max_size: usize,
+    /// For what may come: zeros.
+    pub reserved: [u64; 4],
 }
 
 fn make(name: *const c_char, options: Option<&shmkit_region_options>, or_open: bool) -> super::status::Result<Region> {
     let options = options.ok_or(Failure::Null("the options"))?;
-    let mut with = Region::options().size(options.size).sparse(options.sparse).core_dump(options.core_dump);
+    if options.reserved != [0; 4] {
+        return Err(crate::Error::invalid_argument("options of a later version, or not set to zero first").into());
+    }
+    let mut with = Region::options().size(options.size).sparse(options.sparse.get()).core_dump(options.core_dump.get());
     if options.members > 0 {
         with = with.members(options.members);
     }
@@ -52,34 +58,37 @@ fn make(name: *const c_char, options: Option<&shmkit_region_options>, or_open: b
 
 /// Makes a region: anonymous if `name` is null.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_region_create(
     name: *const c_char,
     options: Option<&shmkit_region_options>,
-    region: Option<&mut *mut shmkit_region>,
+    region: *mut *mut shmkit_region,
 ) -> shmkit_status {
-    report(|| give(region, make(name, options, false)?))
+    report(|| give(region, || make(name, options, false)))
 }
 
 /// Finds a region, or makes it: also where its maker died on the way.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_region_open_or_create(
     name: *const c_char,
     options: Option<&shmkit_region_options>,
-    region: Option<&mut *mut shmkit_region>,
+    region: *mut *mut shmkit_region,
 ) -> shmkit_status {
-    report(|| give(region, make(name, options, true)?))
+    report(|| give(region, || make(name, options, true)))
 }
 
 /// Finds a region. SHMKIT_NOT_FOUND if there is none; SHMKIT_VERSION_MISMATCH if a version of shmkit with another layout
 /// made it, and shmkit_last_error() has both versions.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_region_open(name: *const c_char, region: Option<&mut *mut shmkit_region>) -> shmkit_status {
-    report(|| give(region, Region::open(place(name)?)?))
+#[must_use]
+pub extern "C" fn shmkit_region_open(name: *const c_char, region: *mut *mut shmkit_region) -> shmkit_status {
+    report(|| give(region, || Ok(Region::open(place(name)?)?)))
 }
 
 /// Ends a handle. The memory goes with the last object in it that is open.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_region_close(region: Option<&'static shmkit_region>) -> shmkit_status {
+pub extern "C" fn shmkit_region_close(region: *mut shmkit_region) -> shmkit_status {
     report(|| close(region))
 }
 
@@ -93,13 +102,14 @@ pub extern "C" fn shmkit_region_grow(region: Option<&shmkit_region>, size: usize
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_region_size(
     region: Option<&shmkit_region>,
-    size: Option<&mut usize>,
-    left: Option<&mut usize>,
+    size: *mut usize,
+    left: *mut usize,
 ) -> shmkit_status {
     report(|| {
         let region = body(region)?;
-        put(size, region.size(), "size")?;
-        put(left, region.left()?, "left")
+        put_if_wanted(size, region.size());
+        put_if_wanted(left, region.left()?);
+        Ok(())
     })
 }
 

@@ -13,17 +13,14 @@ use super::{
     handle::{Head, body, close, give, opaque},
     place::site,
     region::shmkit_region,
-    status::{Failure, Result, put, report, shmkit_status},
+    status::{Failure, Result, put, put_if_wanted, report, shmkit_status},
     types::{Opaque, Type, shmkit_type},
     wait::shmkit_wait,
 };
 use crate::{
     channel::RingCell,
     os::clock::Wait,
-    raw::{
-        lives::MemberId,
-        ring::{Claimed, Ring as Raw, Slots},
-    },
+    raw::ring::{Claimed, Onward, Ring as Raw, Slots},
     region::{Description, Dims, Handle, Intent, Kind},
 };
 
@@ -215,47 +212,51 @@ fn find(region: Option<&shmkit_region>, name: *const c_char, type_: Option<&shmk
 /// `name` or anonymous. It has room for `capacity`
 /// messages.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_ring_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
     capacity: usize,
-    ring: Option<&mut *mut shmkit_ring>,
+    ring: *mut *mut shmkit_ring,
 ) -> shmkit_status {
-    report(|| give(ring, make(region, name, type_, capacity, Intent::Create)?))
+    report(|| give(ring, || make(region, name, type_, capacity, Intent::Create)))
 }
 
 /// Finds a ring, or makes it as shmkit_ring_create does: also where its maker died on the way.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_ring_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
     capacity: usize,
-    ring: Option<&mut *mut shmkit_ring>,
+    ring: *mut *mut shmkit_ring,
 ) -> shmkit_status {
-    report(|| give(ring, make(region, name, type_, capacity, Intent::OpenOrCreate)?))
+    report(|| give(ring, || make(region, name, type_, capacity, Intent::OpenOrCreate)))
 }
 
 /// Finds a ring: in a region, or at a name or file.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_ring_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    ring: Option<&mut *mut shmkit_ring>,
+    ring: *mut *mut shmkit_ring,
 ) -> shmkit_status {
-    report(|| give(ring, find(region, name, type_)?))
+    report(|| give(ring, || find(region, name, type_)))
 }
 
 /// Ends a handle; the object stays for those who have it open, and under its name.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_ring_close(ring: Option<&'static shmkit_ring>) -> shmkit_status {
+pub extern "C" fn shmkit_ring_close(ring: *mut shmkit_ring) -> shmkit_status {
     report(|| close(ring))
 }
 
 /// Puts a message in.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_ring_push(
     ring: Option<&shmkit_ring>,
     message: *const c_void,
@@ -272,6 +273,7 @@ pub extern "C" fn shmkit_ring_push(
 
 /// Takes a message out.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_ring_pop(
     ring: Option<&shmkit_ring>,
     message: *mut c_void,
@@ -288,43 +290,47 @@ pub extern "C" fn shmkit_ring_pop(
 
 /// Puts in as many of `count` messages as there is room for, and waits for the first one if it has to. `*done` is how many.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_ring_push_many(
     ring: Option<&shmkit_ring>,
     messages: *const c_void,
     count: usize,
     wait: shmkit_wait,
-    done: Option<&mut usize>,
+    done: *mut usize,
 ) -> shmkit_status {
     report(|| {
         let ring = body(ring)?;
-        let done = done.ok_or(Failure::Null("done"))?;
-        not_null(messages, "the messages")?;
+        not_null(done.cast(), "done")?;
+        if count > 0 {
+            not_null(messages, "the messages")?;
+        }
         let from = messages.cast::<u8>();
         let pushed = ring.as_many(count, wait.of(), |at, wait| ring.push(from.wrapping_add(at), wait))?;
         ring.raw().notify_values(pushed);
-        *done = pushed as usize;
-        Ok(())
+        put(done, pushed as usize, "done")
     })
 }
 
 /// Takes out as many of `count` messages as there are, and waits for the first one if it has to. `*done` is how many.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_ring_pop_many(
     ring: Option<&shmkit_ring>,
     messages: *mut c_void,
     count: usize,
     wait: shmkit_wait,
-    done: Option<&mut usize>,
+    done: *mut usize,
 ) -> shmkit_status {
     report(|| {
         let ring = body(ring)?;
-        let done = done.ok_or(Failure::Null("done"))?;
-        not_null(messages, "the messages")?;
+        not_null(done.cast(), "done")?;
+        if count > 0 {
+            not_null(messages, "the messages")?;
+        }
         let into = messages.cast::<u8>();
         let popped = ring.as_many(count, wait.of(), |at, wait| ring.pop(into.wrapping_add(at), wait))?;
         ring.raw().notify_room(popped);
-        *done = popped as usize;
-        Ok(())
+        put(done, popped as usize, "done")
     })
 }
 
@@ -336,7 +342,7 @@ pub(super) fn not_null(pointer: *const c_void, what: &'static str) -> Result<()>
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct shmkit_slot {
-    /// The message.
+    /// The message, until the place is given back or the ring's handle is closed.
     pub data: *mut c_void,
     /// Not for the caller, as what follows: which place it is.
     pub at: usize,
@@ -344,33 +350,41 @@ pub struct shmkit_slot {
     pub to_write: u32,
 }
 
-fn give_slot(ring: &Body, claimed: Claimed, to_write: bool, slot: &mut shmkit_slot) {
+fn give_slot(ring: &Body, claimed: Claimed, to_write: bool, slot: *mut shmkit_slot) {
     let data = ring.places.message(claimed).cast();
-    *slot = shmkit_slot { data, at: claimed.at, lap: claimed.lap(), to_write: to_write.into() };
+    put_if_wanted(slot, shmkit_slot { data, at: claimed.at, lap: claimed.lap(), to_write: to_write.into() });
 }
 
-/// Takes a place back from C, which may have made it up, or have given it back before.
-fn regain(ring: &Body, slot: Option<&mut shmkit_slot>, to_write: bool) -> Result<(MemberId, Claimed)> {
-    let slot = slot.ok_or(Failure::Null("the slot"))?;
+/// Hands a place over that C has, and may have made up, or given back before, or be giving back in another thread.
+fn give_back(ring: &Body, slot: *mut shmkit_slot, to: Onward) -> Result<()> {
+    not_null(slot.cast(), "the slot")?;
+    // SAFETY: not null; by the contract a slot that one of the functions above wrote.
+    let mut given = unsafe { slot.read() };
     let me = ring.handle.known_member().ok_or(Failure::NotHeld)?;
-    let claimed = Claimed::from_parts(slot.at, slot.lap);
-    if slot.to_write != u32::from(to_write) || !ring.raw().has(me, claimed, to_write) {
+    let is_to_write = u32::from(to != Onward::Freed);
+    // One of another ring has its message elsewhere.
+    let claimed = Claimed::from_parts(given.at, given.lap);
+    let is_here = ring.places.count > given.at && ring.places.message(claimed).cast() == given.data;
+    if given.to_write != is_to_write || !is_here || !ring.raw().hand_over_if_mine(me, claimed, to) {
         return Err(Failure::NotHeld);
     }
-    slot.data = ptr::null_mut();
-    Ok((me, claimed))
+    given.data = ptr::null_mut();
+    put_if_wanted(slot, given);
+    Ok(())
 }
 
 /// Reserves the next place, whose message arrives with shmkit_ring_publish. It holds what was there before. As long as it is
 /// reserved those who take out wait for it; if the process dies it is passed over.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_ring_reserve(
     ring: Option<&shmkit_ring>,
     wait: shmkit_wait,
-    slot: Option<&mut shmkit_slot>,
+    slot: *mut shmkit_slot,
 ) -> shmkit_status {
     report(|| {
-        let (ring, slot) = (body(ring)?, slot.ok_or(Failure::Null("the slot"))?);
+        let ring = body(ring)?;
+        not_null(slot.cast(), "the slot")?;
         give_slot(ring, ring.wait_for_room(wait.of())?, true, slot);
         Ok(())
     })
@@ -378,11 +392,10 @@ pub extern "C" fn shmkit_ring_reserve(
 
 /// Lets the message of a reserved place arrive. SHMKIT_NOT_HELD if this process has not reserved it, or given it up.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_ring_publish(ring: Option<&shmkit_ring>, slot: Option<&mut shmkit_slot>) -> shmkit_status {
+pub extern "C" fn shmkit_ring_publish(ring: Option<&shmkit_ring>, slot: *mut shmkit_slot) -> shmkit_status {
     report(|| {
         let ring = body(ring)?;
-        let (_, claimed) = regain(ring, slot, true)?;
-        ring.raw().publish(claimed);
+        give_back(ring, slot, Onward::Published)?;
         ring.raw().notify_values(1);
         Ok(())
     })
@@ -390,24 +403,21 @@ pub extern "C" fn shmkit_ring_publish(ring: Option<&shmkit_ring>, slot: Option<&
 
 /// Gives a reserved place up: no message arrives.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_ring_give_up(ring: Option<&shmkit_ring>, slot: Option<&mut shmkit_slot>) -> shmkit_status {
-    report(|| {
-        let ring = body(ring)?;
-        let (me, claimed) = regain(ring, slot, true)?;
-        ring.raw().give_up(me, claimed);
-        Ok(())
-    })
+pub extern "C" fn shmkit_ring_give_up(ring: Option<&shmkit_ring>, slot: *mut shmkit_slot) -> shmkit_status {
+    report(|| give_back(body(ring)?, slot, Onward::Void))
 }
 
 /// Takes the next message where it lies, until shmkit_ring_done. If the process dies it is lost with it.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_ring_take(
     ring: Option<&shmkit_ring>,
     wait: shmkit_wait,
-    slot: Option<&mut shmkit_slot>,
+    slot: *mut shmkit_slot,
 ) -> shmkit_status {
     report(|| {
-        let (ring, slot) = (body(ring)?, slot.ok_or(Failure::Null("the slot"))?);
+        let ring = body(ring)?;
+        not_null(slot.cast(), "the slot")?;
         give_slot(ring, ring.wait_for_value(wait.of())?, false, slot);
         Ok(())
     })
@@ -415,11 +425,10 @@ pub extern "C" fn shmkit_ring_take(
 
 /// Frees the place of a message that was taken. SHMKIT_NOT_HELD if this process has not taken it, or freed it before.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_ring_done(ring: Option<&shmkit_ring>, slot: Option<&mut shmkit_slot>) -> shmkit_status {
+pub extern "C" fn shmkit_ring_done(ring: Option<&shmkit_ring>, slot: *mut shmkit_slot) -> shmkit_status {
     report(|| {
         let ring = body(ring)?;
-        let (_, claimed) = regain(ring, slot, false)?;
-        ring.raw().free(claimed);
+        give_back(ring, slot, Onward::Freed)?;
         ring.raw().notify_room(1);
         Ok(())
     })
@@ -438,14 +447,15 @@ pub extern "C" fn shmkit_ring_end(ring: Option<&shmkit_ring>) -> shmkit_status {
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_ring_state(
     ring: Option<&shmkit_ring>,
-    len: Option<&mut usize>,
-    capacity: Option<&mut usize>,
-    ended: Option<&mut bool>,
+    len: *mut usize,
+    capacity: *mut usize,
+    ended: *mut bool,
 ) -> shmkit_status {
     report(|| {
         let ring = body(ring)?;
-        put(len, ring.raw().len(), "len")?;
-        put(capacity, ring.places.count, "capacity")?;
-        put(ended, ring.raw().is_closed(), "ended")
+        put_if_wanted(len, ring.raw().len());
+        put_if_wanted(capacity, ring.places.count);
+        put_if_wanted(ended, ring.raw().is_closed());
+        Ok(())
     })
 }

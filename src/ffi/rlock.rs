@@ -40,43 +40,47 @@ fn find(region: Option<&shmkit_region>, name: *const c_char) -> super::status::R
 /// Makes a lock. With a region: in it, under `name` or, if that is null, without a name. Without: in memory of its own, under
 /// `name` or anonymous.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_rlock_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    rlock: Option<&mut *mut shmkit_rlock>,
+    rlock: *mut *mut shmkit_rlock,
 ) -> shmkit_status {
-    report(|| give(rlock, make(region, name, Intent::Create)?))
+    report(|| give(rlock, || make(region, name, Intent::Create)))
 }
 
 /// Finds a lock, or makes it as shmkit_rlock_create does: also where its maker died on the way.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_rlock_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    rlock: Option<&mut *mut shmkit_rlock>,
+    rlock: *mut *mut shmkit_rlock,
 ) -> shmkit_status {
-    report(|| give(rlock, make(region, name, Intent::OpenOrCreate)?))
+    report(|| give(rlock, || make(region, name, Intent::OpenOrCreate)))
 }
 
 /// Finds a lock: in a region, or at a name or file.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_rlock_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    rlock: Option<&mut *mut shmkit_rlock>,
+    rlock: *mut *mut shmkit_rlock,
 ) -> shmkit_status {
-    report(|| give(rlock, find(region, name)?))
+    report(|| give(rlock, || find(region, name)))
 }
 
 /// Ends a handle; the object stays for those who have it open, and under its name.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_rlock_close(rlock: Option<&'static shmkit_rlock>) -> shmkit_status {
+pub extern "C" fn shmkit_rlock_close(rlock: *mut shmkit_rlock) -> shmkit_status {
     report(|| close(rlock))
 }
 
 /// Takes the lock. SHMKIT_POISONED: a holder died, and the lock is not held by the caller; shmkit_rlock_recover takes it all
 /// the same. The lock belongs to the thread: the same one must release it.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_rlock_lock(rlock: Option<&shmkit_rlock>, wait: shmkit_wait) -> shmkit_status {
     report(|| {
         mem::forget(body(rlock)?.acquire(wait.of())?);
@@ -86,6 +90,7 @@ pub extern "C" fn shmkit_rlock_lock(rlock: Option<&shmkit_rlock>, wait: shmkit_w
 
 /// Takes the lock, poisoned or not: shmkit_rlock_poison tells, and shmkit_rlock_clear_poison ends it after the repair.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_rlock_recover(rlock: Option<&shmkit_rlock>, wait: shmkit_wait) -> shmkit_status {
     report(|| {
         mem::forget(body(rlock)?.acquire_any(wait.of())?);
@@ -106,12 +111,13 @@ pub extern "C" fn shmkit_rlock_unlock(rlock: Option<&shmkit_rlock>) -> shmkit_st
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_rlock_poison(
     rlock: Option<&shmkit_rlock>,
-    poisoned: Option<&mut bool>,
-    pid: Option<&mut u32>,
+    poisoned: *mut bool,
+    pid: *mut u32,
 ) -> shmkit_status {
     report(|| {
         let guard = ManuallyDrop::new(body(rlock)?.regain().ok_or(Failure::NotHeld)?);
-        put_poison(guard.poison(), poisoned, pid)
+        put_poison(guard.poison(), poisoned, pid);
+        Ok(())
     })
 }
 

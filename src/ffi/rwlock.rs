@@ -6,7 +6,8 @@ use std::{
     cell::{Cell, RefCell},
     ffi::{c_char, c_void},
     mem::{self, ManuallyDrop},
-    ptr::{self, NonNull},
+    ptr::NonNull,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use super::{
@@ -32,12 +33,22 @@ pub struct shmkit_rwlock {
 pub(super) struct Body {
     pub(super) lock: RwLock<Opaque>,
     type_: Type,
+    /// That of no other lock of this process, though it may lie where one lay that was closed.
+    id: u64,
+}
+
+impl Body {
+    fn new(lock: RwLock<Opaque>, type_: Type) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self { lock, type_, id: LAST.fetch_add(1, Relaxed) + 1 }
+    }
 }
 
 opaque!(shmkit_rwlock = 10, "read-write lock", Body);
 
-/// A read of this thread, by the address of the lock's body.
-type Read = (usize, PutAway);
+/// A read of this thread, by the lock's id. In a fork those stand here too that its parent has begun, which are of another
+/// member: see [`RwLock::is_reading`].
+type Read = (u64, PutAway);
 
 thread_local! {
     /// One read of this thread: more are rare.
@@ -48,23 +59,23 @@ thread_local! {
 #[inline]
 fn note(read: Read) {
     match READ.take() {
-        None => READ.set(Some(read)),
-        found => {
-            READ.set(found);
-            OTHERS.with_borrow_mut(|others| others.push(read));
-        }
+        None => {}
+        // The last one, which is likely to end first: what never ends is not in its way for long.
+        Some(found) => OTHERS.with_borrow_mut(|others| others.push(found)),
     }
+    READ.set(Some(read));
 }
 
 /// Which one it is does not matter, if there are several of one lock.
 #[inline]
-fn forget(lock: usize) -> Option<PutAway> {
+fn forget(lock: &Body) -> Option<PutAway> {
+    let is_it = |(id, read): &Read| *id == lock.id && lock.lock.is_reading(read);
     match READ.take() {
-        Some((address, read)) if address == lock => Some(read),
+        Some(found) if is_it(&found) => Some(found.1),
         found => {
             READ.set(found);
             OTHERS.with_borrow_mut(|others| {
-                let at = others.iter().rposition(|(address, _)| *address == lock)?;
+                let at = others.iter().rposition(is_it)?;
                 Some(others.swap_remove(at).1)
             })
         }
@@ -80,75 +91,79 @@ fn make(
     let type_ = Type::new(type_)?;
     let description = type_.describe(Kind::RwLock, Dims::NONE);
     let handle = Handle::<RwLockCell<Opaque>>::make(&site(region, name)?, intent, &description, &|_| {})?;
-    Ok(Body { lock: handle.into(), type_ })
+    Ok(Body::new(handle.into(), type_))
 }
 
 fn find(region: Option<&shmkit_region>, name: *const c_char, type_: Option<&shmkit_type>) -> Result<Body> {
     let expected = Type::if_given(type_)?;
     let (handle, found) =
         Handle::<RwLockCell<Opaque>>::find(&site(region, name)?, |found| same_type(expected.as_ref(), found))?;
-    Ok(Body { lock: handle.into(), type_: Type::found(&found) })
+    Ok(Body::new(handle.into(), Type::found(&found)?))
 }
 
 /// Makes a read-write lock. With a region: in it, under `name` or, if that is null, without a name. Without: in memory of its own, under
 /// `name` or anonymous. Its value begins as zero.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_rwlock_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    rwlock: Option<&mut *mut shmkit_rwlock>,
+    rwlock: *mut *mut shmkit_rwlock,
 ) -> shmkit_status {
-    report(|| give(rwlock, make(region, name, type_, Intent::Create)?))
+    report(|| give(rwlock, || make(region, name, type_, Intent::Create)))
 }
 
 /// Finds a read-write lock, or makes it as shmkit_rwlock_create does: also where its maker died on the way.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_rwlock_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    rwlock: Option<&mut *mut shmkit_rwlock>,
+    rwlock: *mut *mut shmkit_rwlock,
 ) -> shmkit_status {
-    report(|| give(rwlock, make(region, name, type_, Intent::OpenOrCreate)?))
+    report(|| give(rwlock, || make(region, name, type_, Intent::OpenOrCreate)))
 }
 
 /// Finds a read-write lock: in a region, or at a name or file. If `type` is null the value may have
 /// any, which shmkit_rwlock_type tells.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_rwlock_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    rwlock: Option<&mut *mut shmkit_rwlock>,
+    rwlock: *mut *mut shmkit_rwlock,
 ) -> shmkit_status {
-    report(|| give(rwlock, find(region, name, type_)?))
+    report(|| give(rwlock, || find(region, name, type_)))
 }
 
 /// Ends a handle; the object stays for those who have it open, and under its name.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_rwlock_close(rwlock: Option<&'static shmkit_rwlock>) -> shmkit_status {
+pub extern "C" fn shmkit_rwlock_close(rwlock: *mut shmkit_rwlock) -> shmkit_status {
     report(|| close(rwlock))
 }
 
 /// Begins a read: others may read too, nobody writes. SHMKIT_POISONED as shmkit_rwlock_write.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_rwlock_read(rwlock: Option<&shmkit_rwlock>, wait: shmkit_wait) -> shmkit_status {
     report(|| {
-        let lock = &body(rwlock)?.lock;
-        let read = lock.read_within(wait.of())?;
-        note((ptr::from_ref(lock).addr(), read.put_away()));
+        let lock = body(rwlock)?;
+        let read = lock.lock.read_within(wait.of())?;
+        note((lock.id, read.put_away()));
         Ok(())
     })
 }
 
 /// Ends a read. SHMKIT_NOT_HELD if this thread has begun none with this handle.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_rwlock_end_read(rwlock: Option<&shmkit_rwlock>) -> shmkit_status {
     report(|| {
-        let lock = &body(rwlock)?.lock;
-        let read = forget(ptr::from_ref(lock).addr());
-        drop(lock.regain_read(read.ok_or(Failure::NotHeld)?));
+        let lock = body(rwlock)?;
+        drop(lock.lock.regain_read(forget(lock).ok_or(Failure::NotHeld)?));
         Ok(())
     })
 }
@@ -156,6 +171,7 @@ pub extern "C" fn shmkit_rwlock_end_read(rwlock: Option<&shmkit_rwlock>) -> shmk
 /// Begins a write: nobody else reads or writes. SHMKIT_POISONED: a holder died, and the lock is not held by the caller; shmkit_rwlock_recover takes it all
 /// the same. The lock belongs to the thread: the same one must release it.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_rwlock_write(rwlock: Option<&shmkit_rwlock>, wait: shmkit_wait) -> shmkit_status {
     report(|| {
         mem::forget(body(rwlock)?.lock.write_within(wait.of(), false)?);
@@ -165,6 +181,7 @@ pub extern "C" fn shmkit_rwlock_write(rwlock: Option<&shmkit_rwlock>, wait: shmk
 
 /// Begins a write, poisoned or not: shmkit_rwlock_poison tells, and shmkit_rwlock_clear_poison ends it after the repair.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_rwlock_recover(rwlock: Option<&shmkit_rwlock>, wait: shmkit_wait) -> shmkit_status {
     report(|| {
         mem::forget(body(rwlock)?.lock.write_within(wait.of(), true)?);
@@ -174,6 +191,7 @@ pub extern "C" fn shmkit_rwlock_recover(rwlock: Option<&shmkit_rwlock>, wait: sh
 
 /// Ends a write. SHMKIT_NOT_HELD if this thread does not write.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_rwlock_end_write(rwlock: Option<&shmkit_rwlock>) -> shmkit_status {
     report(|| {
         drop(body(rwlock)?.lock.regain_write().ok_or(Failure::NotHeld)?);
@@ -185,12 +203,13 @@ pub extern "C" fn shmkit_rwlock_end_write(rwlock: Option<&shmkit_rwlock>) -> shm
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_rwlock_poison(
     rwlock: Option<&shmkit_rwlock>,
-    poisoned: Option<&mut bool>,
-    pid: Option<&mut u32>,
+    poisoned: *mut bool,
+    pid: *mut u32,
 ) -> shmkit_status {
     report(|| {
         let guard = ManuallyDrop::new(body(rwlock)?.lock.regain_write().ok_or(Failure::NotHeld)?);
-        put_poison(guard.poison(), poisoned, pid)
+        put_poison(guard.poison(), poisoned, pid);
+        Ok(())
     })
 }
 
@@ -205,12 +224,12 @@ pub extern "C" fn shmkit_rwlock_clear_poison(rwlock: Option<&shmkit_rwlock>) -> 
 
 /// Where the value lies, until the handle is closed. It may be read during a read, and changed during a write.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_rwlock_data(rwlock: Option<&shmkit_rwlock>, data: Option<&mut *mut c_void>) -> shmkit_status {
+pub extern "C" fn shmkit_rwlock_data(rwlock: Option<&shmkit_rwlock>, data: *mut *mut c_void) -> shmkit_status {
     report(|| put(data, NonNull::as_ptr(body(rwlock)?.lock.data()).cast(), "data"))
 }
 
 /// The type of the value. Its name stands until the handle is closed.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_rwlock_type(rwlock: Option<&shmkit_rwlock>, type_: Option<&mut shmkit_type>) -> shmkit_status {
+pub extern "C" fn shmkit_rwlock_type(rwlock: Option<&shmkit_rwlock>, type_: *mut shmkit_type) -> shmkit_status {
     report(|| put(type_, body(rwlock)?.type_.as_c(), "type"))
 }

@@ -45,44 +45,48 @@ fn find(region: Option<&shmkit_region>, name: *const c_char) -> Result<Semaphore
 /// Makes a semaphore. With a region: in it, under `name` or, if that is null, without a name. Without: in memory of its own, under
 /// `name` or anonymous. It begins with `count` permits.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_semaphore_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     count: usize,
-    semaphore: Option<&mut *mut shmkit_semaphore>,
+    semaphore: *mut *mut shmkit_semaphore,
 ) -> shmkit_status {
-    report(|| give(semaphore, make(region, name, count, Intent::Create)?))
+    report(|| give(semaphore, || make(region, name, count, Intent::Create)))
 }
 
 /// Finds a semaphore, or makes it as shmkit_semaphore_create does: also where its maker died on the way.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_semaphore_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     count: usize,
-    semaphore: Option<&mut *mut shmkit_semaphore>,
+    semaphore: *mut *mut shmkit_semaphore,
 ) -> shmkit_status {
-    report(|| give(semaphore, make(region, name, count, Intent::OpenOrCreate)?))
+    report(|| give(semaphore, || make(region, name, count, Intent::OpenOrCreate)))
 }
 
 /// Finds a semaphore: in a region, or at a name or file.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_semaphore_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
-    semaphore: Option<&mut *mut shmkit_semaphore>,
+    semaphore: *mut *mut shmkit_semaphore,
 ) -> shmkit_status {
-    report(|| give(semaphore, find(region, name)?))
+    report(|| give(semaphore, || find(region, name)))
 }
 
 /// Ends a handle; the object stays for those who have it open, and under its name.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_semaphore_close(semaphore: Option<&'static shmkit_semaphore>) -> shmkit_status {
+pub extern "C" fn shmkit_semaphore_close(semaphore: *mut shmkit_semaphore) -> shmkit_status {
     report(|| close(semaphore))
 }
 
 /// Takes a permit.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_semaphore_acquire(semaphore: Option<&shmkit_semaphore>, wait: shmkit_wait) -> shmkit_status {
     report(|| Ok(body(semaphore)?.take(wait.of())?))
 }
@@ -95,9 +99,6 @@ pub extern "C" fn shmkit_semaphore_release(semaphore: Option<&shmkit_semaphore>,
 
 /// The number of permits there are now.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_semaphore_value(
-    semaphore: Option<&shmkit_semaphore>,
-    value: Option<&mut usize>,
-) -> shmkit_status {
+pub extern "C" fn shmkit_semaphore_value(semaphore: Option<&shmkit_semaphore>, value: *mut usize) -> shmkit_status {
     report(|| put(value, body(semaphore)?.value(), "value"))
 }

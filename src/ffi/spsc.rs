@@ -12,7 +12,7 @@ use super::{
     place::site,
     region::shmkit_region,
     ring::{copy, not_null},
-    status::{Failure, Result, put, report, shmkit_status},
+    status::{Result, put, put_if_wanted, report, shmkit_status},
     types::{Opaque, Type, shmkit_type},
     wait::shmkit_wait,
 };
@@ -56,6 +56,11 @@ pub(super) struct End<E> {
     capacity: usize,
 }
 
+// SAFETY: by the contract one thread at a time uses an end, in whatever thread it was made. `first` lies in the mapping.
+unsafe impl<E: Send> Send for End<E> {}
+// SAFETY: as above: what threads share of it is never used by two at a time.
+unsafe impl<E: Send> Sync for End<E> {}
+
 impl<E> End<E> {
     fn new(end: E, handle: &Handle<SpscCell<Opaque>>) -> Self {
         let (first, size, capacity) = (handle.data().as_ptr(), handle.stride(), handle.len());
@@ -72,7 +77,9 @@ impl<E> End<E> {
 macro_rules! pass {
     ($handle:ident, $buffer:ident, $count:ident, $wait:ident, |$message:ident, $place:ident, $size:ident| $copy:expr) => {{
         let this = body($handle)?;
-        not_null($buffer, "the messages")?;
+        if $count > 0 {
+            not_null($buffer, "the messages")?;
+        }
         // SAFETY: by the contract one thread at a time uses an end.
         let end = unsafe { &mut *this.end.get() };
         if $count == 0 {
@@ -130,42 +137,45 @@ fn find(region: Option<&shmkit_region>, name: *const c_char, type_: Option<&shmk
 /// Makes a ring for one producer and one consumer. With a region: in it, under `name` or, if that is null, without a name.
 /// Without: in memory of its own, under `name` or anonymous. It has room for `capacity` messages.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_spsc_ring_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
     capacity: usize,
-    ring: Option<&mut *mut shmkit_spsc_ring>,
+    ring: *mut *mut shmkit_spsc_ring,
 ) -> shmkit_status {
-    report(|| give(ring, make(region, name, type_, capacity, Intent::Create)?))
+    report(|| give(ring, || make(region, name, type_, capacity, Intent::Create)))
 }
 
 /// Finds such a ring, or makes it as shmkit_spsc_ring_create does: also where its maker died on the way.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_spsc_ring_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
     capacity: usize,
-    ring: Option<&mut *mut shmkit_spsc_ring>,
+    ring: *mut *mut shmkit_spsc_ring,
 ) -> shmkit_status {
-    report(|| give(ring, make(region, name, type_, capacity, Intent::OpenOrCreate)?))
+    report(|| give(ring, || make(region, name, type_, capacity, Intent::OpenOrCreate)))
 }
 
 /// Finds such a ring: in a region, or at a name or file.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_spsc_ring_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    ring: Option<&mut *mut shmkit_spsc_ring>,
+    ring: *mut *mut shmkit_spsc_ring,
 ) -> shmkit_status {
-    report(|| give(ring, find(region, name, type_)?))
+    report(|| give(ring, || find(region, name, type_)))
 }
 
 /// Ends a handle; the object stays for those who have it open, its ends among them, and under its name.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_spsc_ring_close(ring: Option<&'static shmkit_spsc_ring>) -> shmkit_status {
+pub extern "C" fn shmkit_spsc_ring_close(ring: *mut shmkit_spsc_ring) -> shmkit_status {
     report(|| close(ring))
 }
 
@@ -173,56 +183,62 @@ pub extern "C" fn shmkit_spsc_ring_close(ring: Option<&'static shmkit_spsc_ring>
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_spsc_ring_state(
     ring: Option<&shmkit_spsc_ring>,
-    len: Option<&mut usize>,
-    capacity: Option<&mut usize>,
+    len: *mut usize,
+    capacity: *mut usize,
 ) -> shmkit_status {
     report(|| {
         let ring = body(ring)?;
-        put(len, ring.len(), "len")?;
-        put(capacity, ring.capacity(), "capacity")
+        put_if_wanted(len, ring.len());
+        put_if_wanted(capacity, ring.capacity());
+        Ok(())
     })
 }
 
-/// An end to put messages in. It takes the role with the first message, from nobody who lives.
+/// An end to put messages in. It takes the role with the first message, from nobody who lives: SHMKIT_ROLE_TAKEN is what that
+/// message gets then. One thread at a time may use an end, in whatever function.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_producer_of(
     ring: Option<&shmkit_spsc_ring>,
-    producer: Option<&mut *mut shmkit_producer>,
+    producer: *mut *mut shmkit_producer,
 ) -> shmkit_status {
     report(|| {
         let end = body(ring)?.producer();
         let handle = end.handle().clone();
-        give(producer, End::new(end, &handle))
+        give(producer, || Ok(End::new(end, &handle)))
     })
 }
 
-/// An end to take messages out. It takes the role with the first message, from nobody who lives.
+/// An end to take messages out. It takes the role with the first message, from nobody who lives: SHMKIT_ROLE_TAKEN is what that
+/// attempt gets then. One thread at a time may use an end, in whatever function.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_consumer_of(
     ring: Option<&shmkit_spsc_ring>,
-    consumer: Option<&mut *mut shmkit_consumer>,
+    consumer: *mut *mut shmkit_consumer,
 ) -> shmkit_status {
     report(|| {
         let end = body(ring)?.consumer();
         let handle = end.handle().clone();
-        give(consumer, End::new(end, &handle))
+        give(consumer, || Ok(End::new(end, &handle)))
     })
 }
 
 /// Ends a handle, and gives up the role.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_producer_close(producer: Option<&'static shmkit_producer>) -> shmkit_status {
+pub extern "C" fn shmkit_producer_close(producer: *mut shmkit_producer) -> shmkit_status {
     report(|| close(producer))
 }
 
 /// Ends a handle, and gives up the role.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_consumer_close(consumer: Option<&'static shmkit_consumer>) -> shmkit_status {
+pub extern "C" fn shmkit_consumer_close(consumer: *mut shmkit_consumer) -> shmkit_status {
     report(|| close(consumer))
 }
 
 /// Puts a message in.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_producer_push(
     producer: Option<&shmkit_producer>,
     message: *const c_void,
@@ -233,6 +249,7 @@ pub extern "C" fn shmkit_producer_push(
 
 /// Takes a message out.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_consumer_pop(
     consumer: Option<&shmkit_consumer>,
     message: *mut c_void,
@@ -243,37 +260,38 @@ pub extern "C" fn shmkit_consumer_pop(
 
 /// Puts in as many of `count` messages as there is room for, and waits for the first one if it has to. `*done` is how many.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_producer_push_many(
     producer: Option<&shmkit_producer>,
     messages: *const c_void,
     count: usize,
     wait: shmkit_wait,
-    done: Option<&mut usize>,
+    done: *mut usize,
 ) -> shmkit_status {
     report(|| {
-        let done = done.ok_or(Failure::Null("done"))?;
-        *done = push(producer, messages, count, wait.of())?;
-        Ok(())
+        not_null(done.cast(), "done")?;
+        put(done, push(producer, messages, count, wait.of())?, "done")
     })
 }
 
 /// Takes out as many of `count` messages as there are, and waits for the first one if it has to. `*done` is how many.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_consumer_pop_many(
     consumer: Option<&shmkit_consumer>,
     messages: *mut c_void,
     count: usize,
     wait: shmkit_wait,
-    done: Option<&mut usize>,
+    done: *mut usize,
 ) -> shmkit_status {
     report(|| {
-        let done = done.ok_or(Failure::Null("done"))?;
-        *done = pop(consumer, messages, count, wait.of())?;
-        Ok(())
+        not_null(done.cast(), "done")?;
+        put(done, pop(consumer, messages, count, wait.of())?, "done")
     })
 }
 
-/// Closes the ring for good: who puts in gets SHMKIT_CLOSED, and so does who takes out once it is empty.
+/// Closes the ring for good: who puts in gets SHMKIT_CLOSED, and so does who takes out once it is empty. For the thread that
+/// uses this end.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_producer_end(producer: Option<&shmkit_producer>) -> shmkit_status {
     report(|| {

@@ -13,6 +13,21 @@ use std::{
 
 use crate::{Error, Poison};
 
+/// The number of the ABI: programs that were compiled with another one need another library. While it is 0 any version of
+/// shmkit may change it. What never changes: statuses keep their numbers, and new ones get new numbers.
+pub const SHMKIT_ABI: u32 = 0;
+/// The version of this header.
+pub const SHMKIT_VERSION_MAJOR: u32 = 0;
+pub const SHMKIT_VERSION_MINOR: u32 = 1;
+pub const SHMKIT_VERSION_PATCH: u32 = 0;
+
+const fn is(number: u32, text: &str) -> bool {
+    matches!(u32::from_str_radix(text, 10), Ok(found) if found == number)
+}
+const _: () = assert!(is(SHMKIT_VERSION_MAJOR, env!("CARGO_PKG_VERSION_MAJOR")));
+const _: () = assert!(is(SHMKIT_VERSION_MINOR, env!("CARGO_PKG_VERSION_MINOR")));
+const _: () = assert!(is(SHMKIT_VERSION_PATCH, env!("CARGO_PKG_VERSION_PATCH")));
+
 /// What every function returns: `SHMKIT_OK`, which is 0, or what went wrong.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +38,9 @@ pub enum shmkit_status {
     SHMKIT_WOULD_BLOCK = 1,
     /// The time-out or deadline passed.
     SHMKIT_TIMED_OUT = 2,
-    /// A process died while it held the lock, which is not held by the caller now: `..._recover` takes it all the same.
-    /// shmkit_last_pid() says who died, shmkit_last_range() which elements it was changing.
+    /// A process died while it held the lock. What was to take the lock has not taken it, and `..._recover` does all the
+    /// same; but shmkit_condvar_wait has it, as always. shmkit_last_pid() says who died, shmkit_last_range() which elements
+    /// it was changing.
     SHMKIT_POISONED = 3,
     /// This thread holds the lock already: it would wait for itself.
     SHMKIT_WOULD_DEADLOCK = 4,
@@ -38,7 +54,7 @@ pub enum shmkit_status {
     SHMKIT_BARRIER_BROKEN = 8,
     /// The ring or queue is closed, and empty for those who take out.
     SHMKIT_CLOSED = 9,
-    /// Nobody else has the queue any more.
+    /// Nobody else has the queue any more, and so what is waited for never comes.
     SHMKIT_DISCONNECTED = 10,
     /// Processes died before they declared done what they had taken from a queue.
     SHMKIT_TASKS_LOST = 11,
@@ -80,6 +96,10 @@ pub enum shmkit_status {
     SHMKIT_PANICKED = 29,
     /// Whatever else there is.
     SHMKIT_OTHER = 30,
+    /// The role at this end of the ring is another's.
+    SHMKIT_ROLE_TAKEN = 31,
+    /// The function that was to be called returned that it failed.
+    SHMKIT_FAILED = 32,
 }
 
 use shmkit_status::*;
@@ -142,6 +162,8 @@ impl Failure {
                 Error::ReadOnly => SHMKIT_READ_ONLY,
                 Error::Unsupported { .. } => SHMKIT_UNSUPPORTED,
                 Error::Os { .. } => SHMKIT_OS,
+                Error::RoleTaken { .. } => SHMKIT_ROLE_TAKEN,
+                Error::Failed { .. } => SHMKIT_FAILED,
                 _ => SHMKIT_OTHER,
             },
         }
@@ -161,7 +183,7 @@ impl Failure {
 
     fn pid(&self) -> Option<u32> {
         match self {
-            Self::Error(Error::Poisoned { pid, .. } | Error::BarrierBroken { pid }) => *pid,
+            Self::Error(Error::Poisoned { pid, .. } | Error::BarrierBroken { pid } | Error::RoleTaken { pid }) => *pid,
             _ => None,
         }
     }
@@ -208,17 +230,30 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("no message").into()
 }
 
-/// Where a function leaves a result. Null is an error.
+/// Where a function leaves its result. Null is an error.
 #[inline(always)]
-pub(super) fn put<T>(out: Option<&mut T>, value: T, what: &'static str) -> Result<()> {
-    *out.ok_or(Failure::Null(what))? = value;
+pub(super) fn put<T>(out: *mut T, value: T, what: &'static str) -> Result<()> {
+    if out.is_null() {
+        return Err(Failure::Null(what));
+    }
+    put_if_wanted(out, value);
     Ok(())
 }
 
+/// Where a function leaves one of its results. Null is nowhere. No reference is made of the pointer: the variable may be
+/// uninitialised, and that of another result too.
+#[inline(always)]
+pub(super) fn put_if_wanted<T>(out: *mut T, value: T) {
+    if !out.is_null() {
+        // SAFETY: by the contract a variable of this type.
+        unsafe { out.write(value) };
+    }
+}
+
 /// Gives C what is known of the poison of a lock that is held.
-pub(super) fn put_poison(poison: Option<Poison>, poisoned: Option<&mut bool>, pid: Option<&mut u32>) -> Result<()> {
-    put(poisoned, poison.is_some(), "poisoned")?;
-    put(pid, poison.and_then(|poison| poison.pid).unwrap_or(0), "pid")
+pub(super) fn put_poison(poison: Option<Poison>, poisoned: *mut bool, pid: *mut u32) {
+    put_if_wanted(poisoned, poison.is_some());
+    put_if_wanted(pid, poison.and_then(|poison| poison.pid).unwrap_or(0));
 }
 
 /// The text of the last failure in this thread, or an empty one. It stands until the next failure in this thread.
@@ -233,7 +268,8 @@ pub extern "C" fn shmkit_last_error() -> *const c_char {
     text.ok().flatten().unwrap_or(c"".as_ptr())
 }
 
-/// The process whose death the last failure in this thread tells of; 0 if it tells of none, or it is not known.
+/// The process whose death the last failure in this thread tells of, or which has the role that was wanted; 0 if it tells of
+/// none, or it is not known.
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_last_pid() -> u32 {
     LAST.try_with(|last| last.borrow().failure.as_ref().and_then(Failure::pid)).ok().flatten().unwrap_or(0)
@@ -242,11 +278,37 @@ pub extern "C" fn shmkit_last_pid() -> u32 {
 /// The elements that a dead process was changing, from `*start` to before `*end`, as the last failure in this thread tells.
 /// Returns false if it tells of none in particular: then it may be all of them.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_last_range(start: Option<&mut usize>, end: Option<&mut usize>) -> bool {
+pub extern "C" fn shmkit_last_range(start: *mut usize, end: *mut usize) -> bool {
     let range = LAST.try_with(|last| last.borrow().failure.as_ref().and_then(|failure| failure.range().cloned()));
-    let (Some(range), Some(start), Some(end)) = (range.ok().flatten(), start, end) else { return false };
-    (*start, *end) = (range.start, range.end);
+    let Some(range) = range.ok().flatten() else { return false };
+    put_if_wanted(start, range.start);
+    put_if_wanted(end, range.end);
     true
+}
+
+/// The name of a status, such as "SHMKIT_OK"; an empty text if there is none of this number.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_status_name(status: i32) -> *const c_char {
+    macro_rules! name_of {
+        ($($name:ident)*) => {
+            $(if status == $name as i32 {
+                return ptr::from_ref(concat!(stringify!($name), "\0")).cast();
+            })*
+        };
+    }
+    name_of!(SHMKIT_OK SHMKIT_WOULD_BLOCK SHMKIT_TIMED_OUT SHMKIT_POISONED SHMKIT_WOULD_DEADLOCK SHMKIT_NOT_HELD
+        SHMKIT_BAD_HANDLE SHMKIT_INVALID_ARGUMENT SHMKIT_BARRIER_BROKEN SHMKIT_CLOSED SHMKIT_DISCONNECTED SHMKIT_TASKS_LOST
+        SHMKIT_TOO_LARGE SHMKIT_BUFFER_TOO_SHORT SHMKIT_ALREADY_EXISTS SHMKIT_NOT_FOUND SHMKIT_NOT_READY SHMKIT_INVALID_NAME
+        SHMKIT_CORRUPT SHMKIT_VERSION_MISMATCH SHMKIT_WRONG_OWNER SHMKIT_TYPE_MISMATCH SHMKIT_OUT_OF_RANGE SHMKIT_TOO_MANY
+        SHMKIT_REGION_FULL SHMKIT_OUT_OF_MEMORY SHMKIT_READ_ONLY SHMKIT_UNSUPPORTED SHMKIT_OS SHMKIT_PANICKED SHMKIT_OTHER
+        SHMKIT_ROLE_TAKEN SHMKIT_FAILED);
+    c"".as_ptr()
+}
+
+/// SHMKIT_ABI of the library: not that of the header if the program was compiled with another version.
+#[unsafe(no_mangle)]
+pub extern "C" fn shmkit_abi() -> u32 {
+    SHMKIT_ABI
 }
 
 /// The version of the library, such as "0.1.0".

@@ -14,8 +14,19 @@ use super::{
 use crate::{
     Error,
     os::copy,
-    region::{Description, Dims, Kind},
+    region::{Description, Dims, Kind, MAX_NAME},
 };
+
+/// A `bool` that C passes. Compilers of other languages have more than one number for true, which no `bool` of Rust can be.
+#[repr(transparent)]
+#[derive(Debug, Clone, Copy)]
+pub struct shmkit_flag(u8);
+
+impl shmkit_flag {
+    pub(super) fn get(self) -> bool {
+        self.0 != 0
+    }
+}
 
 /// The type of elements. A program in Rust has the same one if its name there, without the path, its size and its alignment
 /// are the same: "f64", or "Sample" for a `#[repr(C)] struct Sample`. All its bits must be data: no pointers.
@@ -89,6 +100,11 @@ unsafe impl bytemuck::Zeroable for Opaque {}
 // SAFETY: a byte.
 unsafe impl bytemuck::Pod for Opaque {}
 
+/// Whether there are types of this size and alignment, which copies rely on.
+fn can_be(size: usize, align: usize) -> bool {
+    size > 0 && u32::try_from(size).is_ok() && align.is_power_of_two() && align <= 4096 && size.is_multiple_of(align)
+}
+
 /// A type that was checked.
 #[derive(Debug)]
 pub(super) struct Type {
@@ -107,18 +123,31 @@ impl Type {
         let Some(given) = given else { return Ok(None) };
         let name = text(given.name)?.ok_or(Failure::Null("the name of the type"))?;
         let (size, align) = (given.size, given.align);
-        if name.is_empty() || size == 0 || u32::try_from(size).is_err() {
-            return Err(Error::invalid_argument(format!("a type {name:?} of {size} bytes")).into());
+        if name.is_empty() || name.len() > MAX_NAME {
+            return Err(Error::invalid_argument(format!("a type whose name has {} bytes", name.len())).into());
         }
-        if !align.is_power_of_two() || align > 4096 || !size.is_multiple_of(align) {
+        if !can_be(size, align) {
             return Err(Error::invalid_argument(format!("{name:?}, of {size} bytes, aligned to {align}")).into());
         }
         Ok(Some(Self::of(name, size, align)))
     }
 
-    /// As it is on record.
-    pub(super) fn found(description: &Description) -> Self {
-        Self::of(&description.tag, description.element_size as usize, description.element_align.into())
+    /// As it is on record, which anybody may have written.
+    pub(super) fn found(description: &Description) -> Result<Self> {
+        let (size, align) = (description.element_size as usize, description.element_align.into());
+        if !can_be(size, align) {
+            return Err(Error::corrupt(format!("elements of {size} bytes, aligned to {align}")).into());
+        }
+        Ok(Self::of(&description.tag, size, align))
+    }
+
+    /// Refuses the type if one of this name has another size or alignment.
+    pub(super) fn must_be(&self, size: usize, align: usize) -> Result<()> {
+        if (self.size, self.align) == (size, align) {
+            return Ok(());
+        }
+        let text = |size, align| format!("{} of {size} bytes, aligned to {align}", self.name);
+        Err(Error::TypeMismatch { expected: text(size, align), found: text(self.size, self.align) }.into())
     }
 
     fn of(name: &str, size: usize, align: usize) -> Self {
@@ -141,8 +170,8 @@ impl Type {
     ///
     /// # Safety
     ///
-    /// Both are aligned for this type and valid for `count` elements; the two do not overlap; nobody else touches the private
-    /// ones.
+    /// Both are valid for `count` elements, and the shared ones aligned for this type; the two do not overlap; nobody else
+    /// touches the private ones.
     pub(super) unsafe fn load(&self, shared: *const u8, private: *mut u8, count: usize) {
         let bytes = count * self.size;
         // Each: elements of no larger alignment than that of the type, of which the size is a multiple.

@@ -51,52 +51,56 @@ fn find(region: Option<&shmkit_region>, name: *const c_char, type_: Option<&shmk
     let expected = Type::if_given(type_)?;
     let (handle, found) =
         Handle::<ValueCell<Opaque>>::find(&site(region, name)?, |found| same_type(expected.as_ref(), found))?;
-    Ok(Body { value: handle.into(), type_: Type::found(&found) })
+    Ok(Body { value: handle.into(), type_: Type::found(&found)? })
 }
 
 /// Makes a value. With a region: in it, under `name` or, if that is null, without a name. Without: in memory of its own, under
 /// `name` or anonymous. It begins as zero.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_value_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    value: Option<&mut *mut shmkit_value>,
+    value: *mut *mut shmkit_value,
 ) -> shmkit_status {
-    report(|| give(value, make(region, name, type_, Intent::Create)?))
+    report(|| give(value, || make(region, name, type_, Intent::Create)))
 }
 
 /// Finds a value, or makes it as shmkit_value_create does: also where its maker died on the way.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_value_open_or_create(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    value: Option<&mut *mut shmkit_value>,
+    value: *mut *mut shmkit_value,
 ) -> shmkit_status {
-    report(|| give(value, make(region, name, type_, Intent::OpenOrCreate)?))
+    report(|| give(value, || make(region, name, type_, Intent::OpenOrCreate)))
 }
 
 /// Finds a value: in a region, or at a name or file. If `type` is null it may have any, which shmkit_value_type tells.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_value_open(
     region: Option<&shmkit_region>,
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    value: Option<&mut *mut shmkit_value>,
+    value: *mut *mut shmkit_value,
 ) -> shmkit_status {
-    report(|| give(value, find(region, name, type_)?))
+    report(|| give(value, || find(region, name, type_)))
 }
 
 /// Ends a handle; the object stays for those who have it open, and under its name.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_value_close(value: Option<&'static shmkit_value>) -> shmkit_status {
+pub extern "C" fn shmkit_value_close(value: *mut shmkit_value) -> shmkit_status {
     report(|| close(value))
 }
 
 /// Takes the lock. SHMKIT_POISONED: a holder died, and the lock is not held by the caller; shmkit_value_recover takes it all
 /// the same. The lock belongs to the thread: the same one must release it.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_value_lock(value: Option<&shmkit_value>, wait: shmkit_wait) -> shmkit_status {
     report(|| {
         mem::forget(body(value)?.value.acquire(wait.of())?);
@@ -106,6 +110,7 @@ pub extern "C" fn shmkit_value_lock(value: Option<&shmkit_value>, wait: shmkit_w
 
 /// Takes the lock, poisoned or not: shmkit_value_poison tells, and shmkit_value_clear_poison ends it after the repair.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_value_recover(value: Option<&shmkit_value>, wait: shmkit_wait) -> shmkit_status {
     report(|| {
         mem::forget(body(value)?.value.acquire_any(wait.of())?);
@@ -123,12 +128,13 @@ pub extern "C" fn shmkit_value_unlock(value: Option<&shmkit_value>) -> shmkit_st
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_value_poison(
     value: Option<&shmkit_value>,
-    poisoned: Option<&mut bool>,
-    pid: Option<&mut u32>,
+    poisoned: *mut bool,
+    pid: *mut u32,
 ) -> shmkit_status {
     report(|| {
         let guard = ManuallyDrop::new(body(value)?.value.regain().ok_or(Failure::NotHeld)?);
-        put_poison(guard.poison(), poisoned, pid)
+        put_poison(guard.poison(), poisoned, pid);
+        Ok(())
     })
 }
 
@@ -143,12 +149,12 @@ pub extern "C" fn shmkit_value_clear_poison(value: Option<&shmkit_value>) -> shm
 
 /// Where the value lies, until the handle is closed. It may be touched while the lock is held.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_value_data(value: Option<&shmkit_value>, data: Option<&mut *mut c_void>) -> shmkit_status {
+pub extern "C" fn shmkit_value_data(value: Option<&shmkit_value>, data: *mut *mut c_void) -> shmkit_status {
     report(|| put(data, NonNull::as_ptr(body(value)?.value.data()).cast(), "data"))
 }
 
 /// The type of the value. Its name stands until the handle is closed.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_value_type(value: Option<&shmkit_value>, type_: Option<&mut shmkit_type>) -> shmkit_status {
+pub extern "C" fn shmkit_value_type(value: Option<&shmkit_value>, type_: *mut shmkit_type) -> shmkit_status {
     report(|| put(type_, body(value)?.type_.as_c(), "type"))
 }

@@ -30,29 +30,31 @@ opaque!(shmkit_view = 16, "view", Body);
 fn find(name: *const c_char, type_: Option<&shmkit_type>) -> Result<Body> {
     let expected = Type::if_given(type_)?;
     let (elements, found) = ReadOnly::open(&place(name)?, |found| same_type(expected.as_ref(), found))?;
-    Ok(Body { elements, type_: Type::found(&found) })
+    Ok(Body { elements, type_: Type::found(&found)? })
 }
 
 /// Finds an array, a value, an atomic or an array of atomics at a name or file, to read it. If `type` is null it may have any,
 /// which shmkit_view_type tells. Of an array that grows the view has what is there now.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_view_open(
     name: *const c_char,
     type_: Option<&shmkit_type>,
-    view: Option<&mut *mut shmkit_view>,
+    view: *mut *mut shmkit_view,
 ) -> shmkit_status {
-    report(|| give(view, find(name, type_)?))
+    report(|| give(view, || find(name, type_)))
 }
 
 /// Ends a handle; the object stays for those who have it open, and under its name.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_view_close(view: Option<&'static shmkit_view>) -> shmkit_status {
+pub extern "C" fn shmkit_view_close(view: *mut shmkit_view) -> shmkit_status {
     report(|| close(view))
 }
 
 /// Copies `count` elements from `at` on, in row-major order, as they are now. There is no lock in this, so others may write
 /// meanwhile: each number is whole, and of a struct each aligned part of up to 8 bytes.
 #[unsafe(no_mangle)]
+#[must_use]
 pub extern "C" fn shmkit_view_load(
     view: Option<&shmkit_view>,
     at: usize,
@@ -66,7 +68,7 @@ pub extern "C" fn shmkit_view_load(
             return Err(Failure::Null("the buffer"));
         }
         let from = elements.data().as_ptr().wrapping_add(at * type_.size);
-        // SAFETY: so many elements of this type lie there, by the check; by the contract the buffer has room for them, aligned.
+        // SAFETY: so many elements of this type lie there, by the check; by the contract the buffer has room for them.
         unsafe { type_.load(from, buffer.cast(), count) };
         Ok(())
     })
@@ -75,13 +77,13 @@ pub extern "C" fn shmkit_view_load(
 /// Where the elements lie, in row-major order, until the handle is closed. A write there ends the process. Others may write
 /// while they are read.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_view_data(view: Option<&shmkit_view>, data: Option<&mut *const c_void>) -> shmkit_status {
+pub extern "C" fn shmkit_view_data(view: Option<&shmkit_view>, data: *mut *const c_void) -> shmkit_status {
     report(|| put(data, body(view)?.elements.data().as_ptr().cast_const().cast(), "data"))
 }
 
 /// The number of elements; 1 of a single one.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_view_len(view: Option<&shmkit_view>, len: Option<&mut usize>) -> shmkit_status {
+pub extern "C" fn shmkit_view_len(view: Option<&shmkit_view>, len: *mut usize) -> shmkit_status {
     report(|| put(len, body(view)?.elements.len(), "len"))
 }
 
@@ -91,13 +93,13 @@ pub extern "C" fn shmkit_view_shape(
     view: Option<&shmkit_view>,
     shape: *mut usize,
     room: usize,
-    rank: Option<&mut usize>,
+    rank: *mut usize,
 ) -> shmkit_status {
     report(|| put_shape(body(view)?.elements.shape(), shape, room, rank))
 }
 
 /// The type of the elements. Its name stands until the handle is closed.
 #[unsafe(no_mangle)]
-pub extern "C" fn shmkit_view_type(view: Option<&shmkit_view>, type_: Option<&mut shmkit_type>) -> shmkit_status {
+pub extern "C" fn shmkit_view_type(view: Option<&shmkit_view>, type_: *mut shmkit_type) -> shmkit_status {
     report(|| put(type_, body(view)?.type_.as_c(), "type"))
 }

@@ -91,7 +91,8 @@ pub(crate) struct ClaimSlot {
     start: AtomicU64,
     end: AtomicU64,
     mode: AtomicU32,
-    spare: AtomicU32,
+    /// Which one of this slot's claims it is, for who keeps it where others can change it.
+    turn: AtomicU32,
 }
 
 #[cfg(not(loom))]
@@ -101,6 +102,16 @@ const _: () = {
     assert!(size_of::<ClaimSlot>() == 64 && offset_of!(ClaimSlot, mutex) == 0);
     assert!(size_of::<PoisonList>() == 192);
 };
+
+#[cfg(feature = "capi")]
+impl ClaimSlot {
+    /// Which one of the slot's claims it is. For who has it.
+    #[inline(always)]
+    pub(crate) fn turn(&self) -> u32 {
+        // Relaxed: written by who has the slot, before it had.
+        self.turn.load(Relaxed)
+    }
+}
 
 /// How long a `try_` form waits at most for who is entering a claim of another part: longer than that process can be
 /// kept from running by others, if it was not stopped.
@@ -274,6 +285,7 @@ impl<'a> Claims<'a> {
             slot.start.store(wanted.start, Relaxed);
             slot.end.store(wanted.end, Relaxed);
             slot.mode.store(mode as u32, Relaxed);
+            slot.turn.store(slot.turn.load(Relaxed).wrapping_add(1), Relaxed);
             match slot.mutex.lock(mode.purpose(), Wait::No) {
                 Ok(_) => return Ok(Some(slot)),
                 // Somebody has waited for the last claim of this slot, and has it for a moment.

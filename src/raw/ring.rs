@@ -152,7 +152,7 @@ impl Claimed {
 
 #[cfg(feature = "capi")]
 impl Claimed {
-    /// For who keeps it where others can change it: [`Ring::has`] tells whether it is one still.
+    /// For who keeps it where others can change it: see [`Ring::hand_over_if_mine`].
     pub(crate) fn from_parts(at: usize, lap: u32) -> Self {
         Self { at, lap }
     }
@@ -160,6 +160,18 @@ impl Claimed {
     pub(crate) fn lap(self) -> u32 {
         self.lap
     }
+}
+
+/// What becomes of a claimed slot.
+#[cfg(feature = "capi")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Onward {
+    /// Written: a value.
+    Published,
+    /// To be written, and given up.
+    Void,
+    /// Read: room.
+    Freed,
 }
 
 /// What stands in the way of a claim.
@@ -311,13 +323,31 @@ impl<S: Slots> Ring<'_, S> {
         }
     }
 
-    /// Whether `me` has the slot, to write or to read.
+    /// [`publish`](Self::publish), [`free`](Self::free) or [`give_up`](Self::give_up), if `me` has the slot; of several
+    /// threads at that one does it. `false` if not. What is to follow those is to follow this.
     #[cfg(feature = "capi")]
-    pub(crate) fn has(&self, me: MemberId, claimed: Claimed, to_write: bool) -> bool {
-        let phase = if to_write { Phase::Busy } else { Phase::Taken };
-        // Relaxed: nobody else changes it, if it is so.
-        let state = self.slots.state(claimed.at).map(|state| state.load(Relaxed));
-        state == Some(State::new(claimed.lap, phase, Some(me)).0)
+    pub(crate) fn hand_over_if_mine(&self, me: MemberId, claimed: Claimed, to: Onward) -> bool {
+        let (phase, end, next) = match to {
+            Onward::Published => (Phase::Busy, &self.words.tail.0, State::new(claimed.lap, Phase::Full, None)),
+            Onward::Void => (Phase::Busy, &self.words.tail.0, State::new(claimed.lap, Phase::Full, Some(me))),
+            Onward::Freed => {
+                (Phase::Taken, &self.words.head.0, State::new(claimed.lap.wrapping_add(1), Phase::Empty, None))
+            }
+        };
+        let mine = State::new(claimed.lap, phase, Some(me));
+        let Some(state) = self.slots.state(claimed.at) else { return false };
+        point();
+        // Sequentially consistent: as the exchange of `give_up`, and more than the store of `hand_over`.
+        if state.compare_exchange(mine.0, next.0, SeqCst, Relaxed).is_err() {
+            return false;
+        }
+        if to == Onward::Void {
+            self.make_room_of_voids();
+        } else {
+            self.advance(end, claimed.position());
+            barrier_after_exchange();
+        }
+        true
     }
 
     /// Publishes what the caller has written into the slot that it has claimed. [`notify_values`](Self::notify_values)
@@ -332,6 +362,10 @@ impl<S: Slots> Ring<'_, S> {
     pub(crate) fn give_up(&self, me: MemberId, claimed: Claimed) {
         point();
         self.state(claimed).swap(State::new(claimed.lap, Phase::Full, Some(me)).0, SeqCst);
+        self.make_room_of_voids();
+    }
+
+    fn make_room_of_voids(&self) {
         // It is room again, if nothing is before it. Ends that cannot be are for who waits to tell of.
         let _ = self.pass_over_voids();
         // Some may wait for this slot, with values behind it.

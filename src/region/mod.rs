@@ -44,7 +44,7 @@ pub(crate) use self::{
 #[cfg(feature = "capi")]
 pub(crate) use self::{
     handle::{Initialise, Site},
-    object::Description,
+    object::{Description, MAX_NAME},
 };
 pub use place::Place;
 pub use placement::{Numa, PageReport, Pages};

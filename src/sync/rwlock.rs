@@ -172,6 +172,13 @@ impl<T: Pod> RwLock<T> {
         RwLockReadGuard { lock: self, member, reading, value: self.0.data().cast(), _not_send: PhantomData }
     }
 
+    /// Whether this process does that read, and not one of which it is a fork.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn is_reading(&self, PutAway(member, _): &PutAway) -> bool {
+        self.0.known_member() == Some(*member)
+    }
+
     /// Where the value lies.
     #[cfg(feature = "capi")]
     #[inline]

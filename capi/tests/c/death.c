@@ -2,6 +2,9 @@
 // reads, a producer, who has places of a ring, an end of one, or makes an array grow.
 #include "check.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 struct pair {
     int64_t a, b;
 };
@@ -188,7 +191,6 @@ static void producers(void) {
     OK(shmkit_queue_close(queue));
 }
 
-// A child has its parent's handles, and none of the locks that its parent holds.
 // What was reserved and not published is passed over; what was taken and not done is lost, and its place is room again.
 static void places_of_a_ring(void) {
     shmkit_ring *ring;
@@ -274,21 +276,113 @@ static void a_grower(void) {
     OK(shmkit_array_close(array));
 }
 
+// A child has its parent's handles, and none of the locks, reads, claims and messages that its parent has.
 static void a_fork(void) {
     shmkit_lock *lock;
+    shmkit_rwlock *rwlock;
+    shmkit_array *array;
+    shmkit_queue *queue;
+    shmkit_claim claim;
+    char text[8];
+    size_t n = 10, size;
     OK(shmkit_lock_create(NULL, NULL, &lock));
+    OK(shmkit_rwlock_create(NULL, NULL, &shmkit_i32, &rwlock));
+    OK(shmkit_array_create(NULL, NULL, &shmkit_i32, &n, 1, &array));
+    OK(shmkit_queue_create(NULL, NULL, 100, &queue));
     OK(shmkit_lock_lock(lock, SHMKIT_FOREVER));
+    OK(shmkit_rwlock_read(rwlock, SHMKIT_FOREVER));
+    OK(shmkit_array_claim(array, 0, 5, SHMKIT_CHANGE, SHMKIT_FOREVER, &claim));
+    OK(shmkit_queue_put(queue, "once", 4, LONG));
+    IS(SHMKIT_BUFFER_TOO_SHORT, shmkit_queue_get(queue, text, 3, &size, LONG));
     pid_t child = fork();
+    CHECK(child >= 0);
     if (child == 0) {
         alarm(100);
         IS(SHMKIT_NOT_HELD, shmkit_lock_unlock(lock));
         IS(SHMKIT_WOULD_BLOCK, shmkit_lock_lock(lock, SHMKIT_TRY));
         OK(shmkit_lock_close(lock));
+        IS(SHMKIT_NOT_HELD, shmkit_rwlock_end_read(rwlock));
+        IS(SHMKIT_WOULD_BLOCK, shmkit_rwlock_write(rwlock, SHMKIT_TRY));
+        OK(shmkit_rwlock_read(rwlock, LONG));
+        OK(shmkit_rwlock_read(rwlock, LONG));
+        OK(shmkit_rwlock_end_read(rwlock));
+        OK(shmkit_rwlock_end_read(rwlock));
+        IS(SHMKIT_NOT_HELD, shmkit_rwlock_end_read(rwlock));
+        IS(SHMKIT_NOT_HELD, shmkit_claim_end(array, &claim));
+        IS(SHMKIT_WOULD_BLOCK, shmkit_array_claim(array, 4, 1, SHMKIT_READ, SHMKIT_TRY, &claim));
+        CHECK(shmkit_queue_get(queue, text, sizeof text, &size, SHMKIT_TRY) == SHMKIT_WOULD_BLOCK);
         _exit(0);
     }
     reap(child);
     OK(shmkit_lock_unlock(lock));
+    OK(shmkit_claim_end(array, &claim));
+    OK(shmkit_rwlock_end_read(rwlock));
+    OK(shmkit_rwlock_write(rwlock, SHMKIT_TRY));
+    OK(shmkit_rwlock_end_write(rwlock));
+    OK(shmkit_queue_get(queue, text, sizeof text, &size, SHMKIT_TRY));
+    CHECK(size == 4);
     OK(shmkit_lock_close(lock));
+    OK(shmkit_rwlock_close(rwlock));
+    OK(shmkit_array_close(array));
+    OK(shmkit_queue_close(queue));
+}
+
+// Closed against the rules: the read stays, and is none of a lock that comes to lie where that one lay.
+static void a_read_of_a_closed_lock(void) {
+    shmkit_rwlock *rwlock;
+    OK(shmkit_rwlock_create(NULL, NULL, &shmkit_i32, &rwlock));
+    OK(shmkit_rwlock_read(rwlock, LONG));
+    OK(shmkit_rwlock_close(rwlock));
+    OK(shmkit_rwlock_create(NULL, NULL, &shmkit_i32, &rwlock));
+    IS(SHMKIT_NOT_HELD, shmkit_rwlock_end_read(rwlock));
+    OK(shmkit_rwlock_read(rwlock, LONG));
+    OK(shmkit_rwlock_end_read(rwlock));
+    OK(shmkit_rwlock_write(rwlock, SHMKIT_TRY));
+    OK(shmkit_rwlock_end_write(rwlock));
+    OK(shmkit_rwlock_close(rwlock));
+}
+
+static atomic_bool enough;
+
+static void *open_and_close(void *argument) {
+    shmkit_lock *lock;
+    while (!enough) {
+        if (shmkit_lock_create(NULL, NULL, &lock) != SHMKIT_OK || shmkit_lock_close(lock) != SHMKIT_OK) return NULL;
+    }
+    return argument;
+}
+
+// Children of a process whose other threads are at something hang in nothing, and can do all.
+static void a_fork_beside_threads(void) {
+    pthread_t threads[2];
+    shmkit_barrier *barrier;
+    OK(shmkit_barrier_create(NULL, NULL, 1, &barrier));
+    for (int i = 0; i < 2; i++) CHECK(pthread_create(&threads[i], NULL, open_and_close, threads) == 0);
+    for (int round = 0; round < 300; round++) {
+        pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0) {
+            alarm(60);
+            shmkit_lock *lock;
+            shmkit_event *event;
+            OK(shmkit_lock_create(NULL, NULL, &lock));
+            OK(shmkit_lock_lock(lock, SHMKIT_TRY));
+            OK(shmkit_lock_unlock(lock));
+            OK(shmkit_lock_close(lock));
+            OK(shmkit_event_create(NULL, NULL, false, &event));
+            OK(shmkit_barrier_wait(barrier, LONG, NULL));
+            OK(shmkit_event_close(event));
+            OK(shmkit_barrier_close(barrier));
+            _exit(0);
+        }
+        reap(child);
+    }
+    enough = true;
+    for (int i = 0; i < 2; i++) {
+        void *answer;
+        CHECK(pthread_join(threads[i], &answer) == 0 && answer == threads);
+    }
+    OK(shmkit_barrier_close(barrier));
 }
 
 int main(void) {
@@ -303,5 +397,7 @@ int main(void) {
     ends_of_a_ring();
     a_grower();
     a_fork();
+    a_read_of_a_closed_lock();
+    a_fork_beside_threads();
     return 0;
 }

@@ -15,7 +15,11 @@ static void waits(void) {
     CHECK(now > 0 && shmkit_now() >= now);
     CHECK(shmkit_timeout(1e300).until == INT64_MAX && shmkit_timeout(-1).until >= now);
     CHECK(shmkit_deadline(-5).until == 0);
-    CHECK(strlen(shmkit_version()) >= 5);
+    char version[32];
+    snprintf(version, sizeof version, "%d.%d.%d", SHMKIT_VERSION_MAJOR, SHMKIT_VERSION_MINOR, SHMKIT_VERSION_PATCH);
+    CHECK(strcmp(shmkit_version(), version) == 0 && shmkit_abi() == SHMKIT_ABI);
+    CHECK(strcmp(shmkit_status_name(SHMKIT_ROLE_TAKEN), "SHMKIT_ROLE_TAKEN") == 0);
+    CHECK(strcmp(shmkit_status_name(-1), "") == 0);
 }
 
 static void *try_it(void *lock) { return shmkit_lock_lock(lock, SHMKIT_TRY) == SHMKIT_WOULD_BLOCK ? lock : NULL; }
@@ -129,8 +133,30 @@ static void data_in_a_region(void) {
     IS(SHMKIT_NOT_HELD, shmkit_claim_end(array, &a));
     IS(SHMKIT_NOT_HELD, shmkit_claim_end(array, &copy));
     OK(shmkit_claim_end(array, &b));
-    OK(shmkit_array_claim(array, 3, 0, SHMKIT_CHANGE, SHMKIT_TRY, &a));
+    OK(shmkit_array_claim(array, 0, 12, SHMKIT_CHANGE, SHMKIT_FOREVER, &a));
+    IS(SHMKIT_NOT_HELD, shmkit_claim_end(array, &copy)); // of the one before
+    OK(shmkit_claim_clear_poison(array, &a));
     OK(shmkit_claim_end(array, &a));
+    bool poisoned;
+    uint32_t pid;
+    size_t start, end;
+    OK(shmkit_array_claim(array, 3, 0, SHMKIT_CHANGE, SHMKIT_TRY, &a));
+    OK(shmkit_claim_poison(array, &a, &poisoned, &pid, &start, &end));
+    CHECK(!poisoned && pid == 0);
+    OK(shmkit_claim_clear_poison(array, &a));
+    OK(shmkit_claim_end(array, &a));
+    IS(SHMKIT_NOT_HELD, shmkit_claim_end(array, &a));
+
+    shmkit_array *another;
+    OK(shmkit_array_create(region, NULL, &shmkit_i32, shape, 2, &another));
+    OK(shmkit_array_claim(array, 0, 12, SHMKIT_CHANGE, SHMKIT_TRY, &a));
+    OK(shmkit_array_claim(another, 0, 12, SHMKIT_CHANGE, SHMKIT_TRY, &b));
+    IS(SHMKIT_NOT_HELD, shmkit_claim_end(another, &a));
+    IS(SHMKIT_NOT_HELD, shmkit_claim_clear_poison(another, &a));
+    IS(SHMKIT_NOT_HELD, shmkit_claim_poison(array, &b, NULL, NULL, NULL, NULL));
+    OK(shmkit_claim_end(another, &b));
+    OK(shmkit_claim_end(array, &a));
+    OK(shmkit_array_close(another));
     OK(shmkit_array_close(array));
     OK(shmkit_region_remove(region, "sample"));
     OK(shmkit_region_close(region));
@@ -160,6 +186,16 @@ static void atomics(void) {
     OK(shmkit_atomic_array_load(counts, 2, &before));
     CHECK(before == 8);
     IS(SHMKIT_OUT_OF_RANGE, shmkit_atomic_array_store(counts, 10, &new));
+    static const shmkit_type half_of_it = {"f64", 4, 4};
+    shmkit_atomic_array *wrong;
+    IS(SHMKIT_TYPE_MISMATCH, shmkit_atomic_array_create(NULL, NULL, &half_of_it, &n, 1, &wrong));
+    char bytes[sizeof(double) + 1];
+    OK(shmkit_atomic_array_load(sums, 3, bytes + 1));
+    memcpy(&sum, bytes + 1, sizeof sum);
+    CHECK(sum == 1.0);
+    OK(shmkit_atomic_array_store(sums, 4, bytes + 1));
+    OK(shmkit_atomic_array_load(sums, 4, &sum));
+    CHECK(sum == 1.0);
     OK(shmkit_atomic_array_close(sums));
     OK(shmkit_atomic_array_close(counts));
 }
@@ -256,7 +292,10 @@ static void growth(void) {
     static const shmkit_type type = SHMKIT_TYPE(struct sample, "Sample");
     OK(shmkit_array_create_growable(NULL, NULL, &type, &n, 1, 1000, &array));
     struct sample sample = {4, {1, 2, 3}};
-    for (int i = 0; i < 5; i++) OK(shmkit_array_extend(array, &sample, 1, SHMKIT_FOREVER));
+    char bytes[sizeof sample + 1];
+    memcpy(bytes + 1, &sample, sizeof sample);
+    for (int i = 0; i < 5; i++)
+        OK(shmkit_array_extend(array, i % 2 ? (void *)(bytes + 1) : (void *)&sample, 1, SHMKIT_FOREVER));
     OK(shmkit_array_data(array, &data));
     CHECK(((struct sample *)data)[4].id == 4 && ((struct sample *)data)[4].weight[2] == 3);
     OK(shmkit_array_close(array));
@@ -287,6 +326,9 @@ static void views(void) {
     struct sample some[2];
     OK(shmkit_view_load(view, 2, 2, some));
     CHECK(some[0].id == 0 && some[1].id == 5 && some[1].weight[2] == 3);
+    char bytes[sizeof some + 1];
+    OK(shmkit_view_load(view, 2, 2, bytes + 1));
+    CHECK(memcmp(some, bytes + 1, sizeof some) == 0);
     const void *elements;
     OK(shmkit_view_data(view, &elements));
     CHECK(((const struct sample *)elements)[3].id == 5);
@@ -358,6 +400,15 @@ static void signals(void) {
     CHECK(!set);
     OK(shmkit_event_clear(event));
     OK(shmkit_event_close(event));
+
+    // As a compiler of Fortran passes true whose numbers are not those of C.
+    shmkit_status (*create)(const shmkit_region *, const char *, unsigned char, shmkit_event **) =
+        (shmkit_status(*)(const shmkit_region *, const char *, unsigned char, shmkit_event **))(void (*)(void))shmkit_event_create;
+    OK(create(NULL, NULL, 255, &event));
+    OK(shmkit_event_set(event));
+    OK(shmkit_event_wait(event, SHMKIT_TRY));
+    IS(SHMKIT_WOULD_BLOCK, shmkit_event_wait(event, SHMKIT_TRY));
+    OK(shmkit_event_close(event));
 }
 
 static int add_one(void *count) {
@@ -375,7 +426,8 @@ static void barriers(void) {
     OK(shmkit_barrier_wait(barrier, SHMKIT_FOREVER, &index));
     OK(shmkit_barrier_wait_with(barrier, add_one, &count, SHMKIT_FOREVER, NULL));
     CHECK(index == 0 && count == 1);
-    CHECK(shmkit_barrier_wait_with(barrier, fail, NULL, SHMKIT_FOREVER, NULL) != SHMKIT_OK);
+    IS(SHMKIT_FAILED, shmkit_barrier_wait_with(barrier, fail, NULL, SHMKIT_FOREVER, NULL));
+    CHECK(strstr(shmkit_last_error(), "returned 3") != NULL);
     IS(SHMKIT_BARRIER_BROKEN, shmkit_barrier_wait(barrier, SHMKIT_FOREVER, NULL));
     OK(shmkit_barrier_state(barrier, &parties, &waiting, &broken));
     CHECK(parties == 1 && waiting == 0 && broken);
@@ -462,7 +514,8 @@ static void spsc(void) {
     OK(shmkit_producer_push_many(producer, in, 0, SHMKIT_FOREVER, &done));
     CHECK(done == 0);
     OK(shmkit_consumer_of(ring, &second));
-    CHECK(shmkit_consumer_pop(second, out, SHMKIT_TRY) != SHMKIT_OK); // the role is another's
+    IS(SHMKIT_ROLE_TAKEN, shmkit_consumer_pop(second, out, SHMKIT_TRY));
+    CHECK(shmkit_last_pid() == (uint32_t)getpid());
     OK(shmkit_consumer_close(consumer));
     OK(shmkit_producer_push(producer, &in[2], SHMKIT_FOREVER));
     OK(shmkit_producer_end(producer));
@@ -490,6 +543,12 @@ static void channels(void) {
     IS(SHMKIT_TIMED_OUT, shmkit_ring_push(ring, in, shmkit_timeout(0.01)));
     OK(shmkit_ring_state(ring, &len, &capacity, &ended));
     CHECK(len == 4 && capacity == 4 && !ended);
+    OK(shmkit_ring_state(ring, NULL, &capacity, NULL));
+    OK(shmkit_ring_state(ring, &len, &len, NULL));
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_ring_push_many(ring, in, 1, SHMKIT_TRY, NULL));
+    OK(shmkit_ring_push_many(ring, NULL, 0, SHMKIT_TRY, &done));
+    OK(shmkit_ring_pop_many(ring, NULL, 0, SHMKIT_TRY, &done));
+    CHECK(len == 4 && done == 0);
     OK(shmkit_ring_pop(ring, out, SHMKIT_FOREVER));
     CHECK(out[0].id == 6 && out[0].weight[2] == 7);
     OK(shmkit_ring_pop_many(ring, out, 6, SHMKIT_FOREVER, &done));
@@ -500,6 +559,14 @@ static void channels(void) {
     IS(SHMKIT_WOULD_BLOCK, shmkit_ring_pop(ring, out, SHMKIT_TRY));
     copy = slot;
     IS(SHMKIT_NOT_HELD, shmkit_ring_done(ring, &slot));
+    shmkit_ring *another;
+    OK(shmkit_ring_create(NULL, NULL, &type, 4, &another));
+    for (int i = 0; i < 5; i++) OK(shmkit_ring_push(another, in, SHMKIT_TRY) == SHMKIT_OK ? SHMKIT_OK : shmkit_ring_pop(another, out, SHMKIT_TRY));
+    shmkit_slot others;
+    OK(shmkit_ring_take(another, SHMKIT_TRY, &others));
+    IS(SHMKIT_NOT_HELD, shmkit_ring_done(ring, &others));
+    OK(shmkit_ring_done(another, &others));
+    OK(shmkit_ring_close(another));
     OK(shmkit_ring_publish(ring, &slot));
     IS(SHMKIT_NOT_HELD, shmkit_ring_publish(ring, &copy));
     IS(SHMKIT_INVALID_ARGUMENT, shmkit_ring_publish(ring, NULL));
@@ -591,6 +658,55 @@ static void wrong_handles(void) {
     CHECK(strlen(shmkit_last_error()) > 0);
     OK(shmkit_lock_close(NULL));
     OK(shmkit_event_close(event));
+
+    // One that is made next has the place of the closed one, and is another.
+    shmkit_lock *again;
+    OK(shmkit_lock_create(NULL, NULL, &again));
+    CHECK(again == lock);
+    IS(SHMKIT_NOT_HELD, shmkit_lock_unlock(lock));
+    OK(shmkit_lock_close(again));
+    IS(SHMKIT_BAD_HANDLE, shmkit_lock_unlock(lock));
+
+    // A name is not left behind by what has no place for its handle.
+    shmkit_region *region;
+    shmkit_region_options options = {.size = 1 << 16};
+    OK(shmkit_region_create(NULL, &options, &region));
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_lock_create(region, "in vain", NULL));
+    IS(SHMKIT_NOT_FOUND, shmkit_lock_open(region, "in vain", &lock));
+    options.reserved[3] = 1;
+    shmkit_region *other;
+    IS(SHMKIT_INVALID_ARGUMENT, shmkit_region_create(NULL, &options, &other));
+    char name[300];
+    memset(name, 'T', sizeof name);
+    shmkit_value *value;
+    for (size_t length = 255; length <= 256; length++) {
+        name[length] = '\0';
+        shmkit_type type = {name, 4, 4};
+        shmkit_status status = shmkit_value_create(region, NULL, &type, &value);
+        CHECK(status == (length == 255 ? SHMKIT_OK : SHMKIT_INVALID_ARGUMENT));
+        name[length] = 'T';
+    }
+    shmkit_type found;
+    OK(shmkit_value_type(value, &found));
+    CHECK(strlen(found.name) == 255);
+    OK(shmkit_value_close(value));
+    OK(shmkit_region_close(region));
+}
+
+static void *has_no_error(void *argument) {
+    if (shmkit_last_error()[0] != '\0' || shmkit_last_pid() != 0) return NULL;
+    return shmkit_lock_unlock(argument) == SHMKIT_NOT_HELD ? argument : NULL;
+}
+
+static void errors(void) {
+    shmkit_lock *lock;
+    OK(shmkit_lock_create(NULL, NULL, &lock));
+    IS(SHMKIT_BAD_HANDLE, shmkit_event_set(NULL));
+    char before[200];
+    snprintf(before, sizeof before, "%s", shmkit_last_error());
+    CHECK(strlen(before) > 0 && thread_agrees(has_no_error, lock));
+    CHECK(strcmp(shmkit_last_error(), before) == 0);
+    OK(shmkit_lock_close(lock));
 }
 
 int main(void) {
@@ -608,5 +724,6 @@ int main(void) {
     channels();
     names();
     wrong_handles();
+    errors();
     return 0;
 }

@@ -25,7 +25,19 @@ pub fn libraries() -> PathBuf {
         .output()
         .unwrap();
     succeeded("cargo build", &build);
-    target.join("debug")
+    let libraries = target.join("debug");
+    // The name by which programs look for it, as the installed one has it. Tests make it at a time.
+    let name = format!("libshmkit.so.{}", number("SHMKIT_ABI"));
+    let _ = std::os::unix::fs::symlink("libshmkit.so", libraries.join(&name));
+    assert!(libraries.join(&name).exists(), "{name}");
+    libraries
+}
+
+/// A number of the header.
+pub fn number(name: &str) -> u32 {
+    let header = fs::read_to_string(package().join("../include/shmkit.h")).unwrap();
+    let (_, rest) = header.split_once(&format!("#define {name} ")).unwrap();
+    rest.lines().next().unwrap().parse().unwrap()
 }
 
 /// Whether there is such a program here. A test that needs it says that it is skipped.
@@ -75,9 +87,14 @@ pub fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
 
 /// Runs a program to its end; what it prints, if it succeeds.
 pub fn run(command: &mut Command) -> String {
+    run_both(command).0
+}
+
+/// What it prints, and what it says on its standard error.
+pub fn run_both(command: &mut Command) -> (String, String) {
     let output = command.output().unwrap();
     succeeded(&format!("{command:?}"), &output);
-    String::from_utf8(output.stdout).unwrap()
+    (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 fn succeeded(what: &str, output: &Output) {
