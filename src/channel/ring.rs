@@ -142,6 +142,8 @@ unsafe impl<T: Pod> Resident for RingCell<T> {
     type Head = RingWords;
     type Element = T;
     type Stored = Place<T>;
+    /// Values of several sizes are stored in as many bytes.
+    const VALUE_SIZE: usize = size_of::<T>();
 
     fn check(dims: Dims) -> Result<()> {
         check_capacity(dims)

@@ -317,3 +317,29 @@ pub extern "C" fn shmkit_version() -> *const c_char {
     const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
     ptr::from_ref(VERSION).cast()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+
+    #[test]
+    fn panics_go_no_further() {
+        assert_eq!(report(|| panic!("{} pages", 3)), SHMKIT_PANICKED);
+        // SAFETY: it ends with a NUL, and nothing fails in this thread meanwhile.
+        let text = unsafe { CStr::from_ptr(shmkit_last_error()) };
+        assert_eq!(text, c"panicked: 3 pages");
+        assert_eq!(report(|| Ok(())), SHMKIT_OK);
+    }
+
+    /// Of each number that is one, and of no other.
+    #[test]
+    fn every_status_has_a_name() {
+        for number in -1..40 {
+            // SAFETY: a constant text.
+            let name = unsafe { CStr::from_ptr(shmkit_status_name(number)) }.to_bytes();
+            assert_eq!(name.is_empty(), !(0..=SHMKIT_FAILED as i32).contains(&number), "{number}");
+        }
+    }
+}

@@ -162,6 +162,7 @@ impl Type {
             // Checked when it was made.
             element_size: self.size as u32,
             element_align: self.align as u16,
+            value_size: self.size as u32,
             dims,
         }
     }
@@ -215,4 +216,29 @@ impl Type {
 /// Refuses what has another type than the one that is expected, if one is.
 pub(super) fn same_type(expected: Option<&Type>, found: &Description) -> Description {
     expected.map_or_else(|| found.clone(), |expected| expected.describe(found.kind, found.dims))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_types_on_record() {
+        let found = |element_size, element_align| {
+            let description = Description {
+                kind: Kind::Array,
+                tag: "Sample".into(),
+                element_size,
+                element_align,
+                value_size: element_size,
+                dims: Dims::NONE,
+            };
+            Type::found(&description)
+        };
+        assert!(found(24, 8).is_ok_and(|type_| (type_.size, type_.align) == (24, 8)));
+        for (size, align) in [(24, 3), (24, 0), (12, 8), (0, 1), (8192, 8192)] {
+            let failure = found(size, align).map(drop);
+            assert!(matches!(failure, Err(Failure::Error(Error::Corrupt { .. }))), "{size}, {align}: {failure:?}");
+        }
+    }
 }

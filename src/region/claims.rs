@@ -38,6 +38,7 @@ pub(super) fn description(slots: usize) -> Result<Description> {
         tag: "".into(),
         element_size: size_of::<ClaimSlot>() as u32,
         element_align: size_of::<ClaimSlot>() as u16,
+        value_size: size_of::<ClaimSlot>() as u32,
         dims: Dims::new(&[slots])?,
     })
 }

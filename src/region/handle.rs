@@ -63,6 +63,8 @@ pub(crate) unsafe trait Resident: 'static {
     /// The type of the elements as users name it, as it is stored: name, size and alignment go on record.
     type Element: 'static;
     type Stored;
+    /// Bytes of the value in what is stored.
+    const VALUE_SIZE: usize = size_of::<Self::Stored>();
 
     /// Whether an object can have this shape, beyond what its kind says.
     ///
@@ -98,6 +100,7 @@ pub(crate) unsafe trait Resident: 'static {
             tag: if size_of::<Self::Stored>() == 0 { "" } else { last_segment::<Self::Element>() }.into(),
             element_size: u32::try_from(size_of::<Self::Stored>()).unwrap_or(u32::MAX),
             element_align: u16::try_from(align_of::<Self::Stored>()).unwrap_or(u16::MAX),
+            value_size: u32::try_from(Self::VALUE_SIZE).unwrap_or(u32::MAX),
             dims,
         }
     }

@@ -615,6 +615,49 @@ static void channels(void) {
     OK(shmkit_queue_close(queue));
 }
 
+struct race {
+    shmkit_ring *ring;
+    shmkit_slot slot;
+    bool to_write;
+    pthread_barrier_t *start;
+    shmkit_status status;
+};
+
+static void *give_back(void *argument) {
+    struct race *race = argument;
+    pthread_barrier_wait(race->start);
+    race->status = race->to_write ? shmkit_ring_publish(race->ring, &race->slot) : shmkit_ring_done(race->ring, &race->slot);
+    return argument;
+}
+
+// Of two threads with copies of a place one gives it back.
+static void a_place_in_two_hands(void) {
+    shmkit_ring *ring;
+    pthread_barrier_t start;
+    OK(shmkit_ring_create(NULL, NULL, &shmkit_u64, 2, &ring));
+    CHECK(pthread_barrier_init(&start, NULL, 2) == 0);
+    for (int round = 0; round < 400; round++) {
+        struct race mine = {.ring = ring, .start = &start, .to_write = round % 2 == 0};
+        if (mine.to_write) {
+            OK(shmkit_ring_reserve(ring, SHMKIT_TRY, &mine.slot));
+        } else {
+            OK(shmkit_ring_take(ring, SHMKIT_TRY, &mine.slot));
+        }
+        struct race other = mine;
+        pthread_t thread;
+        CHECK(pthread_create(&thread, NULL, give_back, &other) == 0);
+        give_back(&mine);
+        CHECK(pthread_join(thread, NULL) == 0);
+        CHECK((mine.status == SHMKIT_OK) != (other.status == SHMKIT_OK));
+        CHECK(mine.status == SHMKIT_NOT_HELD || other.status == SHMKIT_NOT_HELD);
+        size_t len;
+        OK(shmkit_ring_state(ring, &len, NULL, NULL));
+        CHECK(len == (size_t)mine.to_write);
+    }
+    OK(shmkit_ring_close(ring));
+    pthread_barrier_destroy(&start);
+}
+
 static void names(void) {
     char name[64], path[128];
     snprintf(name, sizeof name, "shmkit-c-%d", (int)getpid());
@@ -673,6 +716,12 @@ static void wrong_handles(void) {
     OK(shmkit_region_create(NULL, &options, &region));
     IS(SHMKIT_INVALID_ARGUMENT, shmkit_lock_create(region, "in vain", NULL));
     IS(SHMKIT_NOT_FOUND, shmkit_lock_open(region, "in vain", &lock));
+    // A type of the same name and another size, which takes as much room.
+    static const shmkit_type small = {"Message", 4, 4}, large = {"Message", 8, 8};
+    shmkit_ring *ring;
+    OK(shmkit_ring_create(region, "messages", &small, 4, &ring));
+    OK(shmkit_ring_close(ring));
+    IS(SHMKIT_TYPE_MISMATCH, shmkit_ring_open(region, "messages", &large, &ring));
     options.reserved[3] = 1;
     shmkit_region *other;
     IS(SHMKIT_INVALID_ARGUMENT, shmkit_region_create(NULL, &options, &other));
@@ -722,6 +771,7 @@ int main(void) {
     barriers();
     conditions();
     channels();
+    a_place_in_two_hands();
     names();
     wrong_handles();
     errors();
