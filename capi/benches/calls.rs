@@ -62,6 +62,8 @@ fn main() {
         String::from_utf8(output.stdout).unwrap()
     };
     run(Command::new(env!("CARGO")).args(["build", "--release", "--lib"]).current_dir(package));
+    // The name by which programs look for it, as the installed one has it.
+    let _ = std::os::unix::fs::symlink("libshmkit.so", libraries.join("libshmkit.so.0"));
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("calls");
     let mut cc = Command::new("cc");
     cc.args(["-O2", "-std=c11", "-I"]).arg(package.join("../include")).arg(package.join("benches/calls.c"));

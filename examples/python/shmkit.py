@@ -1,6 +1,6 @@
 """Named arrays of shmkit for NumPy, by ctypes over the C ABI: what include/shmkit.h declares.
 
-SHMKIT_LIBRARY says where libshmkit.so is, if the system does not know.
+SHMKIT_LIBRARY says where libshmkit.so.0 is, if the system does not know.
 """
 
 import ctypes
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import numpy
 
-library = ctypes.CDLL(os.environ.get("SHMKIT_LIBRARY", "libshmkit.so"))
+library = ctypes.CDLL(os.environ.get("SHMKIT_LIBRARY", "libshmkit.so.0"))
 library.shmkit_last_error.restype = ctypes.c_char_p
 
 OK, WOULD_BLOCK, TIMED_OUT, POISONED = range(4)
