@@ -155,6 +155,28 @@ module shmkit
             import
             type(c_ptr), value :: barrier
         end function
+        integer(c_int) function shmkit_barrier_open_or_create(region, name, parties, barrier) bind(C)
+            import
+            type(c_ptr), value :: region
+            character(kind=c_char), intent(in), optional :: name(*)
+            integer(c_size_t), value :: parties
+            type(c_ptr), intent(out) :: barrier
+        end function
+        integer(c_int) function shmkit_barrier_reset(barrier) bind(C)
+            import
+            type(c_ptr), value :: barrier
+        end function
+        integer(c_int) function shmkit_barrier_abort(barrier) bind(C)
+            import
+            type(c_ptr), value :: barrier
+        end function
+        integer(c_int) function shmkit_barrier_state(barrier, parties, waiting, broken) bind(C)
+            import
+            type(c_ptr), value :: barrier
+            integer(c_size_t), intent(out) :: parties
+            integer(c_size_t), intent(out) :: waiting
+            logical(c_bool), intent(out) :: broken
+        end function
 
         integer(c_int64_t) function shmkit_now() bind(C)
             import
@@ -645,6 +667,153 @@ module shmkit
         integer(c_int) function shmkit_queue_end(queue) bind(C)
             import
             type(c_ptr), value :: queue
+        end function
+        integer(c_int) function shmkit_queue_task_done(queue) bind(C)
+            import
+            type(c_ptr), value :: queue
+        end function
+        integer(c_int) function shmkit_queue_join(queue, wait) bind(C)
+            import
+            type(c_ptr), value :: queue
+            type(shmkit_wait), value :: wait
+        end function
+
+        integer(c_int) function shmkit_rlock_create(region, name, rlock) bind(C)
+            import
+            type(c_ptr), value :: region
+            character(kind=c_char), intent(in), optional :: name(*)
+            type(c_ptr), intent(out) :: rlock
+        end function
+        integer(c_int) function shmkit_rlock_open_or_create(region, name, rlock) bind(C)
+            import
+            type(c_ptr), value :: region
+            character(kind=c_char), intent(in), optional :: name(*)
+            type(c_ptr), intent(out) :: rlock
+        end function
+        integer(c_int) function shmkit_rlock_open(region, name, rlock) bind(C)
+            import
+            type(c_ptr), value :: region
+            character(kind=c_char), intent(in) :: name(*)
+            type(c_ptr), intent(out) :: rlock
+        end function
+        integer(c_int) function shmkit_rlock_close(rlock) bind(C)
+            import
+            type(c_ptr), value :: rlock
+        end function
+        integer(c_int) function shmkit_rlock_lock(rlock, wait) bind(C)
+            import
+            type(c_ptr), value :: rlock
+            type(shmkit_wait), value :: wait
+        end function
+        integer(c_int) function shmkit_rlock_recover(rlock, wait) bind(C)
+            import
+            type(c_ptr), value :: rlock
+            type(shmkit_wait), value :: wait
+        end function
+        integer(c_int) function shmkit_rlock_unlock(rlock) bind(C)
+            import
+            type(c_ptr), value :: rlock
+        end function
+        integer(c_int) function shmkit_rlock_clear_poison(rlock) bind(C)
+            import
+            type(c_ptr), value :: rlock
+        end function
+
+        integer(c_int) function shmkit_rwlock_create(region, name, type, rwlock) bind(C)
+            import
+            type(c_ptr), value :: region
+            character(kind=c_char), intent(in), optional :: name(*)
+            type(shmkit_type), intent(in) :: type
+            type(c_ptr), intent(out) :: rwlock
+        end function
+        integer(c_int) function shmkit_rwlock_open_or_create(region, name, type, rwlock) bind(C)
+            import
+            type(c_ptr), value :: region
+            character(kind=c_char), intent(in), optional :: name(*)
+            type(shmkit_type), intent(in) :: type
+            type(c_ptr), intent(out) :: rwlock
+        end function
+        integer(c_int) function shmkit_rwlock_open(region, name, type, rwlock) bind(C)
+            import
+            type(c_ptr), value :: region
+            character(kind=c_char), intent(in) :: name(*)
+            type(shmkit_type), intent(in) :: type
+            type(c_ptr), intent(out) :: rwlock
+        end function
+        integer(c_int) function shmkit_rwlock_close(rwlock) bind(C)
+            import
+            type(c_ptr), value :: rwlock
+        end function
+        integer(c_int) function shmkit_rwlock_data(rwlock, data) bind(C)
+            import
+            type(c_ptr), value :: rwlock
+            type(c_ptr), intent(out) :: data
+        end function
+        integer(c_int) function shmkit_rwlock_read(rwlock, wait) bind(C)
+            import
+            type(c_ptr), value :: rwlock
+            type(shmkit_wait), value :: wait
+        end function
+        integer(c_int) function shmkit_rwlock_write(rwlock, wait) bind(C)
+            import
+            type(c_ptr), value :: rwlock
+            type(shmkit_wait), value :: wait
+        end function
+        integer(c_int) function shmkit_rwlock_recover(rwlock, wait) bind(C)
+            import
+            type(c_ptr), value :: rwlock
+            type(shmkit_wait), value :: wait
+        end function
+        integer(c_int) function shmkit_rwlock_end_read(rwlock) bind(C)
+            import
+            type(c_ptr), value :: rwlock
+        end function
+        integer(c_int) function shmkit_rwlock_end_write(rwlock) bind(C)
+            import
+            type(c_ptr), value :: rwlock
+        end function
+        integer(c_int) function shmkit_rwlock_clear_poison(rwlock) bind(C)
+            import
+            type(c_ptr), value :: rwlock
+        end function
+
+        integer(c_int) function shmkit_condvar_create(region, name, condvar) bind(C)
+            import
+            type(c_ptr), value :: region
+            character(kind=c_char), intent(in), optional :: name(*)
+            type(c_ptr), intent(out) :: condvar
+        end function
+        integer(c_int) function shmkit_condvar_open_or_create(region, name, condvar) bind(C)
+            import
+            type(c_ptr), value :: region
+            character(kind=c_char), intent(in), optional :: name(*)
+            type(c_ptr), intent(out) :: condvar
+        end function
+        integer(c_int) function shmkit_condvar_open(region, name, condvar) bind(C)
+            import
+            type(c_ptr), value :: region
+            character(kind=c_char), intent(in) :: name(*)
+            type(c_ptr), intent(out) :: condvar
+        end function
+        integer(c_int) function shmkit_condvar_close(condvar) bind(C)
+            import
+            type(c_ptr), value :: condvar
+        end function
+        integer(c_int) function shmkit_condvar_wait(condvar, held, wait) bind(C)
+            import
+            type(c_ptr), value :: condvar
+            type(c_ptr), value :: held
+            type(shmkit_wait), value :: wait
+        end function
+        integer(c_int) function shmkit_condvar_notify(condvar, n, woken) bind(C)
+            import
+            type(c_ptr), value :: condvar
+            integer(c_size_t), value :: n
+            integer(c_size_t), intent(out) :: woken
+        end function
+        integer(c_int) function shmkit_condvar_notify_all(condvar) bind(C)
+            import
+            type(c_ptr), value :: condvar
         end function
     end interface
 

@@ -22,7 +22,8 @@ impl Drop for Name {
     }
 }
 
-fn python(script: &str, libraries: &Path) -> Command {
+/// A script, by its path or as one of the examples.
+fn python(script: impl AsRef<Path>, libraries: &Path) -> Command {
     let mut command = Command::new("python3");
     command.arg(package().join("../examples/python").join(script));
     command.env("SHMKIT_LIBRARY", libraries.join("libshmkit.so")).env("PYTHONDONTWRITEBYTECODE", "1");
@@ -53,6 +54,39 @@ fn numpy_changes_what_rust_sees() -> Result<()> {
     Ok(())
 }
 
+/// What NumPy has of a handle lasts as long as it has it; what a dead process left Python repairs too.
+#[test]
+fn python_recovers_and_closes() -> Result<()> {
+    if !has_numpy() {
+        return Ok(());
+    }
+    const SCRIPT: &str = "
+import sys, gc, shmkit
+view = shmkit.Array(sys.argv[1]).numpy[1:]
+array = shmkit.Array(sys.argv[1])
+try:
+    with array.lock(timeout=60): print('not told')
+except shmkit.Error as error:
+    assert error.status == shmkit.POISONED, error
+with array.recover(timeout=60) as elements:
+    elements[0] = 7
+with array.lock(timeout=60) as elements:
+    gc.collect()
+    print(elements[0], view[0], view.sum())
+";
+    let name = Name::new("repair");
+    let array = Array::<i32>::create(&name.0, 5)?;
+    array.lock()?[1] = 3;
+    assert!(!python("die.py", &libraries()).arg(&name.0).status().unwrap().success());
+    let script = scratch("repair").join("repair.py");
+    std::fs::write(&script, SCRIPT).unwrap();
+    let examples = package().join("../examples/python");
+    let printed = run(python(&script, &libraries()).env("PYTHONPATH", examples).arg(&name.0));
+    assert_eq!(printed, "7 3 3\n");
+    assert_eq!(array.to_vec()?, [7, 3, 0, 0, 0]);
+    Ok(())
+}
+
 #[test]
 fn a_killed_python_poisons_and_rust_recovers() -> Result<()> {
     if !has_numpy() {
@@ -76,30 +110,36 @@ fn a_killed_python_poisons_and_rust_recovers() -> Result<()> {
     Ok(())
 }
 
-/// What an example in Fortran prints.
-fn fortran(example: &str, printed: &str) {
+/// What a program in Fortran prints.
+fn fortran(source: &str, printed: &str) {
     if !has("gfortran") {
         return;
     }
+    let source = package().join(source).with_extension("f90");
+    let example = source.file_stem().unwrap().to_str().unwrap();
     let (libraries, scratch, name) = (libraries(), scratch(example), Name::new(example));
     let program = scratch.join(example);
     let mut gfortran = Command::new("gfortran");
     gfortran.args(["-std=f2018", "-Wall", "-Wextra", "-Werror", "-g", "-J"]).arg(&scratch);
     gfortran.arg(package().join("../include/shmkit.f90"));
-    gfortran.arg(package().join("../examples/fortran").join(example).with_extension("f90"));
-    gfortran.arg("-o").arg(&program).arg(format!("-L{}", libraries.display())).arg("-lshmkit");
+    gfortran.arg(&source).arg("-o").arg(&program).arg(format!("-L{}", libraries.display())).arg("-lshmkit");
     run(gfortran.arg(format!("-Wl,-rpath,{}", libraries.display())));
     assert_eq!(run(Command::new(program).arg(&name.0)), printed);
 }
 
 #[test]
 fn fortran_has_the_same_array() {
-    fortran("field", "shape 3 x 4, sum 26.0\nhistory of 12 numbers, the last 12.0\n");
+    fortran("../examples/fortran/field", "shape 3 x 4, sum 26.0\nhistory of 12 numbers, the last 12.0\n");
 }
 
 #[test]
 fn fortran_in_two_processes() {
-    fortran("line", "numbers 100, sum 2525.0, said: all of them\n");
+    fortran("../examples/fortran/line", "numbers 100, sum 2525.0, said: all of them\n");
+}
+
+#[test]
+fn fortran_has_what_the_examples_do_without() {
+    fortran("tests/fortran/kinds", "all kinds\n");
 }
 
 /// The struct of `tests/c/peer/peer.c`.

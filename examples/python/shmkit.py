@@ -47,11 +47,11 @@ def check(status):
         raise Error(status)
 
 
-def elements(owner, kind):
+def elements(owner):
     """What lies behind the handle of `owner`, for NumPy: no copy, and the memory stays as long as a view of it."""
 
     def ask(what, *places):
-        check(getattr(library, f"shmkit_{kind}_{what}")(owner._handle, *places))
+        check(getattr(library, f"shmkit_{owner._kind}_{what}")(owner._handle, *places))
 
     of, data = Type(), ctypes.c_void_p()
     shape, rank = (ctypes.c_size_t * 8)(), ctypes.c_size_t()
@@ -68,27 +68,50 @@ def elements(owner, kind):
     return numpy.frombuffer(buffer, dtype).reshape(shape)
 
 
+class Handle:
+    """A handle of C, which is closed when nobody has it any more: not even a view of its memory."""
+
+    def __init__(self, kind, *where):
+        self._kind, self._handle = kind, ctypes.c_void_p()
+        check(getattr(library, f"shmkit_{kind}_open")(*where, None, ctypes.byref(self._handle)))
+
+    def __del__(self):
+        getattr(library, f"shmkit_{self._kind}_close")(self._handle)
+
+
 class Array:
     """An array that somebody made under a name, or in a file if there is a slash in it. `numpy` is a view, no copy."""
 
     def __init__(self, name):
-        self._handle = ctypes.c_void_p()
-        check(library.shmkit_array_open(None, name.encode(), None, ctypes.byref(self._handle)))
-        self.numpy = elements(self, "array")
+        self._array = Handle("array", None, name.encode())
+        self.numpy = elements(self._array)
 
     @contextmanager
     def lock(self, timeout=None):
         """Holds the lock of the array. Error with status POISONED if a process died with it."""
+        with self._held("lock", timeout):
+            yield self.numpy
+
+    @contextmanager
+    def recover(self, timeout=None):
+        """The same, if a process died with it too. What this leaves without an exception is whole again."""
+        with self._held("recover", timeout):
+            yield self.numpy
+            check(library.shmkit_array_clear_poison(self._array._handle))
+
+    @contextmanager
+    def _held(self, how, timeout):
+        handle = self._array._handle
         wait = FOREVER if timeout is None else library.shmkit_timeout(timeout)
-        check(library.shmkit_array_lock(self._handle, wait))
+        check(getattr(library, f"shmkit_array_{how}")(handle, wait))
         try:
             size = ctypes.c_size_t()
-            check(library.shmkit_array_len(self._handle, ctypes.byref(size)))
+            check(library.shmkit_array_len(handle, ctypes.byref(size)))
             if size.value != self.numpy.size:  # it has grown
-                self.numpy = elements(self, "array")
-            yield self.numpy
+                self.numpy = elements(self._array)
+            yield
         finally:
-            check(library.shmkit_array_unlock(self._handle))
+            check(library.shmkit_array_unlock(handle))
 
 
 class View:
@@ -96,7 +119,5 @@ class View:
     others may write while `numpy` is read."""
 
     def __init__(self, name):
-        self._handle = ctypes.c_void_p()
-        check(library.shmkit_view_open(name.encode(), None, ctypes.byref(self._handle)))
-        self.numpy = elements(self, "view")
+        self.numpy = elements(Handle("view", name.encode()))
         self.numpy.flags.writeable = False

@@ -45,8 +45,7 @@ pub struct shmkit_claim {
 const READ: i32 = shmkit_mode::SHMKIT_READ as i32;
 const CHANGE: i32 = shmkit_mode::SHMKIT_CHANGE as i32;
 
-/// The number of a claim on nothing, which holds nothing. Others have the slot from 1 on in the lower half, and in the upper one
-/// which of the slot's claims it is: one that has ended is none of those that come after it.
+/// The number of a claim on nothing, which holds nothing.
 const NOTHING: u64 = u64::MAX;
 
 /// In one function with the common case of the claim, and without what the others take.
@@ -74,24 +73,19 @@ fn claim(
     let (from, to) = (start as u64, end as u64);
     let quickly = if recover { None } else { handle.claim_uncontended_inline(from, to, mode) };
     let id = match quickly {
-        Some(slot) => number(body, slot)?,
+        Some(slot) => number(slot),
         None => slowly(body, from..to, mode, recover, wait)?,
     };
-    put_if_wanted(out, shmkit_claim { data: place(array, start), start, len, id });
+    // Inside the array, or at its end.
+    let data = handle.data().as_ptr().wrapping_add(start * handle.stride()).cast();
+    put_if_wanted(out, shmkit_claim { data, start, len, id });
     Ok(())
-}
-
-/// Where the element `at`, which may be none, lies in this process.
-#[inline(always)]
-fn place(array: &Array<Opaque>, at: usize) -> *mut c_void {
-    let handle = array.handle();
-    handle.data().as_ptr().wrapping_add(at.wrapping_mul(handle.stride())).cast()
 }
 
 #[cold]
 fn slowly(body: &Body, wanted: Range<u64>, mode: Mode, recover: bool, wait: shmkit_wait) -> Result<u64> {
     let slot = body.array.handle().claim(&wanted, mode, recover, wait.of())?;
-    slot.map_or(Ok(NOTHING), |slot| number(body, slot))
+    Ok(slot.map_or(NOTHING, number))
 }
 
 #[cold]
@@ -123,35 +117,35 @@ fn find_table(body: &Body) -> Result<&[ClaimSlot]> {
     Ok(body.claims.get_or_init(|| unsafe { &*slots }))
 }
 
-/// The number of a claim that this thread has just made.
-#[inline]
-fn number(body: &Body, slot: &ClaimSlot) -> Result<u64> {
-    let at = (ptr::from_ref(slot).addr() - table(body)?.as_ptr().addr()) / size_of::<ClaimSlot>();
-    Ok(u64::from(slot.turn()) << 32 | (at as u64 + 1))
+/// Bits of a claim's number that say where its slot lies, in cache lines: of all addresses there are. The others say which of
+/// the slot's claims it is.
+const PLACE: u32 = 41;
+const LINE: usize = size_of::<ClaimSlot>();
+
+/// The number of the claim that this thread has there: of no other array's claim, nor of one that the slot had before.
+#[inline(always)]
+fn number(slot: &ClaimSlot) -> u64 {
+    (ptr::from_ref(slot).addr() / LINE) as u64 | u64::from(slot.turn()) << PLACE
 }
 
 /// The slot of a claim, which C may have made up, or made of another array, or have ended. Its lock tells the rest.
 #[inline(always)]
 fn slot<'a>(body: &'a Body, claim: &shmkit_claim) -> Result<&'a ClaimSlot> {
-    let at = (claim.id as u32 as usize).wrapping_sub(1);
-    let slot = table(body)?.get(at).ok_or(Failure::NotHeld)?;
-    let is_here = claim.data == place(&body.array, claim.start);
-    if is_here && slot.turn() == (claim.id >> 32) as u32 { Ok(slot) } else { Err(Failure::NotHeld) }
+    let slots = table(body)?;
+    let place = (claim.id & ((1 << PLACE) - 1)) as usize;
+    let at = place.wrapping_sub(slots.as_ptr().addr() / LINE);
+    slots.get(at).filter(|slot| number(slot) == claim.id).ok_or(Failure::NotHeld)
 }
 
 /// A claim that this thread has made: of which elements.
 fn mine(body: &Body, claim: *const shmkit_claim) -> Result<Range<u64>> {
-    let claim = read(claim)?;
-    let range = claim.start as u64..(claim.start as u64).saturating_add(claim.len as u64);
-    let is_mine = claim.id == NOTHING || slot(body, &claim)?.mutex.is_mine();
-    if is_mine { Ok(range) } else { Err(Failure::NotHeld) }
-}
-
-#[inline(always)]
-fn read(claim: *const shmkit_claim) -> Result<shmkit_claim> {
-    not_null(claim.cast(), "the claim")?;
-    // SAFETY: not null; by the contract a claim.
-    Ok(unsafe { claim.read() })
+    // SAFETY: by the contract null or a claim, which nobody writes during the call.
+    let claim = unsafe { claim.as_ref() }.ok_or(Failure::Null("the claim"))?;
+    if claim.id == NOTHING {
+        return Ok(0..0);
+    }
+    let slot = slot(body, claim)?;
+    if slot.mutex.is_mine() { Ok(slot.range()) } else { Err(Failure::NotHeld) }
 }
 
 /// Claims `len` elements from `start` on, to read or to change them, until shmkit_claim_end. Claims that are in each other's
@@ -188,11 +182,14 @@ pub extern "C" fn shmkit_array_recover_claim(
 #[unsafe(no_mangle)]
 pub extern "C" fn shmkit_claim_end(array: Option<&shmkit_array>, claim: *mut shmkit_claim) -> shmkit_status {
     report(|| {
-        let (body, given) = (body(array)?, read(claim)?);
-        if given.id != NOTHING && !slot(body, &given)?.mutex.unlock_if_mine() {
+        let body = body(array)?;
+        // SAFETY: by the contract null or a claim, which nobody else uses during the call. Not read as a whole: what was
+        // written in parts comes late then.
+        let claim = unsafe { claim.as_mut() }.ok_or(Failure::Null("the claim"))?;
+        if claim.id != NOTHING && !slot(body, claim)?.mutex.unlock_if_mine() {
             return Err(Failure::NotHeld);
         }
-        put_if_wanted(claim, shmkit_claim { id: 0, data: ptr::null_mut(), ..given });
+        (claim.id, claim.data) = (0, ptr::null_mut());
         Ok(())
     })
 }

@@ -357,9 +357,8 @@ fn give_slot(ring: &Body, claimed: Claimed, to_write: bool, slot: *mut shmkit_sl
 
 /// Hands a place over that C has, and may have made up, or given back before, or be giving back in another thread.
 fn give_back(ring: &Body, slot: *mut shmkit_slot, to: Onward) -> Result<()> {
-    not_null(slot.cast(), "the slot")?;
-    // SAFETY: not null; by the contract a slot that one of the functions above wrote.
-    let mut given = unsafe { slot.read() };
+    // SAFETY: by the contract null or a slot, which nobody else uses during the call.
+    let given = unsafe { slot.as_mut() }.ok_or(Failure::Null("the slot"))?;
     let me = ring.handle.known_member().ok_or(Failure::NotHeld)?;
     let is_to_write = u32::from(to != Onward::Freed);
     // One of another ring has its message elsewhere.
@@ -369,7 +368,6 @@ fn give_back(ring: &Body, slot: *mut shmkit_slot, to: Onward) -> Result<()> {
         return Err(Failure::NotHeld);
     }
     given.data = ptr::null_mut();
-    put_if_wanted(slot, given);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::{
     cell::{Cell, RefCell},
     ffi::{c_char, c_void},
     mem::{self, ManuallyDrop},
+    num::NonZeroU64,
     ptr::NonNull,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
@@ -34,21 +35,23 @@ pub(super) struct Body {
     pub(super) lock: RwLock<Opaque>,
     type_: Type,
     /// That of no other lock of this process, though it may lie where one lay that was closed.
-    id: u64,
+    id: NonZeroU64,
 }
 
 impl Body {
     fn new(lock: RwLock<Opaque>, type_: Type) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        Self { lock, type_, id: LAST.fetch_add(1, Relaxed) + 1 }
+        // More than can be made.
+        let id = NonZeroU64::MIN.saturating_add(LAST.fetch_add(1, Relaxed));
+        Self { lock, type_, id }
     }
 }
 
 opaque!(shmkit_rwlock = 10, "read-write lock", Body);
 
 /// A read of this thread, by the lock's id. In a fork those stand here too that its parent has begun, which are of another
-/// member: see [`RwLock::is_reading`].
-type Read = (u64, PutAway);
+/// member: see [`RwLock::end_put_away`].
+type Read = (NonZeroU64, PutAway);
 
 thread_local! {
     /// One read of this thread: more are rare.
@@ -58,28 +61,44 @@ thread_local! {
 
 #[inline]
 fn note(read: Read) {
-    match READ.take() {
-        None => {}
-        // The last one, which is likely to end first: what never ends is not in its way for long.
-        Some(found) => OTHERS.with_borrow_mut(|others| others.push(found)),
+    // The last one is likely to end first: what never ends is not in its way.
+    if let Some(found) = READ.replace(Some(read)) {
+        note_another(found);
     }
-    READ.set(Some(read));
 }
 
-/// Which one it is does not matter, if there are several of one lock.
+#[cold]
+fn note_another(read: Read) {
+    OTHERS.with_borrow_mut(|others| others.push(read));
+}
+
+/// Ends a read of this lock. Which one it is does not matter, if there are several.
 #[inline]
-fn forget(lock: &Body) -> Option<PutAway> {
-    let is_it = |(id, read): &Read| *id == lock.id && lock.lock.is_reading(read);
+fn end_one(lock: &Body) -> bool {
     match READ.take() {
-        Some(found) if is_it(&found) => Some(found.1),
+        Some((id, read)) if id == lock.id => lock.lock.end_put_away(read) || end_another(lock),
         found => {
             READ.set(found);
-            OTHERS.with_borrow_mut(|others| {
-                let at = others.iter().rposition(is_it)?;
-                Some(others.swap_remove(at).1)
-            })
+            end_another(lock)
         }
     }
+}
+
+/// Those that a fork has from its parent go as they are found.
+#[cold]
+fn end_another(lock: &Body) -> bool {
+    let next = || {
+        OTHERS.with_borrow_mut(|others| {
+            let at = others.iter().rposition(|(id, _)| *id == lock.id)?;
+            Some(others.swap_remove(at).1)
+        })
+    };
+    while let Some(read) = next() {
+        if lock.lock.end_put_away(read) {
+            return true;
+        }
+    }
+    false
 }
 
 fn make(
@@ -161,11 +180,7 @@ pub extern "C" fn shmkit_rwlock_read(rwlock: Option<&shmkit_rwlock>, wait: shmki
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn shmkit_rwlock_end_read(rwlock: Option<&shmkit_rwlock>) -> shmkit_status {
-    report(|| {
-        let lock = body(rwlock)?;
-        drop(lock.lock.regain_read(forget(lock).ok_or(Failure::NotHeld)?));
-        Ok(())
-    })
+    report(|| if end_one(body(rwlock)?) { Ok(()) } else { Err(Failure::NotHeld) })
 }
 
 /// Begins a write: nobody else reads or writes. SHMKIT_POISONED: a holder died, and the lock is not held by the caller; shmkit_rwlock_recover takes it all

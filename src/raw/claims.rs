@@ -560,7 +560,7 @@ impl Obstacle<'_> {
 
 impl ClaimSlot {
     #[inline]
-    fn range(&self) -> Range<u64> {
+    pub(crate) fn range(&self) -> Range<u64> {
         self.start.load(Relaxed)..self.end.load(Relaxed)
     }
 }

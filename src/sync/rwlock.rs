@@ -165,18 +165,24 @@ impl<T: Pod> RwLock<T> {
         writes.then(|| RwLockWriteGuard { lock: self, held: Held::new(mutex), value: self.0.data().cast() })
     }
 
-    /// The guard of a read that was put away, which must be one of this lock, in this thread, and is regained once.
+    /// Ends a read that was put away, which must be one of this lock, in this thread. `false` if it is one of a process of
+    /// which this is a fork.
     #[cfg(feature = "capi")]
     #[inline]
-    pub(crate) fn regain_read(&self, PutAway(member, reading): PutAway) -> RwLockReadGuard<'_, T> {
-        RwLockReadGuard { lock: self, member, reading, value: self.0.data().cast(), _not_send: PhantomData }
+    pub(crate) fn end_put_away(&self, PutAway(member, reading): PutAway) -> bool {
+        self.end_read(member, reading)
     }
 
-    /// Whether this process does that read, and not one of which it is a fork.
-    #[cfg(feature = "capi")]
-    #[inline]
-    pub(crate) fn is_reading(&self, PutAway(member, _): &PutAway) -> bool {
-        self.0.known_member() == Some(*member)
+    #[inline(always)]
+    fn end_read(&self, member: MemberId, reading: Reading) -> bool {
+        Reads::remove((std::ptr::from_ref(self.0.head()).addr(), member));
+        // One that a fork copied is not the child's.
+        let is_mine = self.0.known_member() == Some(member);
+        if is_mine {
+            robust::take_back();
+            self.0.head().end_read(member, reading);
+        }
+        is_mine
     }
 
     /// Where the value lies.
@@ -403,7 +409,7 @@ pub(crate) struct PutAway(MemberId, Reading);
 
 #[cfg(feature = "capi")]
 impl<T: Pod> RwLockReadGuard<'_, T> {
-    /// Leaves the read going on. See [`RwLock::regain_read`].
+    /// Leaves the read going on. See [`RwLock::end_put_away`].
     #[inline]
     pub(crate) fn put_away(self) -> PutAway {
         let put_away = PutAway(self.member, self.reading);
@@ -425,13 +431,7 @@ impl<T: Pod> Deref for RwLockReadGuard<'_, T> {
 impl<T: Pod> Drop for RwLockReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        let entry = (std::ptr::from_ref(self.lock.0.head()).addr(), self.member);
-        Reads::remove(entry);
-        // A guard that a fork copied is not the child's.
-        if self.lock.0.known_member() == Some(self.member) {
-            robust::take_back();
-            self.lock.0.head().end_read(self.member, self.reading);
-        }
+        self.lock.end_read(self.member, self.reading);
     }
 }
 
