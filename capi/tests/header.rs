@@ -117,10 +117,9 @@ fn fortran_declares_the_same() {
         let declarations: Vec<_> = lines.by_ref().take_while(|line| !line.contains("end function")).collect();
         for (argument, in_c) in names.iter().zip(in_c) {
             let is_it = |declared: &str| declared.trim().split('(').next() == Some(argument.as_str());
-            let declared = declarations.iter().filter_map(|line| line.split_once("::"));
+            let mut declared = declarations.iter().filter_map(|line| line.split_once("::"));
             let (declared, _) = declared
-                .filter(|(_, names)| names.split(',').any(is_it))
-                .next()
+                .find(|(_, names)| names.split(',').any(is_it))
                 .unwrap_or_else(|| panic!("{name}: {argument} is not declared"));
             let by_value = declared.contains("value");
             let kind = declared.split(", ").next().unwrap().trim();
