@@ -124,6 +124,8 @@ mod channel;
 #[cfg(not(loom))]
 mod data;
 mod error;
+#[cfg(all(feature = "capi", not(loom)))]
+mod ffi;
 #[cfg(not(loom))]
 pub mod manager;
 #[cfg(all(feature = "mpi", not(loom)))]

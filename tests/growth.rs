@@ -125,6 +125,8 @@ fn limits() {
     assert!(matches!(error, Error::RegionFull { needed: 16, left: 8 }), "{error}");
     array.push(3).unwrap();
     assert!(array.push(4).is_err() && array.grow(4).is_err());
+    // More than there are addresses.
+    assert!(matches!(array.grow(usize::MAX), Err(Error::RegionFull { .. })));
     assert_eq!((array.to_vec().unwrap(), array.capacity()), (vec![1, 2, 3], 3));
     assert!(matches!(Array::<u8>::growable([2, 2], 1), Err(Error::InvalidSize { .. })));
     assert!(matches!(Array::<u8>::growable(0, 0), Err(Error::InvalidSize { .. })));

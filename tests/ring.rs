@@ -281,6 +281,20 @@ fn rings_travel() {
     assert_eq!(child.join().unwrap(), 1000);
 }
 
+mod small {
+    #[derive(Debug, Clone, Copy, shmkit::bytemuck::Pod, shmkit::bytemuck::Zeroable)]
+    #[bytemuck(crate = "shmkit::bytemuck")]
+    #[repr(C)]
+    pub(crate) struct Step(u32);
+}
+
+mod large {
+    #[derive(Debug, Clone, Copy, shmkit::bytemuck::Pod, shmkit::bytemuck::Zeroable)]
+    #[bytemuck(crate = "shmkit::bytemuck")]
+    #[repr(C)]
+    pub(crate) struct Step(u64);
+}
+
 #[test]
 fn misuse_is_an_error() {
     for capacity in [0, Ring::<u8>::MAX + 1, usize::MAX] {
@@ -293,6 +307,9 @@ fn misuse_is_an_error() {
     Ring::<u64>::with_capacity_in(&region, "ring", 2).unwrap();
     assert!(matches!(Ring::<i64>::open_in(&region, "ring"), Err(Error::TypeMismatch { .. })));
     assert!(matches!(Ring::<u64>::open_or_create_in(&region, "ring", 3), Err(Error::TypeMismatch { .. })));
+    // Types of one name, whose slots have one size.
+    Ring::<small::Step>::with_capacity_in(&region, "steps", 2).unwrap();
+    assert!(matches!(Ring::<large::Step>::open_in(&region, "steps"), Err(Error::TypeMismatch { .. })));
     // A copy of the place would be the child's.
     let slot = ring.reserve().unwrap();
     assert!(matches!(Process::fork(|| ()), Err(Error::ForkRefused { .. })));

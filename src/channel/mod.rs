@@ -29,6 +29,8 @@ pub use self::{
     ring::{Ring, RingRef, RingSlot},
     spsc::{Consumer, Producer, SpscRef, SpscRing, SpscSlot},
 };
+#[cfg(feature = "capi")]
+pub(crate) use self::{ring::RingCell, spsc::SpscCell};
 
 /// Whether a ring, of either kind, can have room for so many values.
 fn check_capacity(dims: Dims) -> Result<()> {

@@ -142,6 +142,8 @@ unsafe impl<T: Pod> Resident for RingCell<T> {
     type Head = RingWords;
     type Element = T;
     type Stored = Place<T>;
+    /// Values of several sizes are stored in as many bytes.
+    const VALUE_SIZE: usize = size_of::<T>();
 
     fn check(dims: Dims) -> Result<()> {
         check_capacity(dims)
@@ -161,7 +163,7 @@ impl<T: Pod> Ring<T> {
     }
 
     #[inline]
-    fn raw(&self) -> Raw<'_, Place<T>> {
+    fn raw(&self) -> Raw<'_, &[Place<T>]> {
         Raw { words: self.0.head(), slots: self.0.elements() }
     }
 

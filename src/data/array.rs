@@ -434,7 +434,7 @@ impl<T: Pod> Array<T> {
     ///
     /// See [`growable`](Self::growable).
     pub fn extend_from_slice(&self, elements: &[T]) -> Result<()> {
-        let _held = self.hold_to_grow()?;
+        let _held = self.hold_to_grow(Wait::Forever)?;
         self.append(elements)
     }
 
@@ -479,7 +479,7 @@ impl<T: Pod> Array<T> {
     /// # }
     /// ```
     pub fn grow(&self, rows: usize) -> Result<()> {
-        let _held = self.hold_to_grow()?;
+        let _held = self.hold_to_grow(Wait::Forever)?;
         self.append_zeros(rows)
     }
 
@@ -494,9 +494,9 @@ impl<T: Pod> Array<T> {
     }
 
     /// The array's lock, held for bookkeeping: a death meanwhile does not poison.
-    fn hold_to_grow(&self) -> Result<Hold<'_>> {
+    pub(crate) fn hold_to_grow(&self, wait: Wait) -> Result<Hold<'_>> {
         let mutex = &self.0.head().mutex;
-        mutex.lock(Use::Table, Wait::Forever)?;
+        mutex.lock(Use::Table, wait)?;
         if mutex.is_poisoned() {
             return Err(give_back(mutex));
         }
@@ -648,7 +648,7 @@ impl<T: Pod> Array<T> {
     }
 
     #[inline(always)]
-    fn acquire(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
+    pub(crate) fn acquire(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
         let words = self.0.head();
         let held = Held::lock(&words.mutex, wait)?;
         // One branch for both: each costs a tenth of the whole.
@@ -668,7 +668,7 @@ impl<T: Pod> Array<T> {
         Ok(self.0.len_now())
     }
 
-    fn acquire_any(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
+    pub(crate) fn acquire_any(&self, wait: Wait) -> Result<ArrayGuard<'_, T>> {
         let words = self.0.head();
         let held = Held::recover(&words.mutex, wait)?;
         if words.is_busy() {
@@ -693,7 +693,22 @@ impl<T: Pod> Array<T> {
         ArrayGuard { held, array: self, data: self.0.data().cast(), len: self.0.len_now() }
     }
 
-    pub(super) fn handle(&self) -> &Handle<ArrayCell<T>> {
+    /// Releases the lock, of which this thread forgot the guard. `false` if it does not hold it.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn unlock(&self) -> bool {
+        self.0.head().mutex.unlock_if_mine()
+    }
+
+    /// The guard that this thread forgot, if it holds the lock.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn regain(&self) -> Option<ArrayGuard<'_, T>> {
+        let mutex = &self.0.head().mutex;
+        mutex.is_mine().then(|| self.guard(Held::new(mutex)))
+    }
+
+    pub(crate) fn handle(&self) -> &Handle<ArrayCell<T>> {
         &self.0
     }
 }

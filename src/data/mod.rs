@@ -29,3 +29,8 @@ pub use self::{
     shape::Shape,
     value::{Value, ValueGuard},
 };
+#[cfg(feature = "capi")]
+pub(crate) use self::{
+    cells::{ArrayCell, AtomicArrayCell, AtomicValueCell, ValueCell},
+    index::check_span,
+};

@@ -138,12 +138,34 @@ impl<T: Pod> Value<T> {
     }
 
     #[inline(always)]
-    fn acquire(&self, wait: Wait) -> Result<ValueGuard<'_, T>> {
+    pub(crate) fn acquire(&self, wait: Wait) -> Result<ValueGuard<'_, T>> {
         Held::lock(self.0.head(), wait).map(|held| ValueGuard { held, value: self.0.data().cast() })
     }
 
-    fn acquire_any(&self, wait: Wait) -> Result<ValueGuard<'_, T>> {
+    pub(crate) fn acquire_any(&self, wait: Wait) -> Result<ValueGuard<'_, T>> {
         Held::recover(self.0.head(), wait).map(|held| ValueGuard { held, value: self.0.data().cast() })
+    }
+
+    /// Releases the lock, of which this thread forgot the guard. `false` if it does not hold it.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn unlock(&self) -> bool {
+        self.0.head().unlock_if_mine()
+    }
+
+    /// The guard that this thread forgot, if it holds the lock.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn regain(&self) -> Option<ValueGuard<'_, T>> {
+        let mutex = self.0.head();
+        mutex.is_mine().then(|| ValueGuard { held: Held::new(mutex), value: self.0.data().cast() })
+    }
+
+    /// Where the value lies.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn data(&self) -> NonNull<u8> {
+        self.0.data()
     }
 }
 

@@ -64,6 +64,18 @@ impl Deadline {
         Self(tv_sec as u64 * 1_000_000_000 + tv_nsec as u64)
     }
 
+    /// At so many nanoseconds on that clock.
+    #[cfg(feature = "capi")]
+    pub(crate) fn at(nanoseconds: u64) -> Self {
+        Self(nanoseconds)
+    }
+
+    /// In nanoseconds on that clock.
+    #[cfg(feature = "capi")]
+    pub(crate) fn nanoseconds(self) -> u64 {
+        self.0
+    }
+
     /// `None` when the sum does not fit the kernel's clock: that is for ever.
     pub(crate) fn after(self, duration: Duration) -> Option<Self> {
         let sum = u64::try_from(duration.as_nanos()).ok()?.checked_add(self.0)?;

@@ -20,6 +20,7 @@ pub(crate) mod meeting;
 pub(crate) mod membarrier;
 pub(crate) mod memory;
 pub(crate) mod numa;
+pub(crate) mod own;
 pub(crate) mod packet;
 pub(crate) mod pages;
 pub(crate) mod pidfd;

@@ -98,7 +98,8 @@ pub(crate) struct ClaimSlot {
     start: AtomicU64,
     end: AtomicU64,
     mode: AtomicU32,
-    spare: AtomicU32,
+    /// Which one of this slot's claims it is, for who keeps it where others can change it.
+    turn: AtomicU32,
 }
 
 #[cfg(not(loom))]
@@ -108,6 +109,16 @@ const _: () = {
     assert!(size_of::<ClaimSlot>() == 64 && offset_of!(ClaimSlot, mutex) == 0);
     assert!(size_of::<PoisonList>() == 192);
 };
+
+#[cfg(feature = "capi")]
+impl ClaimSlot {
+    /// Which one of the slot's claims it is. For who has it.
+    #[inline(always)]
+    pub(crate) fn turn(&self) -> u32 {
+        // Relaxed: written by who has the slot, before it had.
+        self.turn.load(Relaxed)
+    }
+}
 
 /// How long a `try_` form waits at most for who is entering a claim of another part: longer than that process can be
 /// kept from running by others, if it was not stopped.
@@ -191,8 +202,8 @@ impl<'a, L: Length> Claims<'a, L> {
         if !self.words.mutex.lock_uncontended(Use::Table) {
             return None;
         }
-        let is_clear = self.find(wanted, mode).is_none() && !self.is_poisoned();
-        let slot = if is_clear { self.enter(wanted, mode).ok().flatten() } else { None };
+        let is_clear = self.find_inline(wanted, mode).is_none() && !self.is_poisoned();
+        let slot = if is_clear { self.enter_inline(wanted, mode).ok().flatten() } else { None };
         self.words.mutex.unlock();
         slot
     }
@@ -258,10 +269,15 @@ impl<'a, L: Length> Claims<'a, L> {
         }
     }
 
+    /// [`enter_inline`](Self::enter_inline), for where a call more counts for nothing.
+    fn enter(&self, wanted: &Range<u64>, mode: Mode) -> Result<Option<&'a ClaimSlot>> {
+        self.enter_inline(wanted, mode)
+    }
+
     /// Enters a claim of what nobody has, and that is whole. `None` when no slot is free. For the holder of the array's
     /// lock.
-    #[inline]
-    fn enter(&self, wanted: &Range<u64>, mode: Mode) -> Result<Option<&'a ClaimSlot>> {
+    #[inline(always)]
+    fn enter_inline(&self, wanted: &Range<u64>, mode: Mode) -> Result<Option<&'a ClaimSlot>> {
         // Those first that nobody waits for: whoever waits for the last claim of a slot would wait for this one.
         let quiet = self.slots.iter().enumerate().filter(|(_, slot)| !slot.mutex.is_awaited());
         let others = self.slots.iter().enumerate().filter(|(_, slot)| slot.mutex.is_awaited());
@@ -281,6 +297,7 @@ impl<'a, L: Length> Claims<'a, L> {
             slot.start.store(wanted.start, Relaxed);
             slot.end.store(wanted.end, Relaxed);
             slot.mode.store(mode as u32, Relaxed);
+            slot.turn.store(slot.turn.load(Relaxed).wrapping_add(1), Relaxed);
             match slot.mutex.lock(mode.purpose(), Wait::No) {
                 Ok(_) => return Ok(Some(slot)),
                 // Somebody has waited for the last claim of this slot, and has it for a moment.
@@ -291,10 +308,15 @@ impl<'a, L: Length> Claims<'a, L> {
         Ok(None)
     }
 
+    /// [`find_inline`](Self::find_inline), for where a call more counts for nothing.
+    fn find(&self, wanted: &Range<u64>, mode: Mode) -> Option<Obstacle<'a>> {
+        self.find_inline(wanted, mode)
+    }
+
     /// A claim that excludes one of `wanted`, the calling thread's own first. Puts what the dead left in order on the
     /// way. For the holder of the array's lock.
-    #[inline]
-    fn find(&self, wanted: &Range<u64>, mode: Mode) -> Option<Obstacle<'a>> {
+    #[inline(always)]
+    fn find_inline(&self, wanted: &Range<u64>, mode: Mode) -> Option<Obstacle<'a>> {
         let mut used = 0;
         let mut obstacle = None;
         for (at, slot) in self.slots.iter().enumerate().take(self.used()) {
@@ -550,7 +572,7 @@ impl Obstacle<'_> {
 
 impl ClaimSlot {
     #[inline]
-    fn range(&self) -> Range<u64> {
+    pub(crate) fn range(&self) -> Range<u64> {
         self.start.load(Relaxed)..self.end.load(Relaxed)
     }
 }

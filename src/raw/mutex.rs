@@ -142,7 +142,13 @@ impl RawMutex {
     /// Releases the lock, if the calling thread holds it. With a guard that a fork copied it does not: nothing happens.
     #[inline]
     pub(crate) fn unlock(&self) {
-        let Some(me) = known_thread().filter(|me| self.is_held_by_thread(*me)) else { return };
+        self.unlock_if_mine();
+    }
+
+    /// As [`unlock`](Self::unlock). `false` if the calling thread does not hold it.
+    #[inline]
+    pub(crate) fn unlock_if_mine(&self) -> bool {
+        let Some(me) = known_thread().filter(|me| self.is_held_by_thread(*me)) else { return false };
         point();
         // Release: whoever inherits from here on must see the data whole.
         self.owner.store(0, Release);
@@ -157,6 +163,7 @@ impl RawMutex {
         }
         point();
         me.end();
+        true
     }
 
     /// Takes a lock that is free and of which nobody knows anything else. No errors here: they make the caller's code

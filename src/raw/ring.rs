@@ -109,10 +109,31 @@ pub(crate) trait Slot {
     fn state(&self) -> &AtomicU64;
 }
 
+/// The places of a ring, one after the other.
+pub(crate) trait Slots {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// The state of the place at `at`, if there is one.
+    fn state(&self, at: usize) -> Option<&AtomicU64>;
+}
+
+impl<S: Slot> Slots for &[S] {
+    #[inline]
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    #[inline]
+    fn state(&self, at: usize) -> Option<&AtomicU64> {
+        self.get(at).map(S::state)
+    }
+}
+
 /// The ring with its slots, at least one.
 pub(crate) struct Ring<'a, S> {
     pub(crate) words: &'a RingWords,
-    pub(crate) slots: &'a [S],
+    pub(crate) slots: S,
 }
 
 /// A slot that the caller has: to write, or to read.
@@ -127,6 +148,30 @@ impl Claimed {
     fn position(self) -> Position {
         Position(u64::from(self.lap) << 32 | self.at as u64)
     }
+}
+
+#[cfg(feature = "capi")]
+impl Claimed {
+    /// For who keeps it where others can change it: see [`Ring::hand_over_if_mine`].
+    pub(crate) fn from_parts(at: usize, lap: u32) -> Self {
+        Self { at, lap }
+    }
+
+    pub(crate) fn lap(self) -> u32 {
+        self.lap
+    }
+}
+
+/// What becomes of a claimed slot.
+#[cfg(feature = "capi")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Onward {
+    /// Written: a value.
+    Published,
+    /// To be written, and given up.
+    Void,
+    /// Read: room.
+    Freed,
 }
 
 /// What stands in the way of a claim.
@@ -216,7 +261,7 @@ impl State {
     }
 }
 
-impl<S: Slot> Ring<'_, S> {
+impl<S: Slots> Ring<'_, S> {
     /// Claims the next slot to put a value in.
     ///
     /// # Errors
@@ -238,6 +283,21 @@ impl<S: Slot> Ring<'_, S> {
                 self.wait(gate, waiters, next, obstacle, &lives()?, wait, || self.try_room(me))
             }
         }
+    }
+
+    /// [`claim_room`](Self::claim_room), if nothing is in the way. No errors here: they make the caller's code for the common
+    /// case slower.
+    #[cfg(feature = "capi")]
+    #[inline(always)]
+    pub(crate) fn claim_room_at_once(&self, me: MemberId) -> Option<Claimed> {
+        self.try_room(me).ok()?.ok()
+    }
+
+    /// [`claim_value`](Self::claim_value), likewise.
+    #[cfg(feature = "capi")]
+    #[inline(always)]
+    pub(crate) fn claim_value_at_once(&self, me: MemberId) -> Option<Claimed> {
+        self.try_value(me).ok()?.ok()
     }
 
     /// Claims the next value.
@@ -263,6 +323,33 @@ impl<S: Slot> Ring<'_, S> {
         }
     }
 
+    /// [`publish`](Self::publish), [`free`](Self::free) or [`give_up`](Self::give_up), if `me` has the slot; of several
+    /// threads at that one does it. `false` if not. What is to follow those is to follow this.
+    #[cfg(feature = "capi")]
+    pub(crate) fn hand_over_if_mine(&self, me: MemberId, claimed: Claimed, to: Onward) -> bool {
+        let (phase, end, next) = match to {
+            Onward::Published => (Phase::Busy, &self.words.tail.0, State::new(claimed.lap, Phase::Full, None)),
+            Onward::Void => (Phase::Busy, &self.words.tail.0, State::new(claimed.lap, Phase::Full, Some(me))),
+            Onward::Freed => {
+                (Phase::Taken, &self.words.head.0, State::new(claimed.lap.wrapping_add(1), Phase::Empty, None))
+            }
+        };
+        let mine = State::new(claimed.lap, phase, Some(me));
+        let Some(state) = self.slots.state(claimed.at) else { return false };
+        point();
+        // Sequentially consistent: as the exchange of `give_up`, and more than the store of `hand_over`.
+        if state.compare_exchange(mine.0, next.0, SeqCst, Relaxed).is_err() {
+            return false;
+        }
+        if to == Onward::Void {
+            self.make_room_of_voids();
+        } else {
+            self.advance(end, claimed.position());
+            barrier_after_exchange();
+        }
+        true
+    }
+
     /// Publishes what the caller has written into the slot that it has claimed. [`notify_values`](Self::notify_values)
     /// is to follow.
     #[inline]
@@ -275,6 +362,10 @@ impl<S: Slot> Ring<'_, S> {
     pub(crate) fn give_up(&self, me: MemberId, claimed: Claimed) {
         point();
         self.state(claimed).swap(State::new(claimed.lap, Phase::Full, Some(me)).0, SeqCst);
+        self.make_room_of_voids();
+    }
+
+    fn make_room_of_voids(&self) {
         // It is room again, if nothing is before it. Ends that cannot be are for who waits to tell of.
         let _ = self.pass_over_voids();
         // Some may wait for this slot, with values behind it.
@@ -328,7 +419,7 @@ impl<S: Slot> Ring<'_, S> {
         let head = self.end_of_claims(&self.words.head.0, |phase| phase == Phase::Taken);
         let tail = self.end_of_claims(&self.words.tail.0, |phase| phase != Phase::Empty);
         let laps = i64::from(tail.lap().wrapping_sub(head.lap()) as i32);
-        let slots = self.slots.len() as i64;
+        let slots = self.slots.count() as i64;
         // Others go on meanwhile.
         (laps * slots + tail.index() as i64 - head.index() as i64).clamp(0, slots) as usize
     }
@@ -338,7 +429,7 @@ impl<S: Slot> Ring<'_, S> {
         match self.look(end) {
             Ok((at, _, state)) => match state.ahead(at.lap()) {
                 0 if !is_claimed(state.phase()) => at,
-                0 | 1 => at.next(self.slots.len()),
+                0 | 1 => at.next(self.slots.count()),
                 _ => at,
             },
             // For others to tell of.
@@ -348,7 +439,13 @@ impl<S: Slot> Ring<'_, S> {
 
     #[inline]
     fn state(&self, claimed: Claimed) -> &AtomicU64 {
-        self.slots[claimed.at].state()
+        self.state_at(claimed.at)
+    }
+
+    /// The state of a slot that is known to be there.
+    #[inline]
+    fn state_at(&self, at: usize) -> &AtomicU64 {
+        self.slots.state(at).expect("a claimed slot is one of the ring's")
     }
 
     /// The position in `end`, and the slot there.
@@ -359,7 +456,7 @@ impl<S: Slot> Ring<'_, S> {
     #[inline]
     fn look(&self, end: &AtomicU64) -> Result<(Position, &AtomicU64, State)> {
         let position = Position(end.load(Acquire));
-        let slot = self.slots.get(position.index()).ok_or_else(|| no_slot(position))?.state();
+        let slot = self.slots.state(position.index()).ok_or_else(|| no_slot(position))?;
         // Sequentially consistent: after an announcement, and after a look at `closed`. It also brings the value.
         Ok((position, slot, State(slot.load(SeqCst))))
     }
@@ -369,10 +466,10 @@ impl<S: Slot> Ring<'_, S> {
     fn advance(&self, end: &AtomicU64, from: Position) {
         point();
         // Release: who sees the end there sees the slot claimed.
-        let _ = end.compare_exchange(from.0, from.next(self.slots.len()).0, Release, Relaxed);
+        let _ = end.compare_exchange(from.0, from.next(self.slots.count()).0, Release, Relaxed);
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_room(&self, me: MemberId) -> Result<Result<Claimed, Obstacle>> {
         loop {
             let (tail, slot, state) = self.look(&self.words.tail.0)?;
@@ -409,7 +506,7 @@ impl<S: Slot> Ring<'_, S> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_value(&self, me: MemberId) -> Result<Result<Claimed, Obstacle>> {
         loop {
             // Before the slot, see the module.
@@ -554,7 +651,7 @@ impl<S: Slot> Ring<'_, S> {
             _ => State::new(state.lap().wrapping_add(1), Phase::Empty, None),
         };
         point();
-        if self.slots[at].state().compare_exchange(state.0, next.0, SeqCst, Relaxed).is_ok() {
+        if self.state_at(at).compare_exchange(state.0, next.0, SeqCst, Relaxed).is_ok() {
             self.notify_values(u32::MAX);
             self.notify_room(u32::MAX);
         }
@@ -609,8 +706,8 @@ mod tests {
             whole
         }
 
-        fn ring(&self) -> Ring<'_, Place> {
-            Ring { words: &self.words, slots: &self.slots }
+        fn ring(&self) -> Ring<'_, &[Place]> {
+            Ring { words: &self.words, slots: &self.slots[..] }
         }
 
         fn push(&self, value: u64) -> Result<()> {

@@ -38,6 +38,7 @@ pub(super) fn description(slots: usize) -> Result<Description> {
         tag: "".into(),
         element_size: size_of::<ClaimSlot>() as u32,
         element_align: size_of::<ClaimSlot>() as u16,
+        value_size: size_of::<ClaimSlot>() as u32,
         dims: Dims::new(&[slots])?,
     })
 }
@@ -90,7 +91,7 @@ impl<R: Resident<Head = ClaimWords>> Handle<R> {
     /// The claims that there can be at a time.
     #[inline]
     fn slots(&self) -> usize {
-        slots_for(self.most() as u64 * size_of::<R::Stored>() as u64)
+        slots_for(self.most() as u64 * self.stride() as u64)
     }
 
     /// [`Claims::claim_uncontended`], if anybody ever claimed a part of this array.
@@ -98,6 +99,12 @@ impl<R: Resident<Head = ClaimWords>> Handle<R> {
     /// A function of its own, which returns a register: inlined, the whole is slower.
     #[inline(never)]
     pub(crate) fn claim_uncontended(&self, start: u64, end: u64, mode: Mode) -> Option<&ClaimSlot> {
+        self.claim_uncontended_inline(start, end, mode)
+    }
+
+    /// [`claim_uncontended`](Self::claim_uncontended), for what is a function of its own already.
+    #[inline(always)]
+    pub(crate) fn claim_uncontended_inline(&self, start: u64, end: u64, mode: Mode) -> Option<&ClaimSlot> {
         match self.table() {
             0 => None,
             _ if start == end => None,

@@ -524,6 +524,7 @@ pub(super) fn members_description(count: usize) -> Result<Description> {
         tag: "".into(),
         element_size: members::SLOT,
         element_align: members::SLOT as u16,
+        value_size: members::SLOT,
         dims: Dims::new(&[count])?,
     })
 }

@@ -63,6 +63,8 @@ pub(crate) unsafe trait Resident: 'static {
     /// The type of the elements as users name it, as it is stored: name, size and alignment go on record.
     type Element: 'static;
     type Stored;
+    /// Bytes of the value in what is stored.
+    const VALUE_SIZE: usize = size_of::<Self::Stored>();
 
     /// Whether an object can have this shape, beyond what its kind says.
     ///
@@ -98,6 +100,7 @@ pub(crate) unsafe trait Resident: 'static {
             tag: if size_of::<Self::Stored>() == 0 { "" } else { last_segment::<Self::Element>() }.into(),
             element_size: u32::try_from(size_of::<Self::Stored>()).unwrap_or(u32::MAX),
             element_align: u16::try_from(align_of::<Self::Stored>()).unwrap_or(u16::MAX),
+            value_size: u32::try_from(Self::VALUE_SIZE).unwrap_or(u32::MAX),
             dims,
         }
     }
@@ -117,7 +120,9 @@ fn last_segment<T: 'static>() -> &'static str {
 
 /// An object of kind `R` in a mapped region.
 ///
-/// Invariant: `body` points at a body of `R::description(dims)` inside `mapping`, checked when the handle was made.
+/// Invariant: `body` points at a body of `R::description(dims)` inside `mapping`, checked when the handle was made. Where
+/// its maker alone knows the type of the elements ([`make`](Handle::make), [`find`](Handle::find)) it is that of another
+/// description with the same kind, and so the same head; elements then lie `stride` bytes apart.
 pub(crate) struct Handle<R> {
     mapping: Arc<Mapping>,
     at: u64,
@@ -126,6 +131,8 @@ pub(crate) struct Handle<R> {
     shape: Shape,
     /// [`ASK`] of one that grows.
     len: usize,
+    /// Bytes from one element to the next.
+    stride: usize,
     _kind: PhantomData<R>,
 }
 
@@ -262,14 +269,15 @@ impl<R: Resident> Handle<R> {
     pub(crate) fn new_in(region: &Region, name: Option<&str>, dims: Dims, initialise: Initialise<'_>) -> Result<Self> {
         let mapping = region.mapping();
         let directory = Self::directory(mapping)?;
-        let spot = directory.create(name, &R::description(dims), |memory, spot| {
+        let description = R::description(dims);
+        let spot = directory.create(name, &description, |memory, spot| {
             initialise(Fresh::of(memory, spot)?);
             Ok(())
         })?;
         match dims.most() {
             // How much room there is follows from the block.
             Some(_) => Self::at_offset(Arc::clone(mapping), spot.at),
-            None => Self::of(Arc::clone(mapping), spot, dims),
+            None => Self::of(Arc::clone(mapping), spot, &description),
         }
     }
 
@@ -346,23 +354,29 @@ impl<R: Resident> Handle<R> {
     /// The gate: whether `found` is a `R`, of the expected shape where one is expected.
     fn adopt(mapping: Arc<Mapping>, found: Found, dims: Option<Dims>) -> Result<Self> {
         let expected = R::description(dims.unwrap_or(found.description.dims));
-        let is_single = found.description.dims == Dims::NONE;
-        let may_grow = R::KIND == Kind::Array || found.description.dims.most().is_none();
-        if found.description != expected || is_single != R::KIND.is_single() || !may_grow {
-            return Err(mismatch(&expected, &found.description));
-        }
-        R::check(found.description.dims).map_err(|error| Error::corrupt(error.to_string()))?;
-        Self::of(mapping, found.spot, found.description.dims)
+        Self::adopt_as(mapping, &found, &expected)
     }
 
-    /// The handle of what is known to be a `R` of this shape.
-    fn of(mapping: Arc<Mapping>, spot: Spot, dims: Dims) -> Result<Self> {
+    /// The gate, for whoever knows best what is expected.
+    fn adopt_as(mapping: Arc<Mapping>, found: &Found, expected: &Description) -> Result<Self> {
+        let is_single = found.description.dims == Dims::NONE;
+        let may_grow = R::KIND == Kind::Array || found.description.dims.most().is_none();
+        if found.description != *expected || is_single != R::KIND.is_single() || !may_grow {
+            return Err(mismatch(expected, &found.description));
+        }
+        R::check(found.description.dims).map_err(|error| Error::corrupt(error.to_string()))?;
+        Self::of(mapping, found.spot, &found.description)
+    }
+
+    /// The handle of what is known to be a `R` of this description.
+    fn of(mapping: Arc<Mapping>, spot: Spot, description: &Description) -> Result<Self> {
         if R::HAS_SEAT {
             ticket::has_seats();
         }
         let memory = mapping.memory();
         let body = memory.bytes(spot.body, spot.layout.size, spot.layout.align)?;
         let data = data(memory, spot)?;
+        let dims = description.dims;
         let shape = match dims.most() {
             None => dims.into(),
             Some(most) => {
@@ -374,7 +388,85 @@ impl<R: Resident> Handle<R> {
             }
         };
         let len = if dims.most().is_some() { ASK } else { dims.count()? };
-        Ok(Self { at: spot.at, body, data, len, shape, mapping, _kind: PhantomData })
+        let stride = description.element_size as usize;
+        Ok(Self { at: spot.at, body, data, len, shape, stride, mapping, _kind: PhantomData })
+    }
+}
+
+/// Where an object is made or found.
+#[cfg(feature = "capi")]
+pub(crate) enum Site<'a> {
+    Anonymous,
+    Place(Place),
+    Within(&'a Region, Option<&'a str>),
+}
+
+/// For callers that learn at run time where an object is, and what its elements are.
+#[cfg(feature = "capi")]
+impl<R: Resident> Handle<R> {
+    /// Makes an object of `description`, whose kind is that of `R`, or finds it if `intent` says so.
+    pub(crate) fn make(
+        site: &Site<'_>,
+        intent: Intent,
+        description: &Description,
+        initialise: Initialise<'_>,
+    ) -> Result<Self> {
+        debug_assert_eq!(description.kind, R::KIND);
+        R::check(description.dims)?;
+        let fill = |directory: Directory<'_>| fill(directory, description, initialise);
+        let adopt = |mapping: Arc<Mapping>, found: Found| match description.dims.most() {
+            // How much room there is follows from the block.
+            Some(_) => {
+                Self::adopt_as(mapping, &found, &Description { dims: found.description.dims, ..description.clone() })
+            }
+            None => Self::adopt_as(mapping, &found, description),
+        };
+        let of_root = |mapping: Arc<Mapping>| {
+            let found = mapping.directory()?.root()?;
+            adopt(mapping, found)
+        };
+        match site {
+            Site::Anonymous => of_root(build::anonymous(single(description)?, &fill)?),
+            Site::Place(place) => of_root(build::at_place(place, intent, single(description)?, &fill)?),
+            Site::Within(region, name) => {
+                let mapping = region.mapping();
+                let directory = Self::directory(mapping)?;
+                let initialise = |memory: Memory<'_>, spot: Spot| {
+                    initialise(Fresh::of(memory, spot)?);
+                    Ok(())
+                };
+                let found = match (name, intent) {
+                    (Some(name), Intent::OpenOrCreate) => {
+                        directory.open_or_create(name, intent, description, initialise)?.0
+                    }
+                    _ => directory.at(directory.create(*name, description, initialise)?.at)?,
+                };
+                adopt(Arc::clone(mapping), found)
+            }
+        }
+    }
+
+    /// Finds an object of this kind. `accept` has the last word on its description, and may refuse it by returning another.
+    pub(crate) fn find(
+        site: &Site<'_>,
+        accept: impl FnOnce(&Description) -> Description,
+    ) -> Result<(Self, Description)> {
+        let (mapping, found) = match site {
+            Site::Place(place) => {
+                let mapping = build::open(place, false)?;
+                let found = mapping.directory()?.root()?;
+                (mapping, found)
+            }
+            Site::Within(region, Some(name)) => {
+                let mapping = region.mapping();
+                (Arc::clone(mapping), mapping.writable()?.directory()?.open(name)?)
+            }
+            _ => return Err(Error::invalid_argument("only what has a name can be opened")),
+        };
+        let description = found.description.clone();
+        let mut expected = accept(&description);
+        expected.kind = R::KIND;
+        Ok((Self::adopt_as(mapping, &found, &expected)?, description))
     }
 }
 
@@ -396,6 +488,12 @@ impl<R> Handle<R> {
     #[inline]
     pub(crate) fn data(&self) -> NonNull<u8> {
         self.data
+    }
+
+    /// Bytes from one element to the next.
+    #[inline]
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
     }
 
     /// The number of elements; 1 for a single value. Not for what grows.
@@ -518,9 +616,10 @@ impl<R> Handle<R> {
         if row == 0 || !count.is_multiple_of(row) {
             return Err(Error::invalid_argument(format!("{count} elements are no whole rows of {row}")));
         }
-        let (wanted, size) = ((growing.most - rows) * row, size_of::<R::Stored>());
+        let (wanted, size) = ((growing.most - rows) * row, self.stride);
         if count > wanted {
-            return Err(Error::RegionFull { needed: (count * size) as u64, left: (wanted * size) as u64 });
+            let needed = count.saturating_mul(size) as u64;
+            return Err(Error::RegionFull { needed, left: (wanted * size) as u64 });
         }
         let directory = self.directory_of()?;
         let base = self.mapping.memory().offset_of(self.data);
@@ -576,7 +675,7 @@ impl<R> Handle<R> {
     where
         R: Resident,
     {
-        let (base, size) = (self.mapping.memory().offset_of(self.data) as usize, size_of::<R::Stored>());
+        let (base, size) = (self.mapping.memory().offset_of(self.data) as usize, self.stride);
         base + elements.start * size..base + elements.end * size
     }
 
@@ -676,6 +775,24 @@ unsafe impl Send for ReadOnly {}
 unsafe impl Sync for ReadOnly {}
 
 impl ReadOnly {
+    /// The elements of whatever kind of data a region at `place` was made for. `accept` has the last word on its description,
+    /// and may refuse it by returning another.
+    #[cfg(feature = "capi")]
+    pub(crate) fn open(place: &Place, accept: impl FnOnce(&Description) -> Description) -> Result<(Self, Description)> {
+        let mapping = build::open(place, true)?;
+        let Found { spot, description } = mapping.directory()?.root()?;
+        let expected = accept(&description);
+        let (kind, dims) = (description.kind, description.dims);
+        let is_data =
+            matches!(kind, Kind::Value | Kind::Array | Kind::RawArray | Kind::AtomicValue | Kind::AtomicArray);
+        if !is_data || expected != description || (dims == Dims::NONE) != kind.is_single() {
+            return Err(mismatch(&expected, &description));
+        }
+        // The block was read as one of so many elements.
+        let (data, len) = (data(mapping.memory(), spot)?, dims.count()?);
+        Ok((Self { _mapping: mapping, data, shape: dims.into(), len }, description))
+    }
+
     pub(crate) fn data(&self) -> NonNull<u8> {
         self.data
     }
@@ -806,6 +923,13 @@ macro_rules! resident_handle {
             #[must_use]
             pub fn is_same(&self, other: &Self) -> bool {
                 self.0.is_same(&other.0)
+            }
+        }
+
+        #[cfg(feature = "capi")]
+        impl$(<$t: $bound>)? From<$crate::region::Handle<$resident>> for $name$(<$t>)? {
+            fn from(handle: $crate::region::Handle<$resident>) -> Self {
+                Self(handle.into())
             }
         }
 

@@ -9,8 +9,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     ptr::NonNull,
-    sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, TryLockError, Weak},
-    thread,
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
@@ -27,6 +26,7 @@ use crate::{
     os::{
         files::{self, Facts, FileId},
         marks::Mark,
+        own::{Held, Own},
         robust,
     },
     raw::lives::MemberId,
@@ -71,7 +71,11 @@ const LARGE: usize = 1 << 16;
 
 /// The mappings of this process. A handle that arrives twice must be one mapping: two would be two addresses for one
 /// lock, and the robust list knows addresses.
-static MAPPINGS: LazyLock<Mutex<HashMap<Key, Known>>> = LazyLock::new(Mutex::default);
+///
+/// A fork that finds it held by another thread of its parent begins with an empty one. A region that it opens anew then has
+/// two mappings in it, which is sound, for the links of the list are followed by value: whoever asks through the other
+/// one whether this thread reads or waits there already is told no.
+static MAPPINGS: Own<HashMap<Key, Known>> = Own::new();
 
 impl Mapping {
     /// Maps a file that nobody else knows yet, or that is about to be made a region. Not yet in the table.
@@ -143,7 +147,9 @@ impl Mapping {
     /// before an `exec`, when it was another program: nothing can be had of a region without a mapping in the table.
     pub(super) fn publish_found(self) -> Arc<Self> {
         self.publish_after(|fresh| {
+            // A fork has been no other program, and what was lost of the table may be held.
             if !fresh.read_only
+                && !MAPPINGS.is_remade()
                 && let Ok(directory) = fresh.directory()
             {
                 directory.bury(robust::stamp());
@@ -336,23 +342,15 @@ impl std::fmt::Debug for Mapping {
     }
 }
 
-fn table() -> std::sync::MutexGuard<'static, HashMap<Key, Known>> {
+fn table() -> Held<'static, HashMap<Key, Known>> {
     // A panic cannot leave the table half changed.
-    MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner)
+    MAPPINGS.lock()
 }
 
 /// The region that has `address` in this process, and the offset there. `None` if there is none, and where nobody
 /// can tell: in a child whose parent was changing the table in another thread when it forked.
 pub(crate) fn locate(address: usize) -> Option<(FileId, u64)> {
-    const ATTEMPTS: u32 = 1000;
-    let table = (0..ATTEMPTS).find_map(|_| match MAPPINGS.try_lock() {
-        Ok(table) => Some(table),
-        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => {
-            thread::yield_now();
-            None
-        }
-    })?;
+    let table = table();
     // One that nobody has any more may be unmapped, and another one have its addresses.
     let here = |known: &Known| known.addresses.contains(&address) && known.mapping.strong_count() > 0;
     let ((id, _), known) = table.iter().find(|(_, known)| here(known))?;

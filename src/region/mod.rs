@@ -41,6 +41,11 @@ pub(crate) use self::{
     memory::Shared,
     object::{Dims, Kind},
 };
+#[cfg(feature = "capi")]
+pub(crate) use self::{
+    handle::{Initialise, Site},
+    object::{Description, MAX_NAME},
+};
 pub use place::Place;
 pub use placement::{Numa, PageReport, Pages};
 

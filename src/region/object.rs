@@ -232,6 +232,8 @@ pub(crate) struct Description {
     pub(crate) tag: Cow<'static, str>,
     pub(crate) element_size: u32,
     pub(crate) element_align: u16,
+    /// Bytes of the value in an element: fewer where words stand beside it.
+    pub(crate) value_size: u32,
     pub(crate) dims: Dims,
 }
 
@@ -239,7 +241,11 @@ impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.kind)?;
         if !self.tag.is_empty() {
-            write!(f, "<{}> ({} bytes, aligned to {})", self.tag, self.element_size, self.element_align)?;
+            write!(f, "<{}> ({} bytes, aligned to {}", self.tag, self.element_size, self.element_align)?;
+            if self.value_size != self.element_size {
+                write!(f, ", with values of {}", self.value_size)?;
+            }
+            write!(f, ")")?;
         }
         if self.dims != Dims::NONE {
             write!(f, " of shape {:?}", self.dims)?;
@@ -336,7 +342,7 @@ pub(super) struct Block {
     flags: AtomicU8,
     /// Where the body begins, from the start of the block.
     body: AtomicU32,
-    spare: AtomicU32,
+    value_size: AtomicU32,
 }
 
 const _: () = {
@@ -359,7 +365,7 @@ pub(super) const FIELDS: &[(&str, usize)] = &[
     ("tag_len", offset_of!(Block, tag_len)),
     ("flags", offset_of!(Block, flags)),
     ("body", offset_of!(Block, body)),
-    ("spare", offset_of!(Block, spare)),
+    ("value_size", offset_of!(Block, value_size)),
 ];
 
 // SAFETY: `repr(C)`, of atomics only.
@@ -408,6 +414,7 @@ impl Plan {
         block.rank.store(what.dims.as_slice().len() as u8, Relaxed);
         block.element_size.store(what.element_size, Relaxed);
         block.element_align.store(what.element_align, Relaxed);
+        block.value_size.store(what.value_size, Relaxed);
         block.tag_len.store(what.tag.len() as u8, Relaxed);
         block.flags.store(if what.dims.most > 0 { GROWS } else { 0 }, Relaxed);
         block.body.store(self.body, Relaxed);
@@ -512,6 +519,7 @@ impl Block {
             tag: read_text(tag).into(),
             element_size: self.element_size.load(Relaxed),
             element_align: self.element_align.load(Relaxed),
+            value_size: self.value_size.load(Relaxed),
             dims,
         };
         let corrupt = |error: Error| Error::corrupt(error.to_string());
@@ -565,7 +573,7 @@ mod tests {
     use super::*;
 
     fn description(kind: Kind, element_size: u32, element_align: u16, dims: Dims) -> Description {
-        Description { kind, tag: "t".into(), element_size, element_align, dims }
+        Description { kind, tag: "t".into(), element_size, element_align, value_size: element_size, dims }
     }
 
     #[test]

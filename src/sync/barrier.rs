@@ -156,7 +156,7 @@ impl Barrier {
     }
 
     #[inline]
-    fn pass(&self, wait: Wait, action: Option<impl FnOnce() -> Result<()>>) -> Result<BarrierWaitResult> {
+    pub(crate) fn pass(&self, wait: Wait, action: Option<impl FnOnce() -> Result<()>>) -> Result<BarrierWaitResult> {
         let index = self.raw().wait(self.0.member()?, || self.0.members(), wait, action)?;
         Ok(BarrierWaitResult { index })
     }
@@ -168,7 +168,7 @@ impl Barrier {
 
     /// The time that [`wait`](Self::wait) may take: as long as it takes, unless the barrier has a time-out.
     #[inline]
-    fn default_wait(&self) -> Wait {
+    pub(crate) fn default_wait(&self) -> Wait {
         match self.0.head().timeout.load(Relaxed) {
             0 => Wait::Forever,
             nanoseconds => Wait::timeout(Duration::from_nanos(nanoseconds)),

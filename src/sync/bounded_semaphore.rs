@@ -105,7 +105,7 @@ impl BoundedSemaphore {
     }
 
     #[inline]
-    fn take(&self, wait: Wait) -> Result<Permit<'_>> {
+    pub(crate) fn take(&self, wait: Wait) -> Result<Permit<'_>> {
         let owner = self.0.member()?;
         let at = self.raw().acquire(owner, || self.0.members(), wait)?;
         Ok(Permit { semaphore: self, owner, at })

@@ -385,7 +385,7 @@ impl Condvar {
         Raw { words: &head.words, slots: &head.slots }
     }
 
-    fn wait_within(&self, guard: &mut impl CondvarGuard, wait: Wait) -> Result<()> {
+    pub(crate) fn wait_within(&self, guard: &mut impl CondvarGuard, wait: Wait) -> Result<()> {
         if !guard.lock().0.is_mine() {
             return Err(Error::invalid_argument("the guard is a copy that a fork made: it holds nothing to release"));
         }

@@ -296,20 +296,20 @@ impl Event {
         Self::at(&at.into(), Intent::OpenOrCreate, true)
     }
 
-    fn anonymous(auto_reset: bool) -> Result<Self> {
+    pub(crate) fn anonymous(auto_reset: bool) -> Result<Self> {
         Handle::new(Dims::NONE, &|fresh| write(fresh, auto_reset)).map(Self)
     }
 
-    fn within(region: &Region, name: Option<&str>, auto_reset: bool) -> Result<Self> {
+    pub(crate) fn within(region: &Region, name: Option<&str>, auto_reset: bool) -> Result<Self> {
         Handle::new_in(region, name, Dims::NONE, &|fresh| write(fresh, auto_reset)).map(Self)
     }
 
-    fn either_within(region: &Region, name: &str, auto_reset: bool) -> Result<Self> {
+    pub(crate) fn either_within(region: &Region, name: &str, auto_reset: bool) -> Result<Self> {
         let handle = Handle::open_or_create_in(region, name, Dims::NONE, &|fresh| write(fresh, auto_reset))?;
         Self(handle).expecting(auto_reset)
     }
 
-    fn at(place: &Place, intent: Intent, auto_reset: bool) -> Result<Self> {
+    pub(crate) fn at(place: &Place, intent: Intent, auto_reset: bool) -> Result<Self> {
         Self(Handle::at_place(place, intent, Dims::NONE, &|fresh| write(fresh, auto_reset))?).expecting(auto_reset)
     }
 
@@ -442,6 +442,11 @@ impl Event {
     /// ```
     pub fn wait_deadline(&self, deadline: Instant) -> Result<bool> {
         self.ask(Wait::deadline(deadline))
+    }
+
+    #[cfg(feature = "capi")]
+    pub(crate) fn wait_within(&self, wait: Wait) -> Result<()> {
+        self.0.head().wait(wait)
     }
 
     fn ask(&self, wait: Wait) -> Result<bool> {

@@ -64,12 +64,27 @@ impl Lock {
     locking!(LockGuard<'_>);
 
     #[inline(always)]
-    fn acquire(&self, wait: Wait) -> Result<LockGuard<'_>> {
+    pub(crate) fn acquire(&self, wait: Wait) -> Result<LockGuard<'_>> {
         Held::lock(self.0.head(), wait).map(|held| LockGuard { held })
     }
 
-    fn acquire_any(&self, wait: Wait) -> Result<LockGuard<'_>> {
+    pub(crate) fn acquire_any(&self, wait: Wait) -> Result<LockGuard<'_>> {
         Held::recover(self.0.head(), wait).map(|held| LockGuard { held })
+    }
+
+    /// Releases the lock, of which this thread forgot the guard. `false` if it does not hold it.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn unlock(&self) -> bool {
+        self.0.head().unlock_if_mine()
+    }
+
+    /// The guard that this thread forgot, if it holds the lock.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn regain(&self) -> Option<LockGuard<'_>> {
+        let mutex = self.0.head();
+        mutex.is_mine().then(|| LockGuard { held: Held::new(mutex) })
     }
 }
 

@@ -11,6 +11,15 @@ mod rlock;
 pub(crate) mod rwlock;
 mod semaphore;
 
+#[cfg(feature = "capi")]
+pub(crate) use self::{
+    barrier::BarrierCell,
+    bounded_semaphore::BoundedCell,
+    condvar::CondvarCell,
+    lock::LockCell,
+    rlock::RLockCell,
+    rwlock::{PutAway, RwLockCell},
+};
 pub use self::{
     barrier::{Barrier, BarrierWaitResult},
     bounded_semaphore::{BoundedSemaphore, Permit},

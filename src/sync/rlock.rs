@@ -74,13 +74,13 @@ impl RLock {
     locking!(RLockGuard<'_>);
 
     #[inline]
-    fn acquire(&self, wait: Wait) -> Result<RLockGuard<'_>> {
+    pub(crate) fn acquire(&self, wait: Wait) -> Result<RLockGuard<'_>> {
         let guard = self.acquire_any(wait)?;
         if self.0.head().mutex.is_poisoned() { Err(refuse(&guard)) } else { Ok(guard) }
     }
 
     #[inline]
-    fn acquire_any(&self, wait: Wait) -> Result<RLockGuard<'_>> {
+    pub(crate) fn acquire_any(&self, wait: Wait) -> Result<RLockGuard<'_>> {
         let head = self.0.head();
         if head.mutex.is_mine() {
             let deeper = head.depth.load(Relaxed).checked_add(1);
@@ -93,6 +93,14 @@ impl RLock {
             head.depth.store(1, Relaxed);
         }
         Ok(RLockGuard { head, before: PanickingBefore::now(), _not_send: PhantomData })
+    }
+
+    /// A guard that this thread forgot, if it holds the lock.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn regain(&self) -> Option<RLockGuard<'_>> {
+        let head = self.0.head();
+        head.mutex.is_mine().then(|| RLockGuard { head, before: PanickingBefore::now(), _not_send: PhantomData })
     }
 }
 

@@ -29,6 +29,9 @@ use crate::{
     region::{Handle, Kind, Resident, Shared, resident_handle},
 };
 
+#[cfg(feature = "capi")]
+use crate::raw::mutex::Use;
+
 /// A value of plain data in shared memory that many may read at a time, or one may write.
 ///
 /// A writer that waits lets no new readers in, so it is not starved; a thread that reads already may read again.
@@ -144,7 +147,7 @@ impl<T: Pod> RwLock<T> {
 
     /// Inlined into the user's code, as [`Held::lock`] is, and for the same reason.
     #[inline(always)]
-    fn read_within(&self, wait: Wait) -> Result<RwLockReadGuard<'_, T>> {
+    pub(crate) fn read_within(&self, wait: Wait) -> Result<RwLockReadGuard<'_, T>> {
         let member = self.0.member()?;
         let again = || Reads::has(self.entry(Some(member)));
         let reading = self.0.head().read(member, again, || self.0.members(), wait)?;
@@ -152,7 +155,7 @@ impl<T: Pod> RwLock<T> {
     }
 
     #[inline]
-    fn write_within(&self, wait: Wait, poisoned: bool) -> Result<RwLockWriteGuard<'_, T>> {
+    pub(crate) fn write_within(&self, wait: Wait, poisoned: bool) -> Result<RwLockWriteGuard<'_, T>> {
         let words = self.0.head();
         // A writer needs to be no member, but for `downgrade`, which then cannot fail.
         let member = self.0.member()?;
@@ -162,6 +165,43 @@ impl<T: Pod> RwLock<T> {
             return Err(give_back(&words.mutex));
         }
         Ok(RwLockWriteGuard { lock: self, held: Held::new(&words.mutex), value: self.0.data().cast() })
+    }
+
+    /// The guard of a write that this thread forgot, if it writes.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn regain_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+        let mutex = &self.0.head().mutex;
+        let writes = mutex.is_mine() && mutex.is_held_for(Use::Data);
+        writes.then(|| RwLockWriteGuard { lock: self, held: Held::new(mutex), value: self.0.data().cast() })
+    }
+
+    /// Ends a read that was put away, which must be one of this lock, in this thread. `false` if it is one of a process of
+    /// which this is a fork.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn end_put_away(&self, PutAway(reading): PutAway) -> bool {
+        self.end_read(reading)
+    }
+
+    #[inline(always)]
+    fn end_read(&self, reading: Reading) -> bool {
+        let member = reading.member();
+        Reads::remove(self.entry(member));
+        // One that a fork copied is not the child's.
+        let is_mine = self.0.known_member() == member;
+        if is_mine {
+            robust::take_back();
+            self.0.head().end_read(reading);
+        }
+        is_mine
+    }
+
+    /// Where the value lies.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn data(&self) -> NonNull<u8> {
+        self.0.data()
     }
 
     /// Waits until nobody writes, and keeps writers out.
@@ -374,6 +414,21 @@ impl<'a, T: Pod> RwLockReadGuard<'a, T> {
     }
 }
 
+/// What is left of the guard of a read that goes on.
+#[cfg(feature = "capi")]
+pub(crate) struct PutAway(Reading);
+
+#[cfg(feature = "capi")]
+impl<T: Pod> RwLockReadGuard<'_, T> {
+    /// Leaves the read going on. See [`RwLock::end_put_away`].
+    #[inline]
+    pub(crate) fn put_away(self) -> PutAway {
+        let put_away = PutAway(self.reading);
+        mem::forget(self);
+        put_away
+    }
+}
+
 impl<T: Pod> Deref for RwLockReadGuard<'_, T> {
     type Target = T;
 
@@ -387,13 +442,7 @@ impl<T: Pod> Deref for RwLockReadGuard<'_, T> {
 impl<T: Pod> Drop for RwLockReadGuard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        let member = self.reading.member();
-        Reads::remove(self.lock.entry(member));
-        // A guard that a fork copied is not the child's.
-        if self.lock.0.known_member() == member {
-            robust::take_back();
-            self.lock.0.head().end_read(self.reading);
-        }
+        self.lock.end_read(self.reading);
     }
 }
 

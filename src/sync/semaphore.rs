@@ -340,6 +340,12 @@ impl Semaphore {
     pub fn value(&self) -> usize {
         self.0.head().count() as usize
     }
+
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn take(&self, wait: Wait) -> Result<()> {
+        self.0.head().acquire(wait)
+    }
 }
 
 resident_handle!(Semaphore, SemaphoreCell, "semaphore");

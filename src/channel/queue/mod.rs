@@ -194,15 +194,15 @@ impl<T: Message> Queue<T> {
         Self::options().open_or_create_at(at)
     }
 
-    fn put_within(&self, object: &T, wait: Wait) -> Result<()> {
+    pub(crate) fn put_within(&self, object: &T, wait: Wait) -> Result<()> {
         self.0.put(object, wait)
     }
 
-    fn get_within(&self, wait: Wait) -> Result<T> {
+    pub(crate) fn get_within(&self, wait: Wait) -> Result<T> {
         self.0.get(wait)
     }
 
-    fn join_within(&self, wait: Wait) -> Result<()> {
+    pub(crate) fn join_within(&self, wait: Wait) -> Result<()> {
         self.0.raw().join(|| self.0.world(), wait)
     }
 

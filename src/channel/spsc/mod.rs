@@ -605,6 +605,26 @@ macro_rules! end_of_ring {
             }
         }
 
+        /// For whoever knows at run time only what the values are.
+        #[cfg(feature = "capi")]
+        impl<T: Pod> $end<T> {
+            /// As many places as are this end's, and one at least; it looks for more of them than it knows if `wanted` is more.
+            #[inline(always)]
+            pub(crate) fn places(&mut self, wanted: usize, wait: Wait) -> Result<Places> {
+                if wanted == 1 { self.0.ready($side, wait) } else { self.0.ready_for($side, wanted, wait) }
+            }
+
+            /// Hands the first `count` of these places over.
+            #[inline(always)]
+            pub(crate) fn hand_over(&mut self, places: Places, count: usize) {
+                self.0.advance($side, places, count);
+            }
+
+            pub(crate) fn handle(&self) -> &Handle<SpscCell<T>> {
+                &self.0.ring.0
+            }
+        }
+
         impl<T: Pod> Drop for $end<T> {
             fn drop(&mut self) {
                 self.0.leave($side);

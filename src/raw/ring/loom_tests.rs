@@ -37,8 +37,8 @@ struct Shared {
 }
 
 impl Shared {
-    fn ring(&self) -> Ring<'_, Place> {
-        Ring { words: &self.words, slots: &self.slots }
+    fn ring(&self) -> Ring<'_, &[Place]> {
+        Ring { words: &self.words, slots: &self.slots[..] }
     }
 
     fn push(&self, slot: usize, value: u32, wait: Wait) -> Result<()> {
