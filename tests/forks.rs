@@ -31,7 +31,7 @@ fn threads_that_come_and_go() {
             });
             until
         });
-        for _ in 0..4000 {
+        for _ in 0..2000 {
             let mut child = Child::start(|| {
                 drop(semaphore.acquire_timeout(SOON).unwrap());
                 0
